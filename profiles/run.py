@@ -1,0 +1,299 @@
+"""The run folder: the only file that knows file names.
+
+    runs/<UTC>-<scenario>[-label]/
+        run.json                    RunManifest: written first, finished last
+        scenario.toml               verbatim
+        requests-<generator>.jsonl  RequestRecord
+        load-<generator>.jsonl      LoadSample
+        gpu-<node>.jsonl            GpuSample
+        host-<node>.jsonl           HostSample
+        events.jsonl                RunEvent
+        summary.json                Summary
+        report.html
+        <process>.log
+
+JSON Lines files are append-only and written a whole line at a time, so a reader may look at any
+moment, and what a killed process had written stays readable.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Generic, TypeVar
+
+import msgspec
+
+from profiles.schema import (
+    SCHEMA_VERSION,
+    GpuSample,
+    HostSample,
+    LoadSample,
+    RequestRecord,
+    RunEvent,
+    RunManifest,
+    Summary,
+)
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+FLUSH_AFTER_S = 0.5
+
+
+class RunError(Exception):
+    """A run folder that cannot be made, written or read; the text says what to do."""
+
+
+class RunFolder:
+    """One run on disk. Holds a path and nothing else, so any process may make its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, scenario: str, label: str | None, now: datetime) -> "RunFolder":
+        """Make `root/<UTC>-<scenario>[-label]`; an existing folder is never reused.
+
+        Raises:
+            RunError: the folder cannot be made or written (permission, space).
+        """
+        stem = "-".join(
+            _slug(part)
+            for part in (now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ"), scenario, label)
+            if part
+        )
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            for attempt in range(1, 1000):
+                path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                probe = path / ".probe"  # a full or read-only disk may still make folders
+                probe.write_bytes(b"0" * 4096)
+                probe.unlink()
+                return cls(path)
+        except OSError as err:
+            raise RunError(
+                f"cannot write a run folder under {root}: {err.strerror or err}. "
+                "Name a writable place with --out DIR."
+            ) from err
+        raise RunError(f"{root} holds a thousand runs named {stem}; name another place with --out")
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """The run at `path`.
+
+        Raises:
+            RunError: there is no run.
+        """
+        if not (path / "run.json").is_file():
+            raise RunError(f"{path} is no run folder: it has no run.json")
+        return cls(path)
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def scenario_path(self) -> Path:
+        """The scenario, verbatim."""
+        return self.path / "scenario.toml"
+
+    @property
+    def summary_path(self) -> Path:
+        """The summary."""
+        return self.path / "summary.json"
+
+    @property
+    def report_path(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def log_path(self, process: str) -> Path:
+        """Where a child process's own output goes."""
+        return self.path / f"{_slug(process)}.log"
+
+    # -- documents ---------------------------------------------------------------------------
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        """Replace run.json in one step, so that a reader never sees half of it."""
+        self._replace("run.json", manifest)
+
+    def manifest(self) -> RunManifest:
+        """Read run.json.
+
+        Raises:
+            RunError: unreadable, or of a newer schema.
+        """
+        return self._document("run.json", RunManifest)
+
+    def write_summary(self, summary: Summary) -> None:
+        """Replace summary.json in one step."""
+        self._replace("summary.json", summary)
+
+    def summary(self) -> Summary:
+        """Read summary.json.
+
+        Raises:
+            RunError: unreadable, or of a newer schema.
+        """
+        return self._document("summary.json", Summary)
+
+    # -- streams -----------------------------------------------------------------------------
+
+    def requests_writer(self, generator: str) -> "LineWriter":
+        """Appends RequestRecords."""
+        return LineWriter(self.path / f"requests-{_slug(generator)}.jsonl")
+
+    def load_writer(self, generator: str) -> "LineWriter":
+        """Appends LoadSamples."""
+        return LineWriter(self.path / f"load-{_slug(generator)}.jsonl")
+
+    def gpu_writer(self, node: str) -> "LineWriter":
+        """Appends GpuSamples."""
+        return LineWriter(self.path / f"gpu-{_slug(node)}.jsonl")
+
+    def host_writer(self, node: str) -> "LineWriter":
+        """Appends HostSamples."""
+        return LineWriter(self.path / f"host-{_slug(node)}.jsonl")
+
+    def append_event(self, event: RunEvent) -> None:
+        """Append one RunEvent; safe from several processes (one O_APPEND write)."""
+        with (self.path / "events.jsonl").open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(event) + b"\n")
+
+    def requests(self) -> "Tail[RequestRecord]":
+        """Every RequestRecord so far; call `.read()` again for those that came since."""
+        return Tail(self.path, "requests-*.jsonl", RequestRecord)
+
+    def load(self) -> "Tail[LoadSample]":
+        """Every LoadSample so far."""
+        return Tail(self.path, "load-*.jsonl", LoadSample)
+
+    def gpu(self) -> "Tail[GpuSample]":
+        """Every GpuSample so far."""
+        return Tail(self.path, "gpu-*.jsonl", GpuSample)
+
+    def host(self) -> "Tail[HostSample]":
+        """Every HostSample so far."""
+        return Tail(self.path, "host-*.jsonl", HostSample)
+
+    def events(self) -> "Tail[RunEvent]":
+        """Every RunEvent so far."""
+        return Tail(self.path, "events.jsonl", RunEvent)
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _replace(self, name: str, value: msgspec.Struct) -> None:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+        temporary = self.path / f".{name}.{os.getpid()}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+        except OSError as err:
+            raise RunError(f"cannot write {self.path / name}: {err.strerror or err}") from err
+
+    def _document(self, name: str, kind: type[T]) -> T:
+        path = self.path / name
+        try:
+            data = path.read_bytes()
+        except OSError as err:
+            raise RunError(f"cannot read {path}: {err.strerror or err}") from err
+        try:
+            version = msgspec.json.decode(data, type=_Versioned).schema_version
+            if version > SCHEMA_VERSION:
+                raise RunError(
+                    f"{path} has schema version {version}, this viralload reads up to "
+                    f"{SCHEMA_VERSION}: use a newer viralload"
+                )
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.DecodeError as err:
+            raise RunError(f"{path} is damaged: {err}") from err
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+class LineWriter:
+    """Appends values to a JSON Lines file: whole lines, on disk at most half a second later.
+
+    The caller must call `add` or `flush` at least that often for the promise to hold; `clock`
+    gives seconds and is monotonic.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file: BinaryIO = path.open("ab", buffering=0)
+        self._clock = clock
+        self._encoder = msgspec.json.Encoder()
+        self._lines: list[bytes] = []
+        self._flushed_s = clock()
+
+    def add(self, value: msgspec.Struct) -> None:
+        """Queue one line, and write the queued ones if the last write is long enough ago."""
+        self._lines.append(self._encoder.encode(value))
+        if self._clock() - self._flushed_s >= FLUSH_AFTER_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        if self._lines:
+            data = memoryview(b"\n".join(self._lines) + b"\n")
+            self._lines.clear()
+            while data:  # a raw write may take only a part
+                data = data[self._file.write(data) :]
+        self._flushed_s = self._clock()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._file.close()
+
+
+class Tail(Generic[T]):
+    """Reads the lines of all files that match a pattern, and only new ones at every later read.
+
+    A last line without its newline (a process killed while writing) is left for the next read; a
+    whole line that does not decode is skipped and counted in `damaged`.
+    """
+
+    def __init__(self, folder: Path, pattern: str, kind: type[T]) -> None:
+        self._folder = folder
+        self._pattern = pattern
+        self._decoder = msgspec.json.Decoder(kind)
+        self._offsets: dict[Path, int] = {}
+        self.damaged = 0
+
+    def read(self) -> list[T]:
+        """The values appended since the last read, file by file."""
+        return list(self)
+
+    def __iter__(self) -> Iterator[T]:
+        for path in sorted(self._folder.glob(self._pattern)):
+            yield from self._lines_of(path)
+
+    def _lines_of(self, path: Path) -> Iterator[T]:
+        offset = self._offsets.get(path, 0)
+        with path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                offset += len(line)
+                self._offsets[path] = offset
+                try:
+                    yield self._decoder.decode(line)
+                except msgspec.DecodeError:
+                    self.damaged += 1
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "run"

@@ -1,0 +1,346 @@
+"""Every data contract of a run folder, versioned.
+
+Conventions, everywhere: SI units, and the unit is in the name (`_s`, `_w`, `_j`, `_bytes`, `_pct`);
+unknown is None, never 0; `t_s` and every other instant is in seconds on the *run's clock*, which is
+CLOCK_MONOTONIC of the machine that drives the run minus `RunManifest.clock_zero_monotonic_s`.
+Values are frozen. Readers ignore fields they do not know, so a field may be added within a version;
+anything else raises SCHEMA_VERSION.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(StrEnum):
+    """How one scheduled request ended. Every scheduled request ends in exactly one."""
+
+    OK = "ok"  # the asked number of decodable images of the asked size came back
+    REJECTED = "rejected"  # the server refused by design: 429 or 503
+    FAILED = "failed"  # any other error, or an answer that is not what was asked for
+    TIMEOUT = "timeout"  # no complete answer within the client's limit
+    ABANDONED = "abandoned"  # the person ran out of patience
+    UNSENT = "unsent"  # the run stopped before the request left
+
+
+class Verdict(StrEnum):
+    """What a run says, worst first in doubt: INVALID outranks every other."""
+
+    PASS = "pass"  # valid, every threshold held
+    FAIL = "fail"  # valid, a threshold did not hold
+    INTERRUPTED = "interrupted"  # stopped by the user; what was recorded is reported
+    INVALID = "invalid"  # the run cannot be trusted; `Summary.reasons` says why
+
+
+class EndReason(StrEnum):
+    """Why the run ended, as its driver saw it."""
+
+    COMPLETED = "completed"  # the schedule was played to its end and drained
+    INTERRUPTED = "interrupted"  # Ctrl-C
+    GENERATOR_DIED = "generator_died"
+    SAMPLER_DIED = "sampler_died"
+    SERVER_DIED = "server_died"
+    ERROR = "error"
+
+
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of one scheduled request: a line of `requests-<generator>.jsonl`.
+
+    Latency is `done_s - scheduled_s`, so time spent waiting to be sent counts (no coordinated
+    omission). Lateness is `sent_s - scheduled_s`: the generator's own fault. The `*_s` stages from
+    `queue_s` to `encode_s` are durations the server told in `Server-Timing`; None when not told.
+    """
+
+    seq: int  # index in the schedule, 0 first
+    attempt: int = 1
+    session: int | None = None  # the person; None where arrivals are independent
+    phase: str = "load"
+    scheduled_s: float
+    sent_s: float | None = None
+    first_byte_s: float | None = None
+    done_s: float | None = None
+    outcome: Outcome
+    status: int | None = None  # HTTP status
+    error: str | None = None  # one line, for people
+    images: int  # asked for
+    width: int
+    height: int
+    steps: int | None = None
+    prompt_chars: int
+    bytes_in: int | None = None  # body of the response
+    request_id: str | None = None
+    queue_s: float | None = None
+    text_s: float | None = None
+    denoise_s: float | None = None
+    decode_s: float | None = None
+    encode_s: float | None = None
+    batch_mean: float | None = None  # images that shared the denoiser call, averaged over steps
+    replica: str | None = None
+    gpu_uuid: str | None = None
+
+
+class LoadSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The generator watching itself, once a second: a line of `load-<generator>.jsonl`.
+
+    Counts are cumulative requests of this generator's share of the schedule.
+    """
+
+    t_s: float
+    generator: str
+    due: int  # scheduled time has come
+    sent: int
+    done: int  # an outcome is known
+    in_flight: int
+    cpu_pct: float | None = None  # of one core, this process
+    loop_lag_s: float | None = None  # worst oversleep of the event loop since the last line
+
+
+class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU at one instant: a line of `gpu-<node>.jsonl`."""
+
+    t_s: float
+    node: str
+    index: int
+    uuid: str
+    util_pct: float | None = None  # share of time some kernel ran; not how full the GPU was
+    sm_active_pct: float | None = None
+    tensor_pct: float | None = None
+    dram_pct: float | None = None
+    mem_used_bytes: int | None = None
+    power_w: float | None = None
+    energy_j: float | None = None  # the driver's counter, since the driver was loaded
+    sm_clock_mhz: float | None = None
+    temp_c: float | None = None
+    throttle_power_s: float | None = None  # counters of time throttled, by cause
+    throttle_thermal_s: float | None = None
+    throttle_hw_thermal_s: float | None = None
+    throttle_brake_s: float | None = None
+    pcie_rx_bytes: int | None = None  # counters
+    pcie_tx_bytes: int | None = None
+    lag_s: float  # how late this sample was taken
+
+
+class HostSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine itself at one instant: a line of `host-<node>.jsonl`."""
+
+    t_s: float
+    node: str
+    cpu_pct: float  # of all cores together, 0..100
+    mem_used_bytes: int
+    lag_s: float
+
+
+class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened at an instant: a line of `events.jsonl`.
+
+    `kind` is a phase (`server_starting`, `server_ready`, `calibrated`, `load_start`, `load_end`,
+    `drained`) or a fault (`server_unhealthy`, `server_died`, `generator_died`, `sampler_died`,
+    `interrupted`, ...).
+    """
+
+    t_s: float
+    kind: str
+    source: str  # runner | generator id | node
+    detail: str = ""
+
+
+class GpuInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU as the driver describes it."""
+
+    node: str
+    index: int
+    uuid: str
+    name: str
+    mem_total_bytes: int | None = None
+    power_limit_w: float | None = None
+    driver: str | None = None
+
+
+class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine of the run."""
+
+    node: str
+    os: str
+    cpu: str | None = None
+    cores: int
+    mem_total_bytes: int
+
+
+class TargetInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What was loaded."""
+
+    url: str
+    embedded: bool  # started by this run, as against an existing server (`--host`)
+    model: str | None = None
+    is_stub: bool = False  # answers after a stated time without a model
+    replicas: int | None = None
+    device: str | None = None  # "cuda" | "cpu"
+    settings: dict[str, str | int | float | bool | None] | None = None
+
+
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The schedule in numbers; the schedule itself is a function of (scenario.toml, seed)."""
+
+    requests: int
+    images: int
+    duration_s: float  # as replayed
+    real_duration_s: float  # of the event replayed
+    time_compression: float  # kappa = real_duration_s / duration_s
+    arrivals: str  # "poisson" | "even" | "trace"
+    peak_images_per_s: float  # of the rate curve, as replayed
+    mean_images_per_s: float
+    peak_basis: str  # where the peak comes from, in words
+    scale: float | None = None  # this run's rate over the event's own rate; None if no event
+    capacity_images_per_s: float | None = None  # measured before the load; "1.5x" refers to it
+    schedule_sha256: str
+    curve_t_s: list[float] = []  # the rate curve, for drawing: seconds from load start ...
+    curve_images_per_s: list[float] = []  # ... and images/s
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """The event a scenario stands for, in real time and full size."""
+
+    peak_images_per_s: float
+    images: float  # over the whole event replayed
+    duration_s: float
+    basis: str  # how the figures follow from published facts, in words
+
+
+class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`run.json`: written first, rewritten as the run learns more, finished last."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str  # the folder's name
+    start_utc: str  # ISO 8601
+    end_utc: str | None = None
+    end_reason: EndReason | None = None
+    end_detail: str | None = None
+    clock_zero_monotonic_s: float
+    load_start_s: float | None = None  # on the run's clock; the first arrival may come here
+    load_end_s: float | None = None  # load_start_s + plan.duration_s
+    command: list[str]
+    scenario: str
+    title: str
+    notes: list[str] = []  # the facts the scenario stands on, and its caveats
+    seed: int
+    labels: dict[str, str] = {}
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    versions: dict[str, str] = {}
+    target: TargetInfo
+    plan: LoadPlan | None = None
+    demand: Demand | None = None
+    slo_latency_s: float
+    thresholds: dict[str, list[str]] = {}
+    lateness_bound_s: float  # p99 above it makes the run INVALID
+    gpus: list[GpuInfo] = []
+    hosts: list[HostInfo] = []
+    gpu_price_usd_per_h: float
+    gpu_price_basis: str
+
+
+class GpuSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU over the load window (means are over time)."""
+
+    node: str
+    index: int
+    uuid: str
+    name: str | None = None
+    samples: int
+    util_mean_pct: float | None = None
+    sm_active_mean_pct: float | None = None
+    tensor_mean_pct: float | None = None
+    power_mean_w: float | None = None
+    power_max_w: float | None = None
+    mem_used_max_bytes: int | None = None
+    sm_clock_mean_mhz: float | None = None
+    temp_max_c: float | None = None
+    energy_j: float | None = None
+
+
+class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine over the load window."""
+
+    node: str
+    samples: int
+    cpu_mean_pct: float | None = None
+    cpu_max_pct: float | None = None
+    mem_used_max_bytes: int | None = None
+
+
+class ThresholdResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One threshold with its limit and what was measured."""
+
+    metric: str
+    expression: str  # as written in the scenario
+    actual: float | None  # in the metric's unit: seconds, a share 0..1, a count, images/s
+    unit: str  # "s" | "share" | "count" | "images/s"
+    limit: float
+    passed: bool  # False where actual is unknown
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """This run's goodput carried to a block of GPUs, or the reason it is not."""
+
+    block_gpus: int
+    withheld: str | None = None  # why there is no figure; then every figure below is None
+    goodput_images_per_s_per_gpu: float | None = None
+    block_images_per_s: float | None = None
+    blocks_for_peak: float | None = None  # blocks the event's peak needs
+    gpus_for_peak: int | None = None
+    event_gpu_hours: float | None = None  # GPU-hours the whole event's images take
+    usd_per_1000_images: float | None = None
+    price_usd_per_gpu_h: float | None = None
+    assumptions: list[str] = []
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """`summary.json`: the run in numbers.
+
+    Rates are over the load window, `plan.duration_s` long: `completed` and goodput count only
+    images that were *done* inside it, so a backlog finished later never inflates them.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    scenario: str
+    valid: bool
+    reasons: list[str]  # why not valid; empty if valid
+    warnings: list[str] = []  # what a reader should know though the run is valid
+    verdict: Verdict
+    end_reason: EndReason | None = None
+    is_stub: bool = False
+    time_compression: float | None = None
+    duration_s: float | None = None
+    scheduled: int  # requests
+    outcomes: dict[str, int]  # every Outcome to its count of requests; sums to `scheduled`
+    errors: dict[str, int] = {}  # the most frequent error texts
+    scheduled_images: int
+    ok_images: int
+    offered_images_per_s: float | None = None
+    sent_images_per_s: float | None = None
+    completed_images_per_s: float | None = None
+    goodput_images_per_s: float | None = None  # ok and within the SLO
+    slo_latency_s: float
+    slo_share: float | None = None  # of scheduled images: ok and within the SLO
+    latency_p50_s: float | None = None  # of ok requests, from scheduled time
+    latency_p90_s: float | None = None
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    latency_max_s: float | None = None
+    lateness_p50_s: float | None = None  # of sent requests
+    lateness_p99_s: float | None = None
+    queue_p50_s: float | None = None
+    queue_p95_s: float | None = None
+    service_p50_s: float | None = None  # text + denoise + decode + encode
+    service_p95_s: float | None = None
+    batch_mean: float | None = None
+    image_bytes_mean: float | None = None  # response bytes per image
+    gpus: list[GpuSummary] = []
+    hosts: list[HostSummary] = []
+    energy_j_per_image: float | None = None  # all GPUs' energy over ok images; None if unknown
+    energy_basis: str | None = None  # "counter" | "integrated power"
+    thresholds: list[ThresholdResult] = []
+    capacity: Capacity | None = None

@@ -1,0 +1,1 @@
+"""The system under test: Ray Serve around a diffusers model, reached over HTTP only."""
