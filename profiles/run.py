@@ -3,6 +3,8 @@
     runs/<UTC>-<scenario>[-label]/
         run.json                    RunManifest: written first, finished last
         scenario.toml               verbatim
+        job.json                    what every generator process needs to play its share
+        schedule.npy                the arrivals: t_s (seconds from load start), images
         requests-<generator>.jsonl  RequestRecord
         load-<generator>.jsonl      LoadSample
         gpu-<node>.jsonl            GpuSample
@@ -103,6 +105,16 @@ class RunFolder:
     def scenario_path(self) -> Path:
         """The scenario, verbatim."""
         return self.path / "scenario.toml"
+
+    @property
+    def job_path(self) -> Path:
+        """The generators' instructions."""
+        return self.path / "job.json"
+
+    @property
+    def schedule_path(self) -> Path:
+        """The arrivals: a structured array of t_s (float64) and images (uint16)."""
+        return self.path / "schedule.npy"
 
     @property
     def summary_path(self) -> Path:

@@ -323,6 +323,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     sent_images_per_s: float | None = None
     completed_images_per_s: float | None = None
     goodput_images_per_s: float | None = None  # ok and within the SLO
+    peak_window_s: float | None = None  # width of the busiest window; the three below: images ...
+    peak_offered_images_per_s: float | None = None  # ... due in it
+    peak_completed_images_per_s: float | None = None  # ... of these, ok, whenever done
+    peak_goodput_images_per_s: float | None = None  # ... of these, ok and within the SLO
     slo_latency_s: float
     slo_share: float | None = None  # of scheduled images: ok and within the SLO
     latency_p50_s: float | None = None  # of ok requests, from scheduled time

@@ -1,0 +1,249 @@
+"""The command line's grammar, and what its words mean."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadtest import scenario as scenarios
+from loadtest.errors import ConfigurationError
+from loadtest.scenario import Scenario
+
+DEFAULT_SCENARIO = "ghibli-hour"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of every verb; the verb's name is in `verb`."""
+    whole = argparse.ArgumentParser(
+        prog="viralload",
+        description="Replays the day an image service goes viral, and says what the GPUs did.",
+        epilog="exit codes: 0 pass, 1 error, 2 usage or configuration, 3 run invalid, "
+        "99 threshold failed, 130 interrupted",
+    )
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+
+    run = verbs.add_parser("run", help="replay a scenario against a server and report")
+    _add_scenario(run)
+    _add_server(run)
+    run.add_argument("--host", metavar="URL", help="load this server instead of starting one")
+    run.add_argument(
+        "--key-env",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable that holds the API key (default: %(default)s)",
+    )
+    run.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where run folders go (default: %(default)s)",
+    )
+    run.add_argument("--label", help="put into the run folder's name")
+    run.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="noted in the manifest; may be repeated",
+    )
+    run.add_argument(
+        "--processes",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="load generator processes (default: 1)",
+    )
+    run.add_argument(
+        "--web",
+        type=_port,
+        nargs="?",
+        const=8089,
+        metavar="PORT",
+        help="Locust's web UI on loopback (port 8089 unless told)",
+    )
+    run.add_argument("--gpu-price", type=_positive, metavar="USD", help="price of a GPU-hour")
+    run.add_argument("--json", action="store_true", help="print summary.json on stdout")
+
+    plan = verbs.add_parser("plan", help="draw what a scenario or trace would send")
+    _add_scenario(plan)
+    plan.add_argument("--gpus", type=_count, metavar="N", help="GPUs of this node")
+
+    report = verbs.add_parser("report", help="make a run's summary and report again")
+    report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    report.add_argument("--json", action="store_true", help="print summary.json on stdout")
+
+    serve = verbs.add_parser("serve", help="start the image server alone, on loopback")
+    _add_server(serve)
+    serve.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        help="address to bind (default 127.0.0.1; 0.0.0.0 opens it to the network)",
+    )
+
+    verbs.add_parser("scenarios", help="list the built-in scenarios")
+    return whole
+
+
+def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
+    """The scenario asked for, changed by the command line; its text; where its paths start."""
+    name = options.scenario
+    if Path(name).suffix.lower() == ".csv":
+        text, folder = _trace_scenario(options), Path.cwd()
+    else:
+        text, folder = scenarios.scenario_text(name)
+    scenario = scenarios.parse_scenario(text)
+    load: dict[str, Any] = {}
+    if options.peak is not None:
+        load["peak"] = _peak(options.peak)
+    if options.real_time:
+        load |= {"compression": 1.0, "compress_to": None}
+    elif options.compression is not None:
+        load |= {"compression": options.compression, "compress_to": None}
+    elif options.compress_to is not None:
+        load |= {"compression": None, "compress_to": options.compress_to}
+    request = {key: getattr(options, key) for key in ("size", "steps", "timeout")}
+    asked = {key: value for key, value in request.items() if value is not None}
+    changes = {"load": load, "request": asked}
+    scenario = scenarios.with_overrides(scenario, changes)
+    if options.seed is not None:
+        scenario = msgspec.structs.replace(scenario, seed=options.seed)
+    return scenario, text, folder
+
+
+def _trace_scenario(options: argparse.Namespace) -> str:
+    """A scenario around a trace that was named on the command line."""
+    path = Path(options.scenario)
+    lines = [
+        f"name = {_toml(scenarios.name_of(path.stem))}",
+        f"title = {_toml(f'Recorded traffic: {path.name}')}",
+        "[curve]",
+        'kind = "trace"',
+        f"file = {_toml(str(path))}",
+    ]
+    columns = {key: getattr(options, key) for key in ("time_column", "rate_column", "count_column")}
+    lines += [f"{key} = {_toml(name)}" for key, name in columns.items() if name is not None]
+    lines += ["[load]", 'peak = "1x"', "[thresholds]", 'latency = ["p(95) < 10s"]',
+              'rejected = ["rate < 1%"]', 'failed = ["rate < 1%"]']  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    return msgspec.json.encode(text).decode()  # a JSON string is a TOML basic string
+
+
+def _peak(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the embedded server from --weights, --policy, --replicas and --set."""
+    chosen: dict[str, Any] = dict(pairs(options.set, "--set"))
+    for name in ("weights", "policy", "replicas"):
+        if getattr(options, name) is not None:
+            chosen[name] = getattr(options, name)
+    return chosen
+
+
+def pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """`["a=1"]` as `{"a": "1"}`.
+
+    Raises:
+        ConfigurationError: a word without its key or equals sign.
+    """
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigurationError(f"{option}: expected KEY=VALUE, got {word!r}")
+        pairs[key] = value
+    return pairs
+
+
+def _add_scenario(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenario",
+        nargs="?",
+        default=DEFAULT_SCENARIO,
+        metavar="SCENARIO",
+        help=f"built-in ({', '.join(scenarios.builtin_names())}), a .toml file, or a .csv trace "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--peak", metavar="RATE", help='images/s, "1.5x" of the capacity, or "share"'
+    )
+    parser.add_argument(
+        "--capacity",
+        type=_positive,
+        metavar="IMAGES_PER_S",
+        help="what --peak 1.5x refers to; measured before the load if not given",
+    )
+    time = parser.add_mutually_exclusive_group()
+    time.add_argument("--compress-to", metavar="DURATION", help='replay in so long, such as "90s"')
+    time.add_argument("--compression", type=_positive, metavar="K", help="replay K times as fast")
+    time.add_argument("--real-time", action="store_true", help="do not compress time")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
+    parser.add_argument("--size", metavar="WxH", help="of the images asked for")
+    parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
+    parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
+    for column in ("time", "rate", "count"):
+        parser.add_argument(
+            f"--{column}-column", metavar="NAME", help=f"the trace's {column} column"
+        )
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", help="tiny, sd15, sdxl or stub; with --host, the server's name of it"
+    )
+    parser.add_argument("--weights", help="random, a diffusers folder, or a hub id")
+    parser.add_argument("--policy", choices=("none", "request"))
+    parser.add_argument("--replicas", type=_count, metavar="N", help="default: one a GPU")
+    parser.add_argument("--port", type=_port, help="of the server that is started")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other setting of the server; may be repeated",
+    )
+
+
+def _positive(text: str) -> float:
+    value = _number(text, float)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(_number(text, int))
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(_number(text, int))
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(_number(text, int))
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text}")
+    return value
+
+
+def _number(text: str, kind: type[float] | type[int]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None

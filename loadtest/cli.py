@@ -1,0 +1,153 @@
+"""The one command, `viralload`: parses, calls, and maps every error to an exit code.
+
+    0    pass                      3    the run is INVALID
+    1    error                     99   a threshold failed
+    2    usage or configuration    130  interrupted
+
+stdout carries the result, stderr the progress.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+from rich.console import Console
+
+from loadtest import scenario as scenarios
+from loadtest.arguments import pairs, parser, scenario_of, settings_of
+from loadtest.errors import ViralloadError
+from loadtest.plan import Node, demand, load_source, make_plan, needs_capacity
+from loadtest.plan_text import plan_text
+from profiles.run import RunError, RunFolder
+from profiles.summary import summarize, verdict_exit_code
+from profiles.text import summary_text
+
+DEFAULT_PRICE_USD_PER_H = 2.28
+DEFAULT_PRICE_BASIS = (
+    "assumed: upper end of 1.14-2.28 $/GPU-h, from the 1-2 billion $ a year reported for 100,000 "
+    "GPUs (Jefferies, 2025)"
+)
+INTERRUPTED_EXIT_CODE = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(words)
+    try:
+        code = VERBS[options.verb](options, ["viralload", *words])
+    except (ViralloadError, RunError) as err:
+        sys.stderr.write(f"error: {err}\n")
+        return getattr(err, "exit_code", 1)
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
+    return code
+
+
+def _run(options: argparse.Namespace, command: list[str]) -> int:
+    from loadtest import runner  # what only draws plans and reports starts faster without it
+
+    scenario, text, folder = scenario_of(options)
+    console = Console(stderr=True)
+    price = options.gpu_price
+    try:
+        run_folder, summary = runner.run(
+            runner.Options(
+                scenario_text=text,
+                scenario=scenario,
+                folder=folder,
+                command=command,
+                out=options.out,
+                label=options.label,
+                labels=pairs(options.tag, "--tag"),
+                host=options.host,
+                key_env=options.key_env,
+                model=options.model,
+                settings=settings_of(options),
+                port=options.port,
+                capacity=options.capacity,
+                processes=options.processes,
+                web_port=options.web,
+                gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H if price is None else price,
+                gpu_price_basis=DEFAULT_PRICE_BASIS if price is None else "stated with --gpu-price",
+            ),
+            console,
+        )
+    except runner.Interrupted as stop:
+        sys.stderr.write(f"interrupted: {stop}\n")
+        return INTERRUPTED_EXIT_CODE
+    if options.json:
+        sys.stdout.write(run_folder.summary_path.read_text(encoding="utf-8"))
+    else:
+        sys.stdout.write(summary_text(summary, run_folder.manifest()))
+        sys.stdout.write(f"\nreport  {run_folder.report_path}\n")
+    return verdict_exit_code(summary)
+
+
+def _plan(options: argparse.Namespace, _command: list[str]) -> int:
+    scenario, _, folder = scenario_of(options)
+    source = load_source(scenario, folder)
+    relative = needs_capacity(scenario) and options.capacity is None
+    node = Node(gpus=options.gpus, capacity_images_per_s=1.0 if relative else options.capacity)
+    plan, _ = make_plan(scenario, source, node)
+    sys.stdout.write(plan_text(scenario, source, plan, demand(scenario, source), relative))
+    return 0
+
+
+def _report(options: argparse.Namespace, _command: list[str]) -> int:
+    from profiles.report import write_report
+
+    folder = RunFolder.open(options.run)
+    summary = summarize(folder)
+    folder.write_summary(summary)
+    path = write_report(folder)
+    if options.json:
+        sys.stdout.write(folder.summary_path.read_text(encoding="utf-8"))
+    else:
+        sys.stdout.write(summary_text(summary, folder.manifest()))
+        sys.stdout.write(f"\nreport  {path}\n")
+    return 0
+
+
+def _serve(options: argparse.Namespace, _command: list[str]) -> int:
+    settings = settings_of(options)
+    for name in ("model", "port"):
+        if getattr(options, name) is not None:
+            settings[name] = getattr(options, name)
+    if options.host is not None:
+        settings["host"] = options.host
+    child = [
+        sys.executable,
+        "-m",
+        "serve.app",
+        "--settings",
+        msgspec.json.encode(settings).decode(),
+    ]
+    process = subprocess.Popen(child)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # the server got it too, and shuts down
+
+
+def _list(_options: argparse.Namespace, _command: list[str]) -> int:
+    for name in scenarios.builtin_names():
+        scenario = scenarios.parse_scenario(scenarios.scenario_text(name)[0])
+        sys.stdout.write(f"{name:14} {scenario.title}\n")
+    return 0
+
+
+VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
+    "run": _run,
+    "plan": _plan,
+    "report": _report,
+    "serve": _serve,
+    "scenarios": _list,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The plan of a run, drawn for people before the load is sent. Pure: values in, text out."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from loadtest.plan import Source
+from loadtest.scenario import Scenario
+from loadtest.units import format_duration
+from profiles.schema import Demand, LoadPlan
+
+EIGHTHS = " ▁▂▃▄▅▆▇█"
+CHART_WIDTH = 60
+CHART_HEIGHT = 8
+
+
+def plan_text(
+    scenario: Scenario, source: Source, plan: LoadPlan, demand: Demand | None, relative: bool
+) -> str:
+    """The whole plan.
+
+    Args:
+        scenario: what is replayed.
+        source: its curve or trace.
+        plan: the schedule in numbers.
+        demand: the event at full size, if there is one.
+        relative: the capacity is not known yet, so rates are multiples of it and counts unknown.
+    """
+    unit = "x capacity" if relative else "images/s"
+    lines = [f"{scenario.title}", ""]
+    lines += draw(plan.curve_t_s, plan.curve_images_per_s, plan.duration_s, unit)
+    lines += [""]
+    if demand is not None:
+        lines.append(
+            f"event     {_about(demand.images)} images in {format_duration(demand.duration_s)}, "
+            f"{_about(demand.peak_images_per_s)} images/s at the peak: {demand.basis}"
+        )
+    lines.append(f"source    {source.how}")
+    peak = f"{plan.peak_images_per_s:.3g} {unit} ({plan.peak_basis})"
+    if relative:
+        peak = f"{plan.peak_images_per_s:.3g} {unit}, to be measured before the load"
+    lines.append(f"peak      {peak}; mean {plan.mean_images_per_s:.3g} {unit}")
+    lasts = format_duration(plan.duration_s)
+    if plan.time_compression > 1:
+        lasts += (
+            f": {format_duration(plan.real_duration_s)} compressed {_about(plan.time_compression)} x "
+            "(service times stay real"
+        )
+        slow = (
+            "; above 10 x, autoscaling looks worse than it is" if plan.time_compression > 10 else ""
+        )
+        lasts += slow + ")"
+    lines.append(f"lasts     {lasts}")
+    if not relative:
+        lines.append(f"schedule  {plan.requests:,} requests, {plan.images:,} images")
+    lines.append(f"arrivals  {plan.arrivals}, seed {scenario.seed}, open loop")
+    asked = scenario.request
+    lines.append(
+        f"asks for  {asked.size or 'the size the server makes'}, "
+        f"{asked.steps or 'its own number of'} steps; "
+        f"within {format_duration(scenario.slo.latency)} it counts, "
+        f"after {format_duration(asked.timeout)} it is given up"
+    )
+    if scenario.thresholds:
+        held = (f"{m}: {e}" for m, each in scenario.thresholds.items() for e in each)
+        lines.append(f"holds     {', '.join(held)}")
+    lines += [f"note      {note}" for note in scenario.notes]
+    return "\n".join(lines) + "\n"
+
+
+def draw(t_s: Sequence[float], rates: Sequence[float], duration_s: float, unit: str) -> list[str]:
+    """The rate over time as lines of block characters, with both axes labelled."""
+    centers = (np.arange(CHART_WIDTH) + 0.5) * duration_s / CHART_WIDTH
+    heights = np.interp(centers, t_s, rates)
+    top = _round_up(float(max(rates)))
+    levels = np.round(heights / top * CHART_HEIGHT * 8).astype(int)
+    lines = []
+    for row in range(CHART_HEIGHT - 1, -1, -1):
+        cells = "".join(EIGHTHS[int(np.clip(level - 8 * row, 0, 8))] for level in levels)
+        value = top * (row + 1) / CHART_HEIGHT
+        label = f"{value:7.3g}" if row in (CHART_HEIGHT - 1, CHART_HEIGHT // 2 - 1) else " " * 7
+        lines.append(f"{label} ┤{cells}")
+    lines.append(" " * 8 + "└" + "─" * CHART_WIDTH)
+    end = format_duration(duration_s)
+    lines.append(" " * 9 + "0" + end.rjust(CHART_WIDTH - 1))
+    return [f"{unit:>8}", *lines]
+
+
+def _about(value: float) -> str:
+    """Four digits and no exponent: 2,829 or 40 or 58.39."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.0f}" if rounded == int(rounded) else f"{rounded:,}"
+
+
+def _round_up(value: float) -> float:
+    """The next round number, for the top of an axis."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= 0.999 * value)

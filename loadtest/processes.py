@@ -1,0 +1,145 @@
+"""Child processes of a run: started in sessions of their own, all gone at the end.
+
+The driver declares itself the reaper of its orphans (Linux PR_SET_CHILD_SUBREAPER), so whatever a
+killed child leaves behind (Ray's workers, Locust's) becomes the driver's own child and is found.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from loadtest.errors import ViralloadError
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Make this process the reaper of every descendant whose parent dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Child:
+    """One child process whose output goes to a log file.
+
+    Args:
+        name: for messages.
+        command: program and arguments.
+        log: file that takes stderr (and stdout, unless it is read through `first_line`).
+        env: environment variables put over this process's own.
+    """
+
+    def __init__(self, name: str, command: list[str], log: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        self._log_file = log.open("ab")
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log_file,
+            env={**os.environ, **env},
+            start_new_session=True,  # Ctrl-C is the driver's to hand on
+            preexec_fn=_die_with_parent,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative signal number if a signal killed it."""
+        return self.process.poll()
+
+    def first_line(self, timeout_s: float, tick: Callable[[float], None] | None = None) -> bytes:
+        """The first line of its stdout; `tick(seconds waited)` is called several times a second.
+
+        Raises:
+            ViralloadError: it ended, or said nothing in time.
+        """
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        begin, read = time.monotonic(), b""
+        while b"\n" not in read:
+            read += self.process.stdout.read() or b""
+            waited = time.monotonic() - begin
+            if self.process.poll() is not None and b"\n" not in read:
+                raise ViralloadError(f"the {self.name} ended at start: {self.last_words()}")
+            if waited > timeout_s:
+                raise ViralloadError(
+                    f"the {self.name} was not ready in {timeout_s:.0f} s; see {self.log}"
+                )
+            if tick:
+                tick(waited)
+            time.sleep(0.05)
+        return read.split(b"\n", 1)[0]
+
+    def last_words(self) -> str:
+        """The last error line of its log, for a message."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        errors = [line for line in lines if line.lower().startswith("error:")]
+        return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, if it still runs."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def end(self, patience_s: float) -> int:
+        """SIGTERM, then SIGKILL after `patience_s`; returns the exit code."""
+        self.ask_to_end()
+        try:
+            code = self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+        self._log_file.close()
+        return code
+
+
+def kill_descendants(patience_s: float = 5.0) -> list[str]:
+    """SIGKILL every process below this one; returns their names."""
+    names = []
+    deadline = time.monotonic() + patience_s
+    while left := _descendants():
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                names.append(process.name())
+                process.kill()
+        psutil.wait_procs(left, timeout=0.5)
+        _reap()
+        if time.monotonic() > deadline:
+            break
+    return names
+
+
+def _descendants() -> list[psutil.Process]:
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,0 +1,120 @@
+"""Every outcome becomes one RequestRecord line."""
+
+from collections.abc import Callable
+
+from loadtest.answer import error_message, parse_server_timing
+from loadtest.client import Exchange
+from loadtest.job import Job
+from profiles.run import LineWriter
+from profiles.schema import LoadSample, Outcome, RequestRecord
+
+REFUSED = (429, 503)
+
+
+class Recorder:
+    """Turns exchanges into records of one generator, and counts them.
+
+    Args:
+        job: the run.
+        lines: where records go.
+        clock: seconds on the run's clock.
+    """
+
+    def __init__(self, job: Job, lines: LineWriter, clock: Callable[[], float]) -> None:
+        self._job = job
+        self._lines = lines
+        self._clock = clock
+        self.sent = 0
+        self.done = 0
+
+    def answered(
+        self, seq: int, scheduled_s: float, images: int, exchange: Exchange, fault: str | None
+    ) -> RequestRecord:
+        """Record a request that left; `fault` is what is wrong with a 200 answer's content."""
+        outcome, error = _judge(exchange, fault)
+        stages = parse_server_timing(exchange.headers.get("server-timing", ""))
+        zero = self._job.clock_zero_monotonic_s
+        record = RequestRecord(
+            seq=seq,
+            scheduled_s=scheduled_s,
+            sent_s=exchange.sent_s - zero,
+            first_byte_s=None if exchange.first_byte_s is None else exchange.first_byte_s - zero,
+            done_s=None if exchange.done_s is None else exchange.done_s - zero,
+            outcome=outcome,
+            status=exchange.status,
+            error=error,
+            images=images,
+            width=self._job.width,
+            height=self._job.height,
+            steps=self._job.steps,
+            prompt_chars=len(self._job.prompt(seq)),
+            bytes_in=len(exchange.body) if exchange.status is not None else None,
+            request_id=exchange.headers.get("x-request-id"),
+            queue_s=stages.get("queue"),
+            text_s=stages.get("text"),
+            denoise_s=stages.get("denoise"),
+            decode_s=stages.get("decode"),
+            encode_s=stages.get("encode"),
+            batch_mean=_number(exchange.headers.get("x-batch-mean")),
+            replica=exchange.headers.get("x-replica"),
+            gpu_uuid=exchange.headers.get("x-gpu-uuid"),
+        )
+        self._write(record)
+        return record
+
+    def unsent(self, seq: int, scheduled_s: float, images: int) -> None:
+        """Record a request that never left because the run stopped first."""
+        self._write(
+            RequestRecord(
+                seq=seq,
+                scheduled_s=scheduled_s,
+                outcome=Outcome.UNSENT,
+                error="the run stopped before it was sent",
+                images=images,
+                width=self._job.width,
+                height=self._job.height,
+                steps=self._job.steps,
+                prompt_chars=len(self._job.prompt(seq)),
+            )
+        )
+
+    def flush(self) -> None:
+        """Put what is queued on disk."""
+        self._lines.flush()
+
+    def sample(self, generator: str, due: int, cpu_pct: float, loop_lag_s: float) -> LoadSample:
+        """This generator's counters now."""
+        return LoadSample(
+            t_s=self._clock(),
+            generator=generator,
+            due=due,
+            sent=self.sent,
+            done=self.done,
+            in_flight=self.sent - self.done,
+            cpu_pct=cpu_pct,
+            loop_lag_s=loop_lag_s,
+        )
+
+    def _write(self, record: RequestRecord) -> None:
+        if record.outcome is not Outcome.UNSENT:
+            self.done += 1
+        self._lines.add(record)
+
+
+def _judge(exchange: Exchange, fault: str | None) -> tuple[Outcome, str | None]:
+    if exchange.timed_out:
+        return Outcome.TIMEOUT, exchange.error or "no complete answer within the time limit"
+    if exchange.error is not None:
+        return Outcome.FAILED, exchange.error
+    if exchange.status == 200:
+        return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
+    message = error_message(exchange.body)
+    error = f"HTTP {exchange.status}" + (f": {message}" if message else "")
+    return (Outcome.REJECTED if exchange.status in REFUSED else Outcome.FAILED), error
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

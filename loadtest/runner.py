@@ -1,0 +1,386 @@
+"""One run, from a scenario to a reported run folder.
+
+The driver computes nothing itself while the load is on: it starts the server, the sampler and
+Locust as processes of their own, watches them, shows the live view, and writes the manifest.
+
+Ctrl-C once: no further request is sent, those in flight are waited for, the run is reported.
+Ctrl-C twice: everything is killed at once.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.console import Console
+
+from loadtest import environment, server
+from loadtest.calibrate import Calibration, calibrate
+from loadtest.errors import ConfigurationError, TargetError, ViralloadError
+from loadtest.job import Job
+from loadtest.plan import Node, Schedule, Source, demand, load_source, make_plan, needs_capacity
+from loadtest.plan_text import plan_text
+from loadtest.processes import Child, adopt_orphans, kill_descendants
+from loadtest.scenario import Scenario, parse_size
+from loadtest.target import (
+    FALLBACK_SIZE,
+    Offer,
+    ask_models,
+    check_port_free,
+    free_port,
+    normalize_url,
+)
+from loadtest.watch import watch
+from profiles.host import Host, node_name
+from profiles.nvml import visible_gpus
+from profiles.report import write_report
+from profiles.run import RunError, RunFolder
+from profiles.schema import EndReason, GpuInfo, LoadPlan, RunEvent, RunManifest, Summary, TargetInfo
+from profiles.summary import summarize
+
+SERVER_PATIENCE_S = 20.0
+SAMPLER_PATIENCE_S = 5.0
+DEFAULT_IN_FLIGHT = 8  # for calibrating a server that does not tell its batch size
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line decides."""
+
+    scenario_text: str
+    scenario: Scenario  # with the command line's changes
+    folder: Path  # that the scenario's paths are relative to
+    command: list[str]
+    out: Path = Path("runs")
+    label: str | None = None
+    labels: dict[str, str] = {}
+    host: str | None = None  # an existing server; None: start one
+    key_env: str = "OPENAI_API_KEY"
+    model: str | None = None
+    settings: dict[str, Any] = {}  # of the embedded server
+    port: int | None = None
+    capacity: float | None = None
+    processes: int = 1
+    web_port: int | None = None
+    gpu_price_usd_per_h: float
+    gpu_price_basis: str
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """Ctrl-C before the load was on."""
+
+
+def run(options: Options, console: Console) -> tuple[RunFolder, Summary]:
+    """Run the scenario; everything that happened is in the returned folder.
+
+    Raises:
+        ConfigurationError: it cannot be run as asked; said before any load is sent.
+        ViralloadError: the server did not start, or something of ours failed.
+        Interrupted: stopped by the user before the load was on.
+    """
+    return _Run(options, console).run()
+
+
+class _Run:
+    """The run in progress."""
+
+    def __init__(self, options: Options, console: Console) -> None:
+        self.options = options
+        self.console = console
+        self.interrupts = 0
+        self.loading = False
+        self.children: list[Child] = []
+
+    def run(self) -> tuple[RunFolder, Summary]:
+        options = self.options
+        source = load_source(options.scenario, options.folder)
+        gpus = visible_gpus(node_name())
+        settings = self._server_settings(gpus)
+        self.folder = _create_folder(options)
+        self.zero = time.monotonic()
+        self.manifest = self._first_manifest(gpus, settings)
+        self.folder.write_manifest(self.manifest)
+        self.folder.scenario_path.write_text(options.scenario_text, encoding="utf-8")
+        self.console.print(f"run folder {self.folder.path}", highlight=False, soft_wrap=True)
+        adopt_orphans()
+        with self._signals():
+            try:
+                self._run_processes(source, settings)
+            except BaseException as err:
+                self._finish(_reason(err), str(err) or type(err).__name__)
+                raise
+            finally:
+                self._end_children()
+        summary = summarize(self.folder)
+        self.folder.write_summary(summary)
+        write_report(self.folder)
+        return self.folder, summary
+
+    # -- before the load ---------------------------------------------------------------------
+
+    def _server_settings(self, gpus: list[GpuInfo]) -> dict[str, Any] | None:
+        """Of the server to start; None where an existing one is the target."""
+        options = self.options
+        if options.host is not None:
+            normalize_url(options.host)
+            return None
+        if options.port is not None:
+            check_port_free(options.port)
+        chosen: dict[str, Any] = {"model": options.model or ("sd15" if gpus else "tiny")}
+        if options.model is None and gpus:
+            chosen["device"] = "cuda"
+        chosen["port"] = options.port if options.port is not None else free_port()
+        return {**chosen, **options.settings}
+
+    def _first_manifest(self, gpus: list[GpuInfo], settings: dict[str, Any] | None) -> RunManifest:
+        options, scenario = self.options, self.options.scenario
+        commit, dirty = environment.git_state()
+        embedded = settings is not None
+        url = (
+            normalize_url(options.host)
+            if options.host
+            else f"http://127.0.0.1:{settings['port']}"
+            if settings
+            else ""
+        )
+        local = embedded or _is_loopback(url)
+        return RunManifest(
+            run_id=self.folder.run_id,
+            start_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            clock_zero_monotonic_s=self.zero,
+            command=options.command,
+            scenario=scenario.name,
+            title=scenario.title,
+            notes=list(scenario.notes),
+            seed=scenario.seed,
+            labels=options.labels,
+            git_commit=commit,
+            git_dirty=dirty,
+            versions=environment.versions(),
+            target=TargetInfo(url=url, embedded=embedded, model=options.model, settings=settings),
+            slo_latency_s=float(scenario.slo.latency),
+            thresholds={metric: list(each) for metric, each in scenario.thresholds.items()},
+            lateness_bound_s=float(scenario.validity.lateness_p99),
+            gpus=gpus if local else [],
+            hosts=[Host(node_name()).describe()],
+            gpu_price_usd_per_h=options.gpu_price_usd_per_h,
+            gpu_price_basis=options.gpu_price_basis,
+        )
+
+    def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
+        options = self.options
+        key = os.environ.get(options.key_env)
+        if settings is not None:
+            self._start_server(settings)
+        url = self.manifest.target.url
+        offer = ask_models(url, key, options.model, options.key_env)
+        self._learn_target(offer)
+        job = self._job(offer)
+        node = self._node(job, offer, key)
+        plan, schedule = make_plan(options.scenario, source, node)
+        np.save(self.folder.schedule_path, schedule)
+        self.folder.job_path.write_bytes(msgspec.json.encode(job))
+        event = demand(options.scenario, source)
+        self._update(plan=plan, demand=event)
+        self.console.print(
+            plan_text(options.scenario, source, plan, event, relative=False),
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        self._start_sampler()
+        self._play(plan, schedule, job)
+
+    def _start_server(self, settings: dict[str, Any]) -> None:
+        self._event("server_starting", f"model {settings['model']}")
+        with self.console.status(f"starting the server (model {settings['model']})") as status:
+            self.console.print(f"server: starting, model {settings['model']}", highlight=False)
+
+            def tick(waited_s: float) -> None:
+                status.update(f"starting the server (model {settings['model']}): {waited_s:.0f} s")
+
+            child, ready = server.start(settings, self.folder.log_path("server"), tick)
+        self.children.append(child)
+        self._event("server_ready", ready.url)
+        self.console.print(
+            f"server: ready at {ready.url}, {ready.replicas} replica(s) on {ready.device}",
+            highlight=False,
+        )
+        target = msgspec.structs.replace(
+            self.manifest.target,
+            url=ready.url, model=ready.model, replicas=ready.replicas, device=ready.device,
+        )  # fmt: skip
+        self._update(target=target)
+
+    def _learn_target(self, offer: Offer) -> None:
+        target = self.manifest.target
+        self._update(
+            target=msgspec.structs.replace(
+                target,
+                model=offer.model,
+                is_stub=offer.is_stub,
+                replicas=target.replicas or offer.replicas,
+                device=target.device or offer.device,
+            )
+        )
+
+    def _job(self, offer: Offer) -> Job:
+        scenario, request = self.options.scenario, self.options.scenario.request
+        width, height = parse_size(request.size or offer.default_size or FALLBACK_SIZE)
+        # OpenAI's own GPT image models always answer base64 and refuse the field
+        always_base64 = (offer.model or "").startswith("gpt-image")
+        return Job(
+            run_dir=str(self.folder.path.resolve()),
+            clock_zero_monotonic_s=self.zero,
+            base_url=self.manifest.target.url,
+            model=offer.model,
+            width=width,
+            height=height,
+            steps=request.steps,
+            guidance_scale=request.guidance_scale,
+            negative_prompt=request.negative_prompt,
+            output_format=request.output_format,
+            response_format=None if always_base64 else "b64_json",
+            prompts=list(request.prompts),
+            timeout_s=float(request.timeout),
+            drain_s=float(request.timeout if scenario.load.drain is None else scenario.load.drain),
+            processes=self.options.processes,
+            key_env=self.options.key_env,
+        )
+
+    def _node(self, job: Job, offer: Offer, key: str | None) -> Node:
+        gpus = self.manifest.target.replicas if self.manifest.gpus else None
+        if self.options.capacity is not None:
+            return Node(gpus=gpus, capacity_images_per_s=self.options.capacity)
+        if not needs_capacity(self.options.scenario):
+            return Node(gpus=gpus)
+        in_flight = 2 * (offer.max_batch or DEFAULT_IN_FLIGHT // 2) * (offer.replicas or 1)
+        with self.console.status("measuring the capacity"):
+            self.console.print(
+                f"capacity: measuring, {in_flight} requests always in flight", highlight=False
+            )
+            measured: Calibration = calibrate(job, key, in_flight)
+        said = f"{measured.images_per_s:.3g} images/s ({measured.basis})"
+        self._event("calibrated", said)
+        self.console.print(f"capacity: {said}", highlight=False)
+        return Node(
+            gpus=gpus,
+            capacity_images_per_s=measured.images_per_s,
+            capacity_basis=measured.basis,
+        )
+
+    # -- the load ----------------------------------------------------------------------------
+
+    def _start_sampler(self) -> None:
+        command = [sys.executable, "-m", "profiles.sampler", str(self.folder.path)]
+        command += ["--zero", repr(self.zero), "--node", node_name()]
+        if not self.manifest.gpus:
+            command.append("--no-gpus")
+        child = Child("sampler", command, self.folder.log_path("sampler"), {})
+        self.children.append(child)
+        child.first_line(timeout_s=30.0)
+
+    def _play(self, plan: LoadPlan, schedule: Schedule, job: Job) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            str(Path(__file__).parent / "locustfile.py"),
+        ]
+        command += ["--host", job.base_url, "--users", str(job.processes)]
+        command += ["--spawn-rate", str(job.processes), "--exit-code-on-error", "0"]
+        command += ["--stop-timeout", str(int(job.drain_s + job.timeout_s) + 10)]
+        command += ["--only-summary", "--loglevel", "WARNING"]
+        if self.options.web_port is None:
+            command += ["--headless"]
+        else:
+            command += ["--autostart", "--autoquit", "0", "--web-host", "127.0.0.1"]
+            command += ["--web-port", str(self.options.web_port)]
+            self.console.print(f"Locust's web UI: http://127.0.0.1:{self.options.web_port}")
+        if job.processes > 1:
+            command += ["--processes", str(job.processes), "--master-bind-host", "127.0.0.1"]
+            command += ["--master-bind-port", str(free_port())]
+        env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
+        self.loading = True
+        locust = Child("load generator", command, self.folder.log_path("locust"), env)
+        self.children.append(locust)
+        reason, detail, load_start_s = watch(
+            self.folder,
+            {child.name: child for child in self.children},
+            plan.duration_s,
+            allowed_s=plan.duration_s + job.drain_s + job.timeout_s + 30.0,
+            server_url=job.base_url if self.manifest.target.embedded else None,
+            clock=lambda: time.monotonic() - self.zero,
+            interrupted=lambda: self.interrupts > 0,
+            console=self.console,
+        )
+        if load_start_s is not None:
+            self._update(load_start_s=load_start_s, load_end_s=load_start_s + plan.duration_s)
+        self._event("drained", "")
+        self._finish(reason, detail)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _finish(self, reason: EndReason, detail: str | None) -> None:
+        if self.manifest.end_reason is None:
+            end = datetime.now(UTC).isoformat(timespec="milliseconds")
+            with contextlib.suppress(RunError, OSError):  # a full disk: keep what is there
+                self._update(end_utc=end, end_reason=reason, end_detail=detail)
+
+    def _end_children(self) -> None:
+        self.loading = True  # from here on, Ctrl-C twice kills and once is noted
+        for child in reversed(self.children):
+            child.end(SERVER_PATIENCE_S if child.name == "server" else SAMPLER_PATIENCE_S)
+        kill_descendants()
+
+    def _update(self, **changes: Any) -> None:
+        self.manifest = msgspec.structs.replace(self.manifest, **changes)
+        self.folder.write_manifest(self.manifest)
+
+    def _event(self, kind: str, detail: str) -> None:
+        now = time.monotonic() - self.zero
+        self.folder.append_event(RunEvent(t_s=now, kind=kind, source="runner", detail=detail))
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def handle(_number: int, _frame: object) -> None:
+            self.interrupts += 1
+            if self.interrupts > 1:
+                kill_descendants(patience_s=2.0)
+                self._finish(EndReason.INTERRUPTED, "stopped at once by the user")
+                os._exit(130)
+            if not self.loading:
+                raise Interrupted("stopped by the user before the load was on")
+
+        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, action in before.items():
+                signal.signal(number, action)
+
+
+def _create_folder(options: Options) -> RunFolder:
+    try:
+        return RunFolder.create(
+            options.out, options.scenario.name, options.label, datetime.now(UTC)
+        )
+    except RunError as err:
+        raise ConfigurationError(str(err)) from err
+
+
+def _reason(err: BaseException) -> EndReason:
+    return EndReason.INTERRUPTED if isinstance(err, Interrupted) else EndReason.ERROR
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.split("://", 1)[1].rsplit(":", 1)[0]
+    return host in ("127.0.0.1", "localhost", "[::1]")
+
+
+__all__ = ["Interrupted", "Options", "TargetError", "ViralloadError", "run"]

@@ -1,0 +1,282 @@
+"""scenario.toml -> Scenario: how a crowd arrives, what it asks for, what it would accept."""
+
+import re
+import tomllib
+import types
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from loadtest.curve import Curve, NonNegative, Positive
+from loadtest.errors import ScenarioError
+from loadtest.units import Duration, nearest, parse_duration
+from profiles.threshold import ThresholdError
+from profiles.threshold import parse as parse_threshold
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TOML table whose keys are all known."""
+
+
+class TraceFile(_Table, tag="trace", tag_field="kind", frozen=True, kw_only=True):
+    """Recorded traffic as the curve; see `loadtest.trace` for the columns."""
+
+    file: str  # relative to the scenario
+    time_column: str | None = None
+    rate_column: str | None = None
+    count_column: str | None = None
+
+
+class Load(_Table, frozen=True, kw_only=True):
+    """How the curve becomes this node's load.
+
+    `peak` is the highest rate: a number (images/s), "1.5x" (of the capacity measured before the
+    load), "share" (this node's share, by GPUs, of what the event asks of a block), or absent: the
+    curve's own rate, in images/s. Time is compressed by `compression`, or so that the load lasts
+    `compress_to`.
+    """
+
+    peak: float | str | None = None
+    arrivals: Literal["poisson", "even"] = "poisson"
+    compression: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    compress_to: Duration | None = None
+    drain: Duration | None = None  # wait for answers after the last arrival; default: the timeout
+
+
+class Request(_Table, frozen=True, kw_only=True):
+    """What is asked of the server."""
+
+    prompts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = (
+        "a family at the seaside, hand-drawn animation, soft watercolour background",
+        "my dog waiting at a small railway station in summer rain, hand-drawn animation",
+        "two friends on bicycles above a green valley, hand-drawn animation, evening light",
+        "an old town street with a bakery at dawn, hand-drawn animation, warm colours",
+    )
+    negative_prompt: str | None = None
+    images: int | dict[str, NonNegative] = 1  # a request; or a mix: {"1" = 0.6, "4" = 0.4}
+    size: str | None = None  # "WxH"; default: what the server says its model makes
+    steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
+    guidance_scale: NonNegative | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    timeout: Duration = Duration(60.0)
+
+
+class Slo(_Table, frozen=True, kw_only=True):
+    """What a person would accept: an image within `latency` of wanting it."""
+
+    latency: Duration = Duration(10.0)
+
+
+class Validity(_Table, frozen=True, kw_only=True):
+    """When the generator itself is not to be trusted."""
+
+    lateness_p99: Duration = Duration(0.1)
+
+
+class Event(_Table, frozen=True, kw_only=True):
+    """The event behind a curve whose rate is people/s."""
+
+    images_per_person: Positive = 1.0
+    basis: str
+
+
+class Scenario(_Table, frozen=True, kw_only=True):
+    """A whole scenario, checked."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
+    title: str
+    notes: tuple[str, ...] = ()
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 1
+    curve: Curve | TraceFile
+    load: Load = Load()
+    request: Request = Request()
+    slo: Slo = Slo()
+    thresholds: dict[str, tuple[str, ...]] = {}
+    validity: Validity = Validity()
+    event: Event | None = None
+
+
+def builtin_names() -> list[str]:
+    """The scenarios that come with viralload."""
+    folder = resources.files("loadtest") / "scenarios"
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
+
+
+def scenario_text(name_or_path: str) -> tuple[str, Path]:
+    """The text of a built-in scenario or of a file, and the folder its paths are relative to.
+
+    Raises:
+        ScenarioError: neither a built-in name nor a readable file.
+    """
+    if name_or_path in builtin_names():
+        file = resources.files("loadtest") / "scenarios" / f"{name_or_path}.toml"
+        return file.read_text(encoding="utf-8"), Path.cwd()
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        raise ScenarioError(f"no scenario {name_or_path!r}{nearest(name_or_path, builtin_names())}")
+    try:
+        return path.read_text(encoding="utf-8"), path.parent
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8 text"
+        raise ScenarioError(f"cannot read the scenario {path}: {reason}") from err
+
+
+def name_of(text: str) -> str:
+    """`text` as a scenario's name: letters, digits, dots, dashes."""
+    return re.sub(r"[^a-zA-Z0-9._-]+", "-", text).strip("-._")[:64] or "trace"
+
+
+def parse_scenario(text: str) -> Scenario:
+    """The scenario written in TOML.
+
+    Raises:
+        ScenarioError: not TOML, an unknown key (names its path and the nearest valid one), a value
+            of the wrong kind or out of range, a threshold that cannot be read.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as err:
+        raise ScenarioError(f"the scenario is not TOML: {err}") from err
+    try:
+        scenario = msgspec.convert(data, Scenario, dec_hook=_decode_duration)
+    except msgspec.ValidationError as err:
+        raise ScenarioError(f"scenario: {_explain(str(err), data)}") from err
+    _check(scenario)
+    return scenario
+
+
+def with_overrides(scenario: Scenario, changes: dict[str, dict[str, Any]]) -> Scenario:
+    """The scenario with values from the command line, `{"load": {"peak": 2.0}}`, put over its own.
+
+    Raises:
+        ScenarioError: a value of the wrong kind or out of range.
+    """
+    for table, values in changes.items():
+        if values:
+            raw = {**msgspec.to_builtins(getattr(scenario, table), enc_hook=float), **values}
+            kind = type(getattr(scenario, table))
+            try:
+                value = msgspec.convert(raw, kind, dec_hook=_decode_duration)
+            except msgspec.ValidationError as err:
+                fault = _explain(str(err), raw).replace("$", f"$.{table}")
+                raise ScenarioError(f"command line: {fault}") from err
+            scenario = msgspec.structs.replace(scenario, **{table: value})
+    _check(scenario)
+    return scenario
+
+
+def image_weights(request: Request) -> dict[int, float]:
+    """Images a request -> weight, checked.
+
+    Raises:
+        ScenarioError: a key that is no count from 1 to 10, or weights that sum to 0.
+    """
+    weights: dict[int, float] = {}
+    mix = {str(request.images): 1.0} if isinstance(request.images, int) else request.images
+    for key, weight in mix.items():
+        if not key.isdigit() or not 1 <= int(key) <= 10:
+            raise ScenarioError(
+                f"scenario: $.request.images: {key!r} is no number of images from 1 to 10"
+            )
+        weights[int(key)] = weight
+    if not sum(weights.values()) > 0:
+        raise ScenarioError("scenario: $.request.images: the weights sum to 0")
+    return weights
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """Width and height in pixels of "WxH".
+
+    Raises:
+        ScenarioError: not of that form.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", size)
+    if not match:
+        raise ScenarioError(f'size: expected "WIDTHxHEIGHT" such as "512x512", got {size!r}')
+    return int(match[1]), int(match[2])
+
+
+def capacity_multiple(peak: float | str | None) -> float | None:
+    """1.5 for "1.5x", None for every other kind of peak."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)x", peak) if isinstance(peak, str) else None
+    return float(match[1]) if match else None
+
+
+def _check(scenario: Scenario) -> None:
+    load = scenario.load
+    if isinstance(load.peak, str) and load.peak != "share" and not capacity_multiple(load.peak):
+        raise ScenarioError(
+            f'scenario: $.load.peak: expected images/s such as 2.5, "1.5x" of the measured '
+            f'capacity, or "share" of a block\'s demand, got {load.peak!r}'
+        )
+    if isinstance(load.peak, float | int) and not 0 < load.peak < float("inf"):
+        raise ScenarioError(f"scenario: $.load.peak: expected a rate above 0, got {load.peak!r}")
+    if load.peak == "share" and scenario.event is None:
+        raise ScenarioError('scenario: $.load.peak: "share" needs the demand of an [event] table')
+    if load.compression is not None and load.compress_to is not None:
+        raise ScenarioError("scenario: $.load: give compression or compress_to, not both")
+    if load.compress_to is not None and load.compress_to <= 0:
+        raise ScenarioError("scenario: $.load.compress_to: expected a duration above 0")
+    if scenario.request.size is not None:
+        parse_size(scenario.request.size)
+    for name, duration in (
+        ("request.timeout", scenario.request.timeout),
+        ("slo.latency", scenario.slo.latency),
+    ):
+        if duration <= 0:
+            raise ScenarioError(f"scenario: $.{name}: expected a duration above 0")
+    image_weights(scenario.request)
+    if not isinstance(scenario.curve, TraceFile) and scenario.curve.duration_s <= 0:
+        raise ScenarioError("scenario: $.curve: it lasts 0 s; give it a duration above 0")
+    for metric, expressions in scenario.thresholds.items():
+        for expression in expressions:
+            try:
+                parse_threshold(metric, expression)
+            except ThresholdError as err:
+                raise ScenarioError(f"scenario: $.thresholds.{metric}: {err}") from err
+
+
+def _decode_duration(kind: type, value: object) -> object:
+    if kind is Duration:
+        return parse_duration(value)
+    raise NotImplementedError(f"{kind} has no reading")
+
+
+def _explain(message: str, data: object) -> str:
+    """The library's message, with the nearest valid key where a key is unknown."""
+    match = re.match(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", message)
+    if not match:
+        return message.replace(" - at ", " at ")
+    path = match[2] or "$"
+    kind = _kind_at(Scenario, data, re.findall(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]", path))
+    known = [] if kind is None else [field.encode_name for field in msgspec.structs.fields(kind)]
+    return f"unknown key {match[1]!r} at {path}{nearest(match[1], known)}"
+
+
+def _kind_at(kind: Any, data: Any, path: list[tuple[str, str]]) -> type[msgspec.Struct] | None:
+    """The Struct class that describes `data` below `path`, chosen by `kind` among a union's."""
+    if get_origin(kind) is Annotated:
+        return _kind_at(get_args(kind)[0], data, path)
+    if get_origin(kind) in (Union, types.UnionType):
+        structs = [
+            k for k in get_args(kind) if isinstance(k, type) and issubclass(k, msgspec.Struct)
+        ]
+        tag = data.get("kind") if isinstance(data, dict) else None
+        chosen = [k for k in structs if k.__struct_config__.tag == tag] or structs[:1]
+        return _kind_at(chosen[0], data, path) if chosen else None
+    if get_origin(kind) is tuple:
+        if not path:
+            return None
+        item = path[0][1]
+        faulty = data[int(item)] if item.isdigit() else data[0]
+        return _kind_at(get_args(kind)[0], faulty, path[1:])
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return None
+    if not path:
+        return kind
+    name = path[0][0]
+    return _kind_at(get_type_hints(kind, include_extras=True)[name], data.get(name), path[1:])

@@ -1,0 +1,133 @@
+"""The server to load: what it says of itself, asked before any load is sent."""
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from loadtest.errors import TargetError
+
+FALLBACK_SIZE = "1024x1024"  # what the OpenAI Images API makes unless told otherwise
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server said of one of its models; None where it did not say."""
+
+    model: str | None = None
+    default_size: str | None = None
+    default_steps: int | None = None
+    is_stub: bool = False
+    replicas: int | None = None
+    device: str | None = None
+    max_batch: int | None = None
+
+
+def normalize_url(url: str) -> str:
+    """`http://host:port[/prefix]`, without a trailing slash or /v1.
+
+    Raises:
+        TargetError: no http(s) URL.
+    """
+    text = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(text)
+        bad = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:
+        bad = True
+    if bad:
+        raise TargetError(f"--host: {url!r} is no URL such as http://127.0.0.1:8000")
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def ask_models(base_url: str, key: str | None, model: str | None, key_env: str) -> Offer:
+    """What the server offers under `model`, or under its first model.
+
+    Raises:
+        TargetError: unreachable, refuses the key, does not offer the model, or does not answer as
+            an OpenAI-compatible server does.
+    """
+    url = f"{base_url}/v1/models"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        body = _get(url, headers)
+    except HTTPError as err:
+        if err.code in (401, 403):
+            hint = "is not accepted" if key else "is not set, and the server asks for a key"
+            raise TargetError(f"{base_url} answered {err.code}: {key_env} {hint}") from err
+        if err.code in (404, 405):
+            return Offer(model=model)  # a server that makes images and lists nothing
+        raise TargetError(f"{url} answered {err.code}: is the server healthy?") from err
+    except (URLError, OSError, http.client.HTTPException) as err:
+        raise TargetError(f"cannot reach {base_url}: {_reason(err)}. Is the server up?") from err
+    entries = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(entries, list):
+        raise TargetError(f"{url} did not answer as an OpenAI server does")
+    offered = {e["id"]: e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str)}
+    name = model or next(iter(offered), None)
+    if model is not None and offered and model not in offered:
+        raise TargetError(f"{base_url} has no model {model!r}; it has: {', '.join(offered)}")
+    extra = offered.get(name or "", {}).get("viralload") or {}
+    try:
+        return msgspec.convert({**extra, "model": name}, Offer)
+    except msgspec.ValidationError:
+        return Offer(model=name)
+
+
+def is_healthy(base_url: str, timeout_s: float = 2.0) -> bool | None:
+    """Whether /health answers 200 (True) or 503 (False); None if there is no answer at all."""
+    try:
+        with urlopen(f"{base_url}/health", timeout=timeout_s) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except HTTPError:
+        return False
+    except (URLError, OSError, http.client.HTTPException):
+        return None
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port_free(port: int) -> None:
+    """Make sure that nobody listens on a loopback port.
+
+    Raises:
+        TargetError: it is taken, or may not be used.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as err:
+            raise TargetError(
+                f"port {port} cannot be used: {err.strerror}. Choose another with --port, or "
+                "leave it out to take any free one"
+            ) from err
+
+
+def _get(url: str, headers: Mapping[str, str]) -> Any:
+    with urlopen(Request(url, headers=dict(headers)), timeout=10) as answer:  # noqa: S310
+        data = answer.read(1 << 20)
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _reason(err: Exception) -> str:
+    cause = err.reason if isinstance(err, URLError) else err
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed ({cause.reason})"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__

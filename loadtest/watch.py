@@ -1,0 +1,148 @@
+"""Watching a run while the load is on: who died, who is ill, when is it over."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+
+from loadtest.live import Display, Watcher
+from loadtest.processes import Child
+from loadtest.target import is_healthy
+from profiles.run import RunFolder
+from profiles.schema import EndReason, RunEvent
+
+LOOK_EVERY_S = 0.25
+HEALTH_EVERY_S = 1.0
+UNREACHABLE_S = 15.0
+
+DEATHS = {
+    "server": (EndReason.SERVER_DIED, "server_died"),
+    "sampler": (EndReason.SAMPLER_DIED, "sampler_died"),
+    "load generator": (EndReason.GENERATOR_DIED, "generator_died"),
+}
+
+
+def watch(
+    folder: RunFolder,
+    children: Mapping[str, Child],
+    duration_s: float,
+    *,
+    allowed_s: float,
+    server_url: str | None,
+    clock: Callable[[], float],
+    interrupted: Callable[[], bool],
+    console: Console,
+) -> tuple[EndReason, str | None, float | None]:
+    """Show the run until the load generator has ended; why it ended, in words, and its start.
+
+    Args:
+        folder: the run.
+        children: by name; "load generator" is the one whose end is the run's.
+        duration_s: of the load.
+        allowed_s: after so long the generator is taken for stuck and killed.
+        server_url: whose /health is watched; None for a server of somebody else's.
+        clock: seconds on the run's clock.
+        interrupted: whether the user wants the run to end.
+        console: for the live view.
+    """
+    generator = children["load generator"]
+    watcher = Watcher(folder, duration_s, clock)
+    health = _Health(folder, server_url, clock) if server_url else None
+    reason: EndReason | None = None
+    detail: str | None = None
+    begin_s = clock()
+    with Display(console) as display:
+        while generator.exit_code() is None:
+            time.sleep(LOOK_EVERY_S)
+            display.show(watcher.look())
+            if reason is None:
+                reason, detail = _look_at(
+                    children, health, interrupted, clock() - begin_s, allowed_s
+                )
+                if reason is not None:
+                    _note(folder, clock(), reason, detail)
+                    console.print(f"ending the run: {detail}", highlight=False)
+                    generator.ask_to_end()
+            elif clock() - begin_s > allowed_s + 60:
+                generator.process.kill()
+    if health:
+        health.stop()
+    watcher.look()
+    if reason is None:
+        reason, detail = _ended_itself(generator)
+        if reason is not EndReason.COMPLETED:
+            _note(folder, clock(), reason, detail)
+    return reason, detail, watcher.load_start_s
+
+
+def _look_at(
+    children: Mapping[str, Child],
+    health: "_Health | None",
+    interrupted: Callable[[], bool],
+    waited_s: float,
+    allowed_s: float,
+) -> tuple[EndReason | None, str | None]:
+    for name, child in children.items():
+        code = child.exit_code()
+        if code is not None and name != "load generator":
+            return DEATHS[name][0], f"the {name} {_how(code)}: {child.last_words()}"
+    if health and health.unreachable_s > UNREACHABLE_S:
+        return EndReason.SERVER_DIED, f"the server did not answer for {UNREACHABLE_S:.0f} s"
+    if interrupted():
+        return EndReason.INTERRUPTED, "stopped by the user; Ctrl-C again leaves at once"
+    if waited_s > allowed_s:
+        return EndReason.GENERATOR_DIED, f"the load generator did not end in {allowed_s:.0f} s"
+    return None, None
+
+
+def _ended_itself(generator: Child) -> tuple[EndReason, str | None]:
+    code = generator.exit_code()
+    if code == 0:
+        return EndReason.COMPLETED, None
+    how = _how(code if code is not None else 0)
+    return EndReason.GENERATOR_DIED, f"the load generator {how}: {generator.last_words()}"
+
+
+def _how(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _note(folder: RunFolder, t_s: float, reason: EndReason, detail: str | None) -> None:
+    kind = next((kind for r, kind in DEATHS.values() if r is reason), reason.value)
+    folder.append_event(RunEvent(t_s=t_s, kind=kind, source="runner", detail=detail or ""))
+
+
+class _Health:
+    """Asks /health once a second, in a thread of its own, and notes every change."""
+
+    def __init__(self, folder: RunFolder, url: str, clock: Callable[[], float]) -> None:
+        self._folder, self._url, self._clock = folder, url, clock
+        self._stop = threading.Event()
+        self._answered_s = clock()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    @property
+    def unreachable_s(self) -> float:
+        """Seconds since /health last answered anything."""
+        return self._clock() - self._answered_s
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join(5.0)
+
+    def _ask(self) -> None:
+        well = True
+        while not self._stop.wait(HEALTH_EVERY_S):
+            now = is_healthy(self._url)
+            if now is None or self._stop.is_set():
+                continue
+            self._answered_s = self._clock()
+            if now != well:
+                kind = "server_healthy" if now else "server_unhealthy"
+                detail = "" if now else "not every replica is up"
+                event = RunEvent(t_s=self._answered_s, kind=kind, source="runner", detail=detail)
+                self._folder.append_event(event)
+                well = now

@@ -1,0 +1,236 @@
+"""A run folder as numpy columns: what every reader computes on.
+
+The streams are decoded a chunk at a time, so a few million records take about 100 bytes each and
+never live as Python values all at once. Unknown is NaN.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.run import RunFolder
+from profiles.schema import (
+    GpuSample,
+    HostSample,
+    LoadSample,
+    Outcome,
+    RequestRecord,
+    RunEvent,
+    RunManifest,
+)
+from profiles.stats import Floats
+
+T = TypeVar("T")
+
+OUTCOMES = tuple(Outcome)
+CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+
+CHUNK = 65_536
+MAX_ERROR_TEXTS = 10_000
+OTHER_ERRORS = "(other errors)"
+
+_PLAIN = (
+    "images",
+    "scheduled_s",
+    "sent_s",
+    "done_s",
+    "first_byte_s",
+    "bytes_in",
+    "queue_s",
+    "batch_mean",
+)
+_STAGES = ("text_s", "denoise_s", "decode_s", "encode_s")
+_GPU = (
+    "t_s",
+    "util_pct",
+    "sm_active_pct",
+    "tensor_pct",
+    "mem_used_bytes",
+    "power_w",
+    "energy_j",
+    "sm_clock_mhz",
+    "temp_c",
+    "lag_s",
+)
+_HOST = ("t_s", "cpu_pct", "mem_used_bytes", "lag_s")
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The request records, in file order; every column has shape (records,).
+
+    `outcome` holds indices into OUTCOMES. `service_s` is text + denoise + decode + encode, as far
+    as the server told them; NaN where it told none.
+    """
+
+    seq: NDArray[np.int64]
+    outcome: NDArray[np.int8]
+    images: Floats
+    scheduled_s: Floats
+    sent_s: Floats
+    done_s: Floats
+    first_byte_s: Floats
+    bytes_in: Floats
+    queue_s: Floats
+    service_s: Floats
+    batch_mean: Floats
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return int(self.seq.size)
+
+    def where(self, outcome: Outcome) -> NDArray[np.bool_]:
+        """Which records ended so; shape (records,)."""
+        return np.equal(self.outcome, CODES[outcome])
+
+    @property
+    def latency_s(self) -> Floats:
+        """Done - scheduled: waiting to be sent counts."""
+        return self.done_s - self.scheduled_s
+
+    @property
+    def lateness_s(self) -> Floats:
+        """Sent - scheduled: the generator's own fault."""
+        return self.sent_s - self.scheduled_s
+
+    def take(self, rows: NDArray[np.int64]) -> "Requests":
+        """These rows only."""
+        columns = {
+            name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        return Requests(**columns, errors=self.errors)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The samples of one GPU, sorted by time; every column has shape (samples,)."""
+
+    node: str
+    index: int
+    uuid: str
+    t_s: Floats
+    util_pct: Floats
+    sm_active_pct: Floats
+    tensor_pct: Floats
+    mem_used_bytes: Floats
+    power_w: Floats
+    energy_j: Floats
+    sm_clock_mhz: Floats
+    temp_c: Floats
+    lag_s: Floats
+
+
+@dataclass(frozen=True)
+class Host:
+    """The samples of one machine, sorted by time; every column has shape (samples,)."""
+
+    node: str
+    t_s: Floats
+    cpu_pct: Floats
+    mem_used_bytes: Floats
+    lag_s: Floats
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Everything a run recorded."""
+
+    manifest: RunManifest
+    requests: Requests
+    gpus: list[Gpu]
+    hosts: list[Host]
+    load: list[LoadSample]
+    events: list[RunEvent]
+    damaged: int = 0  # lines that do not decode
+
+
+def read(folder: RunFolder) -> Recorded:
+    """Read a run folder, finished or not.
+
+    Raises:
+        RunError: run.json is unreadable.
+    """
+    manifest = folder.manifest()
+    requests, gpu, host = folder.requests(), folder.gpu(), folder.host()
+    load, events = folder.load(), folder.events()
+    return Recorded(
+        manifest=manifest,
+        requests=request_columns(requests),
+        gpus=gpu_columns(gpu),
+        hosts=host_columns(host),
+        load=load.read(),
+        events=sorted(events.read(), key=lambda event: event.t_s),
+        damaged=sum(tail.damaged for tail in (requests, gpu, host, load, events)),
+    )
+
+
+def request_columns(records: Iterable[RequestRecord]) -> Requests:
+    """The records as columns."""
+    pick = attrgetter("seq", *_PLAIN, *_STAGES)
+    chunks: list[Floats] = []
+    codes: list[NDArray[np.int8]] = []
+    errors: Counter[str] = Counter()
+    for chunk in _chunks(records):
+        rows = np.array([pick(record) for record in chunk], dtype=np.float64)
+        stages = rows[:, -len(_STAGES) :]
+        service = np.where(np.isnan(stages).all(axis=1), np.nan, np.nansum(stages, axis=1))
+        chunks.append(np.column_stack((rows[:, : -len(_STAGES)], service)))
+        codes.append(np.array([CODES[record.outcome] for record in chunk], dtype=np.int8))
+        for record in chunk:
+            if record.error is not None:
+                full = len(errors) >= MAX_ERROR_TEXTS and record.error not in errors
+                errors[OTHER_ERRORS if full else record.error] += 1
+    table = np.concatenate(chunks).T if chunks else np.empty((len(_PLAIN) + 2, 0))
+    names = [*_PLAIN, "service_s"]
+    columns = dict(zip(names, np.ascontiguousarray(table[1:]), strict=True))
+    return Requests(
+        seq=table[0].astype(np.int64),
+        outcome=np.concatenate(codes) if codes else np.empty(0, dtype=np.int8),
+        **columns,
+        errors=errors,
+    )
+
+
+def gpu_columns(samples: Iterable[GpuSample]) -> list[Gpu]:
+    """The samples as columns, a value per GPU, sorted by node and index."""
+    tables = _grouped(samples, lambda one: (one.node, one.index, one.uuid), _GPU)
+    return [
+        Gpu(*key, **dict(zip(_GPU, table, strict=True))) for key, table in sorted(tables.items())
+    ]
+
+
+def host_columns(samples: Iterable[HostSample]) -> list[Host]:
+    """The samples as columns, a value per machine, sorted by node."""
+    tables = _grouped(samples, lambda one: (one.node,), _HOST)
+    return [
+        Host(*key, **dict(zip(_HOST, table, strict=True))) for key, table in sorted(tables.items())
+    ]
+
+
+K = TypeVar("K", bound=tuple[object, ...])
+
+
+def _grouped(samples: Iterable[T], key: Callable[[T], K], names: Sequence[str]) -> dict[K, Floats]:
+    """One table of shape (names, samples) per key, sorted by the first name."""
+    pick = attrgetter(*names)
+    parts: dict[K, list[Floats]] = {}
+    for chunk in _chunks(samples):
+        rows: dict[K, list[tuple[float | None, ...]]] = {}
+        for sample in chunk:
+            rows.setdefault(key(sample), []).append(pick(sample))
+        for name, values in rows.items():
+            parts.setdefault(name, []).append(np.array(values, dtype=np.float64))
+    tables = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return {name: table[np.argsort(table[:, 0], kind="stable")].T for name, table in tables.items()}
+
+
+def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk

@@ -1,0 +1,209 @@
+"""A run's summary in words: one sentence, and a block of plain text for a terminal. Pure."""
+
+import textwrap
+from collections.abc import Iterable
+
+from profiles import figures
+from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
+
+WIDTH = 96
+LABEL = 12
+
+
+def headline(summary: Summary, manifest: RunManifest) -> str:
+    """What happened, as one plain sentence that starts with the verdict."""
+    return f"{summary.verdict.value.upper()} — {happened(summary, manifest)}"
+
+
+def happened(summary: Summary, manifest: RunManifest) -> str:
+    """The sentence after the verdict."""
+    stub = " (no model: stub)" if manifest.target.is_stub else ""
+    if summary.verdict is Verdict.INVALID:
+        more = len(summary.reasons) - 1
+        others = f" (and {more} more reason{'s' if more > 1 else ''})" if more else ""
+        return f"this run cannot be trusted{stub}: {_lower(summary.reasons[0])}{others}"
+    if summary.verdict is Verdict.INTERRUPTED:
+        return f"{_lower(summary.reasons[0])}{stub}"
+    if not summary.ok_images:
+        return f"not one of {_images(summary.scheduled_images)} came back{stub}.{_losses(summary)}"
+    return (
+        f"at the peak of {figures.images_per_s(summary.peak_offered_images_per_s)} this "
+        f"{_place(manifest)} completed {figures.number(summary.peak_completed_images_per_s)}"
+        f"{stub}; {figures.share(summary.slo_share)} of all images came back within "
+        f"{figures.seconds(summary.slo_latency_s)}.{_losses(summary)}"
+    )
+
+
+def summary_text(summary: Summary, manifest: RunManifest) -> str:
+    """The summary as plain text, at most WIDTH columns where words allow, ending in a newline."""
+    lines = textwrap.wrap(headline(summary, manifest), WIDTH)
+    if len(summary.reasons) > 1:
+        lines += _sentences("reasons", summary.reasons)
+    lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
+    lines += _errors(summary) + _hardware(summary)
+    if summary.thresholds:
+        lines += ["", *_thresholds(summary)]
+    if summary.capacity is not None:
+        lines += ["", *_capacity(summary.capacity)]
+    if summary.warnings:
+        lines += ["", *_sentences("warnings", summary.warnings)]
+    return "\n".join(lines) + "\n"
+
+
+def _rates(summary: Summary) -> list[str]:
+    pairs = [
+        ("offered", summary.offered_images_per_s),
+        ("sent", summary.sent_images_per_s),
+        ("completed", summary.completed_images_per_s),
+        ("goodput", summary.goodput_images_per_s),
+    ]
+    told = "   ".join(f"{name} {figures.number(value)}" for name, value in pairs)
+    slo = f"(goodput: within {figures.seconds(summary.slo_latency_s)})"
+    return [_row("images/s", f"{told}   {slo}")]
+
+
+def _latency(summary: Summary) -> list[str]:
+    latency = [
+        ("p50", summary.latency_p50_s),
+        ("p90", summary.latency_p90_s),
+        ("p95", summary.latency_p95_s),
+        ("p99", summary.latency_p99_s),
+        ("max", summary.latency_max_s),
+    ]
+    split = [
+        ("queue p95", summary.queue_p95_s),
+        ("service p95", summary.service_p95_s),
+        ("generator late by p99", summary.lateness_p99_s),
+    ]
+    lines = []
+    for label, pairs in (("latency", latency), ("", split)):
+        told = "   ".join(f"{name} {figures.seconds(value)}" for name, value in pairs)
+        lines.append(_row(label, told))
+    return lines
+
+
+def _outcomes(summary: Summary) -> list[str]:
+    told = [
+        f"{figures.count(summary.outcomes[outcome.value])} {figures.OUTCOME_WORDS[outcome]}"
+        for outcome in Outcome
+        if summary.outcomes.get(outcome.value) or outcome is Outcome.OK
+    ]
+    return [_row("requests", f"{figures.count(summary.scheduled)} scheduled: {', '.join(told)}")]
+
+
+def _errors(summary: Summary) -> list[str]:
+    lines = []
+    for place, (text, times) in enumerate(summary.errors.items()):
+        told = textwrap.shorten(_printable(text), WIDTH - LABEL - 14, placeholder=" …")
+        lines.append(_row("" if place else "errors", f"{times:>7,} × {told}"))
+    return lines
+
+
+def _hardware(summary: Summary) -> list[str]:
+    lines = [
+        _row(
+            f"GPU {gpu.index}",
+            f"{gpu.name or gpu.uuid}: {figures.percent(gpu.util_mean_pct)} busy, "
+            f"{figures.watts(gpu.power_mean_w)} mean, "
+            f"{figures.data(gpu.mem_used_max_bytes)} at most",
+        )
+        for gpu in summary.gpus
+    ]
+    if not summary.gpus:
+        lines += [
+            _row(
+                "host",
+                f"{host.node} (no GPU read): CPU {figures.percent(host.cpu_mean_pct)} mean, "
+                f"{figures.percent(host.cpu_max_pct)} at most, "
+                f"{figures.data(host.mem_used_max_bytes)} memory",
+            )
+            for host in summary.hosts
+        ]
+    if summary.energy_j_per_image is not None:
+        joules = figures.joules(summary.energy_j_per_image)
+        lines.append(_row("energy", f"{joules} an image, gross ({summary.energy_basis})"))
+    return lines
+
+
+def _thresholds(summary: Summary) -> list[str]:
+    names = [f"{one.metric} {one.expression}" for one in summary.thresholds]
+    width = max(map(len, names))
+    return [
+        _row(
+            "" if place else "thresholds",
+            f"{'✓' if one.passed else '✗'} {name:<{width}}   "
+            f"measured {figures.in_unit(one.actual, one.unit)}",
+        )
+        for place, (name, one) in enumerate(zip(names, summary.thresholds, strict=True))
+    ]
+
+
+def _capacity(capacity: Capacity) -> list[str]:
+    if capacity.withheld is not None:
+        return _wrapped("capacity", f"withheld. {capacity.withheld}")
+    per_gpu = figures.number(capacity.goodput_images_per_s_per_gpu)
+    told = (
+        f"{figures.count(capacity.block_gpus)} GPUs: "
+        f"{figures.images_per_s(capacity.block_images_per_s)} ({per_gpu} a GPU, scaled linearly), "
+        f"{figures.dollars(capacity.usd_per_1000_images)} per 1,000 images"
+    )
+    lines = _wrapped("capacity", told)
+    if capacity.blocks_for_peak is not None:
+        lines.append(
+            _row(
+                "",
+                f"the event's peak needs {figures.number(capacity.blocks_for_peak)} blocks "
+                f"({figures.count(capacity.gpus_for_peak)} GPUs), "
+                f"all of it {figures.count(capacity.event_gpu_hours)} GPU-hours",
+            )
+        )
+    lines.append(_row("", f"{len(capacity.assumptions)} assumptions stand beside it in the report"))
+    return lines
+
+
+def _losses(summary: Summary) -> str:
+    """The outcomes that are not ok, worst first; empty if there are none."""
+    lost = [
+        (summary.outcomes.get(outcome.value, 0), figures.OUTCOME_WORDS[outcome])
+        for outcome in Outcome
+        if outcome is not Outcome.OK
+    ]
+    told = [
+        f"{figures.share(times / summary.scheduled)} {word}"
+        for times, word in sorted(lost, key=lambda pair: -pair[0])
+        if times
+    ]
+    return f" Of the requests, {', '.join(told)}." if told else ""
+
+
+def _place(manifest: RunManifest) -> str:
+    return "node" if manifest.target.embedded else "target"
+
+
+def _images(images: int) -> str:
+    return "1 image" if images == 1 else f"{figures.count(images)} images"
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _printable(text: str) -> str:
+    """Error texts come from outside: no control character reaches a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _row(label: str, text: str) -> str:
+    return f"{label:<{LABEL}}{text}"
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    parts = textwrap.wrap(text, WIDTH - LABEL) or [""]
+    return [_row("" if place else label, part) for place, part in enumerate(parts)]
+
+
+def _sentences(label: str, sentences: Iterable[str]) -> list[str]:
+    lines: list[str] = []
+    for sentence in sentences:
+        lines += _wrapped("" if lines else label, f"- {sentence}")
+    return lines

@@ -1,0 +1,237 @@
+"""Thresholds in k6's grammar: `latency = ["p(95) < 10s", "max < 30s"]`. Pure.
+
+    expression = aggregator operator number [unit]
+
+    metric                                         aggregators                    number
+    latency first_byte lateness queue service      p(N) avg min med max           10s 200ms 2min 10
+    ok rejected failed timeout abandoned unsent    rate count                     1% 0.01; count: 5
+    goodput offered sent completed                 value                          2.5 (images/s)
+
+Trends are of ok requests (lateness: of sent ones); a rate is a share of the scheduled requests.
+The grammar is https://grafana.com/docs/k6/latest/using-k6/thresholds/, plus units.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+
+import msgspec
+import numpy as np
+
+from profiles import stats
+from profiles.schema import Outcome, ThresholdResult
+from profiles.stats import Floats
+
+TRENDS = ("latency", "first_byte", "lateness", "queue", "service")
+COUNTS = tuple(outcome.value for outcome in Outcome)
+RATES = ("goodput", "offered", "sent", "completed")
+METRICS = (*TRENDS, *COUNTS, *RATES)
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "===": operator.eq,
+    "!=": operator.ne,
+}
+
+AGGREGATORS = (
+    dict.fromkeys(TRENDS, ("p", "avg", "min", "med", "max"))
+    | dict.fromkeys(COUNTS, ("rate", "count"))
+    | dict.fromkeys(RATES, ("value",))
+)
+UNITS: dict[str, dict[str, float]] = {  # the unit a limit is kept in -> what may be written
+    "s": {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0},
+    "share": {"": 1.0, "%": 1e-2},
+    "count": {"": 1.0},
+    "images/s": {"": 1.0, "images/s": 1.0},
+}
+
+_EXPRESSION = re.compile(
+    r"""\s* (?P<aggregator> [^\s()<>=!]+ ) \s* (?: \( \s* (?P<percent> [^()]*? ) \s* \) )?
+        \s* (?P<operator> [<>=!]+ )
+        \s* (?P<number> [+-]? (?: \d+\.?\d* | \.\d+ ) (?: [eE] [+-]? \d+ )? )
+        \s* (?P<unit> \S* ) \s*""",
+    re.VERBOSE,
+)
+
+
+class ThresholdError(ValueError):
+    """A threshold that cannot be read; the text names the metric, the fault and what is valid."""
+
+
+class Threshold(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit on one aggregate of one metric."""
+
+    metric: str
+    expression: str  # as written
+    aggregator: str  # "p" for p(N)
+    percent: float | None = None  # N of p(N)
+    operator: str
+    limit: float  # in `unit`
+    unit: str  # "s" | "share" | "count" | "images/s"
+
+
+class Measurements(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run measured, ready to be held against thresholds."""
+
+    trends: dict[str, Floats]  # seconds, NaN where unknown
+    outcomes: dict[str, int]  # requests
+    scheduled: int  # requests
+    images_per_s: dict[str, float | None]
+
+
+def parse(metric: str, expression: str) -> Threshold:
+    """Read one expression about one metric.
+
+    Raises:
+        ThresholdError: no such metric, aggregator, operator or unit, or not the grammar.
+    """
+    if metric not in METRICS:
+        raise ThresholdError(
+            f'thresholds: no metric "{metric}"{_nearest(metric, METRICS)}; '
+            f"valid: {', '.join(METRICS)}"
+        )
+    at = f'thresholds.{metric}: "{expression}"'
+    match = _EXPRESSION.fullmatch(expression)
+    if match is None:
+        raise ThresholdError(
+            f"{at} is not `aggregator operator number`; write for example {_example(metric)}"
+        )
+    aggregator, percent = _aggregator(at, metric, match["aggregator"], match["percent"])
+    if match["operator"] not in OPERATORS:
+        raise ThresholdError(
+            f'{at}: no operator "{match["operator"]}"; valid: {" ".join(OPERATORS)}'
+        )
+    kind = _unit_kind(metric, aggregator)
+    if match["unit"] not in UNITS[kind]:
+        valid = ", ".join(unit or "none" for unit in UNITS[kind])
+        raise ThresholdError(
+            f'{at}: {aggregator} of {metric} has no unit "{match["unit"]}"; valid: {valid}'
+        )
+    limit = float(match["number"]) * UNITS[kind][match["unit"]]
+    if not np.isfinite(limit):
+        raise ThresholdError(f"{at}: the limit is not a finite number")
+    if kind == "share" and not 0.0 <= limit <= 1.0:
+        raise ThresholdError(
+            f"{at}: a rate is a share between 0 and 1 (or 0% and 100%); "
+            "for a number of requests write count"
+        )
+    return Threshold(
+        metric=metric,
+        expression=expression,
+        aggregator=aggregator,
+        percent=percent,
+        operator=match["operator"],
+        limit=limit,
+        unit=kind,
+    )
+
+
+def parse_all(thresholds: Mapping[str, Sequence[str]]) -> list[Threshold]:
+    """Read a scenario's thresholds, in their order.
+
+    Raises:
+        ThresholdError: see `parse`.
+    """
+    return [parse(metric, text) for metric, texts in thresholds.items() for text in texts]
+
+
+def spell(threshold: Threshold) -> str:
+    """The expression in plain SI; parsing it gives the same threshold back."""
+    aggregator = threshold.aggregator
+    if threshold.percent is not None:
+        aggregator = f"p({threshold.percent!r})"
+    unit = "s" if threshold.unit == "s" else ""
+    return f"{aggregator} {threshold.operator} {threshold.limit!r}{unit}"
+
+
+def evaluate(thresholds: Sequence[Threshold], measured: Measurements) -> list[ThresholdResult]:
+    """Hold each threshold against what was measured; unknown never passes."""
+    results = []
+    for threshold in thresholds:
+        actual = _actual(threshold, measured)
+        compare = OPERATORS[threshold.operator]
+        results.append(
+            ThresholdResult(
+                metric=threshold.metric,
+                expression=threshold.expression,
+                actual=actual,
+                unit=threshold.unit,
+                limit=threshold.limit,
+                passed=actual is not None and compare(actual, threshold.limit),
+            )
+        )
+    return results
+
+
+def _actual(threshold: Threshold, measured: Measurements) -> float | None:
+    metric = threshold.metric
+    if metric in TRENDS:
+        return _trend(threshold, measured.trends[metric])
+    # "sent" is a rate in images/s; no outcome has that name, so the tables do not overlap.
+    if metric in RATES:
+        return measured.images_per_s[metric]
+    count = measured.outcomes[metric]
+    if threshold.aggregator == "count":
+        return float(count)
+    return count / measured.scheduled if measured.scheduled else None
+
+
+def _trend(threshold: Threshold, values: Floats) -> float | None:
+    match threshold.aggregator:
+        case "avg":
+            return stats.mean(values)
+        case "min":
+            return stats.smallest(values)
+        case "max":
+            return stats.largest(values)
+        case "med":
+            return stats.quantile(values, 0.5)
+    assert threshold.percent is not None
+    return stats.quantile(values, threshold.percent / 100.0)
+
+
+def _aggregator(at: str, metric: str, word: str, percent: str | None) -> tuple[str, float | None]:
+    valid = AGGREGATORS[metric]
+    shown = ", ".join("p(N)" if name == "p" else name for name in valid)
+    if word not in valid:
+        digits = re.fullmatch(r"p(\d+(?:\.\d+)?)", word)
+        if digits and "p" in valid:
+            hint = f' (did you mean "p({digits[1]})"?)'
+        else:
+            hint = _nearest(word, valid)
+        raise ThresholdError(f'{at}: {metric} has no aggregator "{word}"{hint}; valid: {shown}')
+    if word != "p":
+        if percent is not None:
+            raise ThresholdError(f"{at}: {word} takes no argument; only p(N) does")
+        return word, None
+    try:
+        number = float(percent if percent is not None else "")
+    except ValueError:
+        number = np.nan
+    if not 0.0 <= number <= 100.0:
+        raise ThresholdError(f"{at}: p needs a percentile between 0 and 100, such as p(95)")
+    return "p", number
+
+
+def _unit_kind(metric: str, aggregator: str) -> str:
+    if metric in TRENDS:
+        return "s"
+    if metric in RATES:
+        return "images/s"
+    return "count" if aggregator == "count" else "share"
+
+
+def _example(metric: str) -> str:
+    if metric in TRENDS:
+        return '"p(95) < 10s"'
+    return '"value > 2"' if metric in RATES else '"rate < 1%"'
+
+
+def _nearest(word: str, valid: Sequence[str]) -> str:
+    near = get_close_matches(word, valid, n=1, cutoff=0.5)
+    return f' (did you mean "{near[0]}"?)' if near else ""

@@ -1,0 +1,211 @@
+"""Whether a run can be trusted: what makes it INVALID, and what a reader is only warned of. Pure.
+
+Every reason is a full sentence that ends with what to do about it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiles import stats
+from profiles.columns import Recorded
+from profiles.devices import Energy
+from profiles.rates import LoadWindow
+from profiles.schema import EndReason, Outcome
+
+SAMPLE_GAP_S = 5.0
+SAMPLER_LAG_S = 0.1  # one period of the 10 Hz sampler
+COMPRESSION_LIMIT = 10.0  # above it autoscaling looks worse than it is
+ENERGY_DISAGREEMENT = 0.05
+GENERATOR_CPU_PCT = 80.0  # of one core
+
+_ENDS = {
+    EndReason.GENERATOR_DIED: (
+        "the load generator died",
+        "see its log in the run folder, and run again",
+    ),
+    EndReason.SAMPLER_DIED: (
+        "the sampler died, so the readings of the hardware stop short",
+        "see its log in the run folder, and run again",
+    ),
+    EndReason.SERVER_DIED: (
+        "the server died under the load",
+        "see its log in the run folder; a smaller batch or queue may keep it alive",
+    ),
+    EndReason.ERROR: ("the run ended with an error", "mend it and run again"),
+}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How the records add up to the schedule."""
+
+    scheduled: int
+    missing: int  # seqs of the schedule without a record
+    duplicates: int  # records beyond the first of their seq
+    strangers: int  # records of seqs the schedule does not have
+
+
+def invalid_reasons(
+    recorded: Recorded, tally: Tally, window: LoadWindow | None, lateness_p99_s: float | None
+) -> list[str]:
+    """Why the run cannot be trusted; empty if it can. A stop by the user is not among them."""
+    manifest = recorded.manifest
+    reasons = _end_reasons(recorded)
+    interrupted = manifest.end_reason is EndReason.INTERRUPTED
+    if (manifest.plan is None or not tally.scheduled) and not interrupted:
+        reasons.append(
+            "Nothing was scheduled: the run ended before its load was planned; "
+            "see the events and logs in the run folder for the cause."
+        )
+    reasons += _sum_reasons(tally)
+    if lateness_p99_s is None and tally.scheduled and not interrupted:
+        reasons.append(
+            "Nothing was sent: no request left the generator; see its log in the run folder."
+        )
+    if lateness_p99_s is not None and lateness_p99_s > manifest.lateness_bound_s:
+        reasons.append(
+            f"The generator was late: 1 % of the requests left {1e3 * lateness_p99_s:,.0f} ms or "
+            f"more after their time (bound {1e3 * manifest.lateness_bound_s:,.0f} ms), so the "
+            "load was not the scenario's; use a lower rate, more --processes, or another machine "
+            "for the generator."
+        )
+    if window is not None and window.duration_s > 0:
+        reasons += _gap_reasons(recorded, window)
+    return reasons
+
+
+def stopped_reason(recorded: Recorded, window: LoadWindow | None) -> str:
+    """The reason an interrupted run gives."""
+    if window is None:
+        return "The run was stopped by the user before its load began; run it again to the end."
+    return (
+        f"The run was stopped by the user after {window.duration_s:,.0f} s of the planned "
+        f"{window.planned_s:,.0f} s; run it again to the end."
+    )
+
+
+def warnings(recorded: Recorded, window: LoadWindow | None, energy: Energy | None) -> list[str]:
+    """What a reader should know though the run is valid."""
+    manifest, found = recorded.manifest, []
+    if manifest.target.is_stub:
+        found.append(
+            "The target was a stub without a model: latencies and rates are those of the serving "
+            "layer and a stated service time, not of image generation."
+        )
+    if manifest.plan is not None and manifest.plan.time_compression > COMPRESSION_LIMIT:
+        found.append(
+            f"Time was compressed {manifest.plan.time_compression:,.0f} times: the curve rises "
+            "that much faster than the event did while start-up and service times stay real, so "
+            "autoscaling looks worse than it is."
+        )
+    if recorded.damaged:
+        found.append(
+            f"{recorded.damaged:,} lines of the run folder do not decode and were left out."
+        )
+    if window is not None:
+        found += _measuring_warnings(recorded, window)
+    if energy is not None and (energy.disagreement or 0.0) > ENERGY_DISAGREEMENT:
+        found.append(
+            f"The GPU's energy counter and its integrated power disagree by "
+            f"{100 * (energy.disagreement or 0.0):.0f} %: read energy figures with that in mind."
+        )
+    return found
+
+
+def _end_reasons(recorded: Recorded) -> list[str]:
+    manifest, reasons = recorded.manifest, []
+    if manifest.end_reason is None:
+        reasons.append(
+            "The run's driver was killed before it could finish the record; run it again."
+        )
+    elif manifest.end_reason in _ENDS:
+        what, remedy = _ENDS[manifest.end_reason]
+        detail = f" ({manifest.end_detail.rstrip('.')})" if manifest.end_detail else ""
+        reasons.append(f"{what[0].upper()}{what[1:]}{detail}; {remedy}.")
+    unhealthy = [event for event in recorded.events if event.kind == "server_unhealthy"]
+    if manifest.target.embedded and unhealthy:
+        detail = f" ({unhealthy[0].detail.rstrip('.')})" if unhealthy[0].detail else ""
+        reasons.append(
+            f"The server was unhealthy from {_load_time(recorded, unhealthy[0].t_s)}{detail}; "
+            "see its log in the run folder."
+        )
+    return reasons
+
+
+def _sum_reasons(tally: Tally) -> list[str]:
+    reasons = []
+    remedy = "see the generator's log, and run again"
+    if tally.missing:
+        reasons.append(
+            f"The record does not add up: {tally.missing:,} of {tally.scheduled:,} scheduled "
+            f"requests have no record and are counted as {Outcome.UNSENT.value}; {remedy}."
+        )
+    if tally.duplicates:
+        reasons.append(
+            f"The record does not add up: {tally.duplicates:,} records repeat a request that has "
+            f"one already; only the first of each counts; {remedy}."
+        )
+    if tally.strangers:
+        reasons.append(
+            f"The record does not add up: {tally.strangers:,} records are of requests the "
+            f"schedule does not have and were left out; {remedy}."
+        )
+    return reasons
+
+
+def _gap_reasons(recorded: Recorded, window: LoadWindow) -> list[str]:
+    remedy = "see the sampler's log, and run again on a machine with a core to spare"
+    gaps = {
+        f"GPU {gpu.index} of {gpu.node}": stats.longest_gap(gpu.t_s, window.start_s, window.end_s)
+        for gpu in recorded.gpus
+    } | {
+        f"the machine {host.node}": stats.longest_gap(host.t_s, window.start_s, window.end_s)
+        for host in recorded.hosts
+    }
+    if not gaps:
+        return [f"There are no samples of the hardware at all; {remedy}."]
+    sampled = {gpu.uuid for gpu in recorded.gpus}
+    unseen = [gpu for gpu in recorded.manifest.gpus if gpu.uuid not in sampled]
+    if unseen:
+        names = ", ".join(f"GPU {gpu.index} of {gpu.node}" for gpu in unseen)
+        return [f"There are no samples of {names}; {remedy}."]
+    name = max(gaps, key=lambda key: gaps[key])
+    if gaps[name] <= SAMPLE_GAP_S:
+        return []
+    return [
+        (
+            f"The sampler was silent for {gaps[name]:.1f} s of the load about {name} "
+            f"(bound {SAMPLE_GAP_S:.0f} s); {remedy}."
+        )
+    ]
+
+
+def _measuring_warnings(recorded: Recorded, window: LoadWindow) -> list[str]:
+    found = []
+    lags = [gpu.lag_s for gpu in recorded.gpus] + [host.lag_s for host in recorded.hosts]
+    lag_s = stats.quantile(np.concatenate(lags), 0.99) if lags else None
+    if lag_s is not None and lag_s > SAMPLER_LAG_S:
+        found.append(
+            f"The sampler was late: 1 % of its samples came {lag_s:.2f} s or more after their "
+            "time, so short peaks of the hardware may be missing."
+        )
+    busy: dict[str, list[float]] = {}
+    for sample in recorded.load:
+        if sample.cpu_pct is not None and window.start_s <= sample.t_s <= window.end_s:
+            busy.setdefault(sample.generator, []).append(sample.cpu_pct)
+    for generator, values in sorted(busy.items()):
+        share = sum(values) / len(values)
+        if share > GENERATOR_CPU_PCT:
+            found.append(
+                f"Generator {generator} kept {share:.0f} % of a core busy: latencies may include "
+                "its own; use more --processes."
+            )
+    return found
+
+
+def _load_time(recorded: Recorded, t_s: float) -> str:
+    start_s = recorded.manifest.load_start_s
+    if start_s is None or t_s < start_s:
+        return "before the load began"
+    return f"{t_s - start_s:,.1f} s into the load"

@@ -1,0 +1,264 @@
+"""The wire contract: OpenAI's Images API, its request, its answer, and its error body.
+
+    POST /v1/images/generations    prompt, n, size, … as OpenAI; and negative_prompt,
+                                   num_inference_steps, guidance_scale, seed
+    GET  /v1/models                the one model served
+
+ApiError
+    a request that is answered with an error; carries the status, the text and the headers
+"""
+
+import random
+import re
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serve.engine import Done
+from serve.settings import Settings, nearest
+from serve.work import Encoding, Order, OutputFormat, Recipe, Row
+
+MAX_IMAGES = 10
+MIN_SIDE = 64
+SIDE_STEP = 8
+SEED_LIMIT = 2**63
+
+ERROR_TYPES = {400: "invalid_request_error", 429: "rate_limit_error", 503: "overloaded_error"}
+
+
+class ApiError(Exception):
+    """A request answered with OpenAI's error body.
+
+    Args:
+        status: HTTP status.
+        message: What is wrong and what to do.
+        param: The field at fault.
+        code: A word that programs can compare.
+        headers: Headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.headers = dict(headers or {})
+
+    def body(self) -> bytes:
+        """OpenAI's error object as JSON."""
+        default = "invalid_request_error" if self.status < 500 else "server_error"
+        error = {
+            "message": self.message,
+            "type": ERROR_TYPES.get(self.status, default),
+            "param": self.param,
+            "code": self.code,
+        }
+        return msgspec.json.encode({"error": error})
+
+
+class ImageRequest(BaseModel):
+    """The body of a generation request. Fields of OpenAI's that change nothing here are taken.
+
+    `quality`, `style`, `moderation`, `complexity`, `user` and `safety_identifier` are accepted
+    and ignored: the answer is a valid one whatever they say. What would change the answer's
+    form and is not offered (`stream`, `url`, transparency) is refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    prompt: Annotated[str, Field(min_length=1)]
+    model: str | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
+    size: str | None = None
+    response_format: Literal["b64_json"] | None = None
+    output_format: OutputFormat | None = None
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    stream: Literal[False] | None = None
+    partial_images: Literal[0] | None = None
+    background: Literal["auto", "opaque"] | None = None
+    quality: str | None = None
+    style: str | None = None
+    moderation: str | None = None
+    complexity: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    negative_prompt: str | None = None
+    num_inference_steps: Annotated[int, Field(ge=1)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] | None = None
+
+
+def parse(body: bytes, settings: Settings) -> Order:
+    """The order in a request's body.
+
+    Raises:
+        ApiError: 400, naming the field and the remedy.
+    """
+    try:
+        request = ImageRequest.model_validate_json(body)
+    except ValidationError as err:
+        _refuse(err)
+    if request.model not in (None, settings.model):
+        raise ApiError(
+            400,
+            f"model: '{request.model}' is not served here; use '{settings.model}' or leave it out",
+            param="model",
+            code="model_not_found",
+        )
+    for field in ("prompt", "negative_prompt"):
+        _check_prompt(field, getattr(request, field) or "", settings.max_prompt_chars)
+    width, height = _size(request.size, settings)
+    guidance = request.guidance_scale
+    recipe = Recipe(
+        width=width,
+        height=height,
+        steps=_steps(request.num_inference_steps, settings),
+        guidance_scale=settings.defaults.guidance_scale if guidance is None else guidance,
+    )
+    return Order(recipe=recipe, rows=_rows(request), encoding=_encoding(request))
+
+
+def answer(order: Order, done: Done) -> bytes:
+    """The body of a finished request: prepared bytes, the base64 spliced in as it is."""
+    recipe = order.recipe
+    head = b'{"created":%d,"data":[' % int(time.time())
+    data = b",".join(b'{"b64_json":"%b"}' % image for image in done.images)
+    tail = b'],"output_format":"%b","size":"%dx%d"}' % (
+        order.encoding.output_format.encode(),
+        recipe.width,
+        recipe.height,
+    )
+    return head + data + tail
+
+
+def server_timing(done: Done) -> str:
+    """The W3C Server-Timing header: a duration in milliseconds a stage."""
+    timing = done.timing
+    stages = ("queue", "text", "denoise", "decode", "encode")
+    return ", ".join(f"{stage};dur={getattr(timing, stage + '_s') * 1e3:.3f}" for stage in stages)
+
+
+def model_list(settings: Settings, *, replicas: int, device: str) -> bytes:
+    """OpenAI's model list, with what a load generator wants to know under `viralload`."""
+    side = settings.defaults.side
+    told = {
+        "default_size": f"{side}x{side}",
+        "default_steps": settings.steps,
+        "default_guidance_scale": settings.defaults.guidance_scale,
+        "max_side": settings.side_limit,
+        "max_steps": settings.max_steps,
+        "is_stub": settings.is_stub,
+        "replicas": replicas,
+        "device": device,
+        "policy": settings.policy,
+        "weights": settings.weights,
+        "max_batch": settings.batch_limit,
+        "max_queue": settings.max_queue,
+    }
+    entry = {
+        "id": settings.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "viralload",
+        "viralload": told,
+    }
+    return msgspec.json.encode({"object": "list", "data": [entry]})
+
+
+def _rows(request: ImageRequest) -> tuple[Row, ...]:
+    """A row an image; image i of seed s draws from generator seed s + i."""
+    seed = random.randrange(SEED_LIMIT) if request.seed is None else request.seed
+    return tuple(
+        Row(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt or "",
+            seed=(seed + i) % SEED_LIMIT,
+        )
+        for i in range(request.n or 1)
+    )
+
+
+def _encoding(request: ImageRequest) -> Encoding:
+    output_format = request.output_format or "png"
+    quality = request.output_compression
+    if output_format == "png" and quality not in (None, 100):
+        _bad("output_compression", f"{quality} means nothing for png; use jpeg or webp")
+    return Encoding(
+        output_format=output_format,
+        quality=None if quality is None or output_format == "png" else max(quality, 1),
+    )
+
+
+def _size(size: str | None, settings: Settings) -> tuple[int, int]:
+    side, limit = settings.defaults.side, settings.side_limit
+    if size in (None, "auto"):
+        return side, side
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size or "")
+    if match is None:
+        _bad("size", f"'{size}' is no size; write WIDTHxHEIGHT in pixels, such as {side}x{side}")
+    width, height = int(match[1]), int(match[2])
+    for pixels in (width, height):
+        if pixels % SIDE_STEP or not MIN_SIDE <= pixels <= limit:
+            _bad(
+                "size",
+                f"{size} cannot be made; both sides must be multiples of {SIDE_STEP} "
+                f"from {MIN_SIDE} to {limit}, such as {side}x{side}",
+            )
+    return width, height
+
+
+def _steps(steps: int | None, settings: Settings) -> int:
+    if steps is not None and steps > settings.max_steps:
+        _bad("num_inference_steps", f"{steps} is too many; at most {settings.max_steps}")
+    return steps or settings.steps
+
+
+def _check_prompt(field: str, text: str, max_chars: int) -> None:
+    if len(text) > max_chars:
+        _bad(field, f"{len(text)} characters are too many; at most {max_chars}")
+
+
+def _refuse(err: ValidationError) -> NoReturn:
+    """Translate pydantic's first finding."""
+    fault: Any = err.errors(include_url=False)[0]
+    field = ".".join(str(step) for step in fault["loc"])
+    if fault["type"] == "json_invalid":
+        raise ApiError(
+            400,
+            f"the body is no valid JSON: {fault['msg'].removeprefix('Invalid JSON: ')}; "
+            'send an object such as {"prompt": "a red fox"}',
+            code="invalid_json",
+        ) from err
+    if not field:
+        _bad(None, 'the body must be a JSON object, such as {"prompt": "a red fox"}')
+    if fault["type"] == "extra_forbidden":
+        _bad(field, f"unknown field{nearest(field, list(ImageRequest.model_fields))}")
+    if fault["type"] == "missing":
+        _bad(field, "is missing; say what to draw")
+    reason = fault["msg"].removeprefix("Input ")
+    _bad(field, f"{reason}{REMEDIES.get(field, '')}")
+
+
+REMEDIES = {
+    "response_format": "; images come as base64 in the body, never as a URL",
+    "stream": "; streaming is not offered, leave it out",
+    "partial_images": "; streaming is not offered, leave it out",
+    "background": "; images have no transparency",
+}
+
+
+def _bad(field: str | None, reason: str) -> NoReturn:
+    message = f"{field}: {reason}" if field else reason
+    raise ApiError(400, message, param=field, code="invalid_value")

@@ -1,0 +1,285 @@
+"""The server's door: `serve run serve.app:app model=tiny`, or by itself in the foreground.
+
+    python -m serve.app --settings '{"model": "tiny"}'
+
+starts a Ray of its own on loopback, serves until SIGTERM or SIGINT, and leaves nothing behind.
+stdout gets one JSON line once every replica is warm; stderr gets the progress.
+
+Exit codes: 0 stopped by a signal, 1 failed while starting or running, 2 wrong settings.
+
+Ray is imported inside the functions: its import takes seconds and reads the environment, so
+settings are checked before it and the environment is set before it.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from serve.settings import Settings, SettingsError, from_json, from_strings
+from serve.weights import locate
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+APPLICATION = "images"
+POLL_S = 0.1
+OBJECT_STORE_BYTES = 512 * 2**20
+
+
+class ServerError(RuntimeError):
+    """The server cannot start or go on; the message is one line."""
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT arrived."""
+
+
+def build(settings: Settings) -> "Application":
+    """The Serve application of these settings.
+
+    Raises:
+        SettingsError: The settings ask for what this machine does not have.
+    """
+    from serve.deployment import deploy
+
+    settings, gpus = resolve(settings)
+    return deploy(settings, gpus=gpus)
+
+
+def app(arguments: Mapping[str, str]) -> "Application":
+    """The Serve application for `serve run serve.app:app key=value …`."""
+    return build(from_strings(arguments))
+
+
+def resolve(settings: Settings) -> tuple[Settings, int]:
+    """The settings with replicas and weights made certain, and how many GPUs they take.
+
+    Raises:
+        SettingsError: No such GPU, or no pipeline at the weights' path.
+    """
+    wants_gpu = settings.device != "cpu" and not settings.is_stub
+    gpus = visible_gpus(os.environ) if wants_gpu else 0
+    if settings.device == "cuda" and not gpus:
+        raise SettingsError("settings: device: no CUDA GPU is visible here; use device=cpu")
+    replicas = settings.replicas or max(gpus, 1)
+    if gpus and replicas > gpus:
+        raise SettingsError(
+            f"settings: replicas: {replicas} need a GPU each, {gpus} visible; use replicas={gpus}"
+        )
+    settings = msgspec.structs.replace(settings, replicas=replicas)
+    return locate(settings), replicas if gpus else 0
+
+
+def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> int:
+    """How many NVIDIA GPUs this process may use."""
+    chosen = environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return sum(1 for name in chosen.split(",") if name.strip() not in ("", "-1"))
+    return sum(1 for node in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", node.name))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server in the foreground; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serve.app", description=__doc__)
+    parser.add_argument("--settings", default="{}", help="a JSON object of settings")
+    arguments = parser.parse_args(argv)
+    try:
+        with _stoppable():
+            settings, gpus = resolve(from_json(arguments.settings))
+            _check_port(settings.host, settings.port)
+            with _ray(settings, gpus):
+                _serve(settings, gpus)
+    except Stopped:
+        return 0
+    except SettingsError as err:
+        return _fail(err, EXIT_USAGE)
+    except ServerError as err:
+        return _fail(err, EXIT_FAILED)
+    return 0
+
+
+def _serve(settings: Settings, gpus: int) -> NoReturn:
+    """Deploy, wait until every replica is warm, say so, and watch until a signal.
+
+    Raises:
+        ServerError: A replica cannot start, or Ray has died.
+    """
+    from ray import serve as rayserve
+
+    from serve.deployment import deploy
+
+    _say(f"loading {settings.model}, weights {settings.weights}, replicas {settings.replicas}")
+    rayserve.start(
+        http_options={"host": settings.host, "port": settings.port},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+    rayserve.run_many(
+        [rayserve.RunTarget(deploy(settings, gpus=gpus), name=APPLICATION)],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+    while not _is_warm():
+        time.sleep(POLL_S)
+    ready = {
+        "ready": True,
+        "url": f"http://{settings.host}:{settings.port}",
+        "model": settings.model,
+        "replicas": settings.replicas,
+        "device": "cuda" if gpus else "cpu",
+    }
+    print(json.dumps(ready), flush=True)  # noqa: T201
+    while True:
+        time.sleep(POLL_S)
+        _check_ray()
+
+
+def _is_warm() -> bool:
+    """Whether every replica runs.
+
+    Raises:
+        ServerError: A replica failed while it started; the message is its reason.
+    """
+    from ray import serve as rayserve
+
+    from serve.deployment import START_UP_FAILED
+
+    _check_ray()
+    application = rayserve.status().applications.get(APPLICATION)
+    if application is None:
+        return False
+    if application.status == "DEPLOY_FAILED":
+        told = "\n".join([application.message, *(d.message for d in application.deployments.values())])
+        reason = re.search(re.escape(START_UP_FAILED) + r"(.*)", told)
+        raise ServerError(reason[1] if reason else " ".join(told.split()))
+    return application.status == "RUNNING"
+
+
+@contextlib.contextmanager
+def _ray(settings: Settings, gpus: int) -> Iterator[None]:
+    """A Ray of this process's own on loopback, its files in a folder that goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))  # noqa: S108 - sockets need a short path
+    os.environ.update(_ray_environment(settings))
+    _say("starting Ray")
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder),
+        )
+        _catch_signals()  # Ray sets handlers of its own
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ray_environment(settings: Settings) -> dict[str, str]:
+    """What Ray and Serve read from the environment, in this process and all of its children."""
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.environ.get("PYTHONPATH")
+    environment = {
+        "PYTHONPATH": f"{root}:{path}" if path else root,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.deployment:middlewares",
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    }
+    if settings.loopback_only:
+        # "No clusters": Ray then takes 127.0.0.1 as this node's address and binds nothing else.
+        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    return environment
+
+
+def _check_ray() -> None:
+    """Make sure that Ray's own processes live.
+
+    Raises:
+        ServerError: One of them ended.
+    """
+    import ray
+
+    node = ray._private.worker._global_node
+    dead = [name for name, _ in node.dead_processes()] if node else ["all"]
+    if dead:
+        raise ServerError(f"Ray has died ({', '.join(dead)}): start the server again")
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that cannot be bound, before anything heavy starts.
+
+    Raises:
+        SettingsError: The port is taken or not allowed, or the host is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as err:
+            reason = (err.strerror or str(err)).lower()
+            raise SettingsError(
+                f"port {port} on {host}: {reason}; stop what holds it or choose another with port="
+            ) from err
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Within, SIGTERM and SIGINT raise `Stopped`; later ones are ignored while we clean up."""
+    _catch_signals()
+    try:
+        yield
+    finally:
+        _ignore_signals()
+
+
+def _catch_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _ignore_signals()
+    raise Stopped
+
+
+def _fail(err: Exception, code: int) -> int:
+    print(f"error: {err}", file=sys.stderr, flush=True)  # noqa: T201
+    return code
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

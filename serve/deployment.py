@@ -1,0 +1,255 @@
+"""Ray Serve's side: the replica that holds a model, its HTTP routes, and the way in front.
+
+A replica is its own ingress: a request crosses Ray once, from the proxy to the model's process.
+"""
+
+import asyncio
+import os
+import time
+from typing import Any
+
+import ray.serve._private.replica as ray_replica
+from fastapi import FastAPI, Request, Response
+from ray import serve as rayserve
+from ray.serve.metrics import Counter, Gauge, Histogram
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from serve.api import ApiError, answer, model_list, parse, server_timing
+from serve.engine import Done, Engine, QueueFullError
+from serve.front import Front, Health
+from serve.settings import Settings
+from serve.weights import hub_environment
+from serve.work import Generated, Model
+
+# The replica's own bounded queue decides who waits; Ray's limits must never bind before it.
+MAX_ONGOING_REQUESTS = 100_000
+START_UP_FAILED = "start-up failed: "
+SECONDS_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100]
+BATCH_BOUNDS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+
+routes = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+
+class StartUpError(RuntimeError):
+    """A replica cannot start; its text is one line behind `START_UP_FAILED`."""
+
+    def __init__(self, err: Exception) -> None:
+        super().__init__(START_UP_FAILED + " ".join(f"{err}".split()))
+
+
+class Meters:
+    """The replica's `image_*` metrics, beside Ray's own."""
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            "image_requests_total", "Image requests by outcome.", tag_keys=("outcome",)
+        )
+        self._images = Counter("image_images_total", "Images answered.")
+        self._stages = {
+            stage: Histogram(
+                f"image_{stage}_seconds", f"Seconds of a request in {stage}.", SECONDS_BOUNDS
+            )
+            for stage in ("queue", "text", "denoise", "decode", "encode")
+        }
+        self._batch = Histogram("image_batch_size", "Images in one batch.", BATCH_BOUNDS)
+        self._depth = Gauge("image_queue_depth", "Images waiting in the replica.")
+
+    def outcome(self, outcome: str) -> None:
+        """Count a request that ended without images."""
+        self._requests.inc(tags={"outcome": outcome})
+
+    def done(self, done: Done) -> None:
+        """Count a finished request, and where its time went."""
+        self.outcome("ok")
+        self._images.inc(len(done.images))
+        for stage, histogram in self._stages.items():
+            # Ray drops an observation of exactly 0.
+            histogram.observe(max(getattr(done.timing, f"{stage}_s"), 1e-9))
+
+    def batch(self, size: int, waiting: int) -> None:
+        """Note a finished batch, and the queue it leaves."""
+        self._batch.observe(size)
+        self._depth.set(waiting)
+
+
+class ImageReplica:
+    """One model behind OpenAI's Images API."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        if settings.loopback_only:
+            _keep_grpc_on_loopback()
+        self._settings = settings
+        self._replica_id = rayserve.get_replica_context().replica_id.unique_id
+        self._meters = Meters()
+        try:
+            model, self._device, self._gpu_uuid = await _load(settings)
+        except Exception as err:
+            raise StartUpError(err) from None
+        self._engine: Engine[Any] = Engine(
+            model,
+            batch_limit=settings.batch_limit,
+            max_wait_s=settings.max_wait_s,
+            max_queue=settings.max_queue,
+            clock=time.perf_counter,
+            on_batch=self._note_batch,
+        )
+        self._loop = asyncio.get_running_loop().create_task(self._engine.run())
+
+    @routes.post("/v1/images/generations")
+    async def generate(self, request: Request) -> Response:
+        """Make images: 200 with base64 files, 400, 429, or 500."""
+        try:
+            order = parse(await _read(request, self._settings.max_body_bytes), self._settings)
+            done = await self._engine.submit(order)
+        except QueueFullError as err:
+            self._meters.outcome("rejected")
+            raise _queue_full(err) from err
+        except ApiError:
+            self._meters.outcome("invalid")
+            raise
+        except asyncio.CancelledError:
+            self._meters.outcome("cancelled")
+            raise
+        except Exception as err:
+            self._meters.outcome("failed")
+            raise ApiError(500, f"the model failed: {err}", code="model_failed") from err
+        self._meters.done(done)
+        return Response(answer(order, done), media_type="application/json", headers=self._told(done))
+
+    @routes.get("/v1/models")
+    async def models(self) -> Response:
+        """The one model served."""
+        count = self._settings.replicas or 1
+        body = model_list(self._settings, replicas=count, device=self._device)
+        return Response(body, media_type="application/json")
+
+    @routes.get("/health")
+    async def health(self) -> Response:
+        """200 once every replica is warm, else 503."""
+        status, body = (await read_health()).answer()
+        return Response(body, status_code=status, media_type="application/json")
+
+    def check_health(self) -> None:
+        """Tell Ray to replace this replica once its loop has ended.
+
+        Raises:
+            RuntimeError: The denoising loop is over.
+        """
+        if self._loop.done():
+            raise RuntimeError(f"the denoising loop ended: {self._loop}")
+
+    def _note_batch(self, size: int, generated: Generated[Any]) -> None:
+        self._meters.batch(size, self._engine.waiting)
+
+    def _told(self, done: Done) -> dict[str, str]:
+        headers = {
+            "Server-Timing": server_timing(done),
+            "X-Batch-Mean": f"{done.timing.batch_mean:g}",
+            "X-Replica": self._replica_id,
+        }
+        return headers | ({"X-Gpu-Uuid": self._gpu_uuid} if self._gpu_uuid else {})
+
+
+@routes.exception_handler(ApiError)
+async def _answer_error(request: Request, err: ApiError) -> Response:
+    return Response(err.body(), err.status, err.headers, "application/json")
+
+
+@routes.exception_handler(HTTPException)
+async def _answer_http_error(request: Request, err: HTTPException) -> Response:
+    asked = f"{request.method} {request.url.path}"
+    texts = {
+        404: f"no such path: {asked}; see POST /v1/images/generations and GET /v1/models",
+        405: f"{asked} is not offered; this path takes {(err.headers or {}).get('Allow')}",
+    }
+    text = texts.get(err.status_code, str(err.detail))
+    return await _answer_error(
+        request, ApiError(err.status_code, text, code="unknown_url", headers=err.headers)
+    )
+
+
+# Not as a decorator: Ray would then ship the class by value instead of importing it.
+_Ingress = rayserve.ingress(routes)(ImageReplica)
+
+
+def deploy(settings: Settings, *, gpus: int) -> rayserve.Application:
+    """The Serve application for settings whose replicas are counted; one GPU each if any."""
+    deployment: Any = rayserve.deployment(
+        _Ingress,
+        name=f"image-{settings.model}",
+        num_replicas=settings.replicas,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_constructor_retry_count=1,
+        graceful_shutdown_timeout_s=5,
+        ray_actor_options={"num_cpus": 0, "num_gpus": 1 if gpus else 0},
+    )
+    application: rayserve.Application = deployment.bind(settings)
+    return application
+
+
+async def read_health() -> Health:
+    """How many replicas are warm, asked of Serve's controller."""
+    status = await asyncio.to_thread(rayserve.status)
+    states = [
+        deployment.replica_states
+        for application in status.applications.values()
+        for deployment in application.deployments.values()
+    ]
+    ready = sum(state.get("RUNNING", 0) for state in states)
+    count = sum(sum(state.values()) for state in states)
+    return Health(is_ready=0 < ready == count, replicas_ready=ready, replicas=count)
+
+
+def middlewares() -> list[Middleware]:
+    """What Ray's proxy puts before the application (`RAY_SERVE_HTTP_PROXY_CALLBACK_…`)."""
+    return [Middleware(Front, health=read_health)]
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    """A request's body, as far as the limit."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise ApiError(413, f"the body is longer than {max_bytes} bytes", code="too_large")
+    return bytes(body)
+
+
+def _queue_full(err: QueueFullError) -> ApiError:
+    seconds = err.refusal.retry_after_s
+    return ApiError(
+        429,
+        f"{err.refusal.waiting} images are waiting already; try again in {seconds} s",
+        code="queue_full",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
+async def _load(settings: Settings) -> tuple[Model[Any], str, str | None]:
+    """The warm model, the name of its device, and its GPU's UUID."""
+    if settings.is_stub:
+        from serve.stub import StubModel
+
+        stub = StubModel(
+            fixed_s=settings.stub_fixed_s,
+            step_s=settings.stub_step_s,
+            image_bytes=settings.stub_image_bytes,
+        )
+        return stub, "cpu", None
+    os.environ.update(hub_environment(settings.weights))
+    from serve.pipeline import start
+
+    model = await asyncio.to_thread(start, settings)
+    return model, model.device_name, model.gpu_uuid
+
+
+def _keep_grpc_on_loopback() -> None:
+    """Bind this replica's gRPC port to loopback; Ray 2.60 binds it to every interface."""
+    original = ray_replica.add_port_to_grpc_server
+
+    def bind(server: Any, address: str) -> int:
+        port: int = original(server, address.replace("[::]", "127.0.0.1"))
+        return port
+
+    ray_replica.add_port_to_grpc_server = bind

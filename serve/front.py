@@ -1,0 +1,107 @@
+"""What stands before the replicas, in the proxy: health, and OpenAI's body for every error.
+
+Ray's proxy answers by itself while no replica runs, or when one dies with requests in flight;
+its own errors are plain text. This ASGI layer gives them the shape of all others.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from serve.api import ApiError
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether every replica is warm, and how many are."""
+
+    is_ready: bool
+    replicas_ready: int
+    replicas: int
+
+    def answer(self) -> tuple[int, bytes]:
+        """Status and body for `GET /health`: 200, or 503 with OpenAI's error body."""
+        if self.is_ready:
+            told = {"status": "ok", "replicas_ready": self.replicas_ready}
+            return 200, msgspec.json.encode({**told, "replicas": self.replicas})
+        err = ApiError(
+            503,
+            f"{self.replicas_ready} of {self.replicas or 'no'} replicas are warm; try again soon",
+            code="not_ready",
+        )
+        return err.status, err.body()
+
+
+class Front:
+    """Answers `GET /health` and, while nothing is warm, everything; rewrites plain errors.
+
+    Args:
+        app: The proxy.
+        health: Asks how many replicas are warm.
+    """
+
+    def __init__(self, app: App, health: Callable[[], Awaitable[Health]]) -> None:
+        self._app = app
+        self._health = health
+        self._was_ready = False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http" or scope["path"].startswith("/-/"):
+            await self._app(scope, receive, send)
+            return
+        is_health = scope["path"] == "/health" and scope["method"] in ("GET", "HEAD")
+        if is_health or not self._was_ready:
+            health = await self._health()
+            self._was_ready = health.replicas_ready > 0
+            if is_health or not self._was_ready:
+                await _send(send, *health.answer())
+                return
+        await self._app(scope, receive, _Rewriter(send).send)
+
+
+class _Rewriter:
+    """Holds an error's start back until its body has been replaced."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._plain_error: int | None = None
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, or swallow it and answer in its place."""
+        if message["type"] == "http.response.start":
+            kind = dict(message["headers"]).get(b"content-type", b"")
+            if message["status"] >= 400 and not kind.startswith(b"application/json"):
+                self._plain_error = message["status"]
+                return
+        elif self._plain_error is not None:
+            if not message.get("more_body"):
+                await _send(self._send, *_translate(self._plain_error))
+            return
+        await self._send(message)
+
+
+def _translate(status: int) -> tuple[int, bytes]:
+    """Status and body in place of a plain error of the proxy's own."""
+    texts = {
+        404: "no such path; see POST /v1/images/generations, GET /v1/models, GET /health",
+        408: "the request took too long",
+        503: "no replica can take the request now; try again soon",
+    }
+    text = texts.get(status, "the replica failed while it held the request; try again")
+    return status, ApiError(status, text, code="proxy_error").body()
+
+
+async def _send(send: Send, status: int, body: bytes) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *([(b"retry-after", b"1")] if status == 503 else []),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
