@@ -47,14 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, command: list[str]) -> int:
-    from loadtest import runner  # what only draws plans and reports starts faster without it
+    from loadtest import runner  # here, so that plans and reports start without it
+    from loadtest.prepare import Options
 
     scenario, text, folder = scenario_of(options)
     console = Console(stderr=True)
     price = options.gpu_price
     try:
         run_folder, summary = runner.run(
-            runner.Options(
+            Options(
                 scenario_text=text,
                 scenario=scenario,
                 folder=folder,

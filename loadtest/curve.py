@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from loadtest.units import Duration
 
+SUDDEN_S = 1e-9  # a rise of 0 is taken as this long
+
 Array = npt.NDArray[np.float64]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -189,7 +191,7 @@ class FlashCrowd(_Curve, tag="flash", tag_field="kind", frozen=True, kw_only=Tru
     def rate(self, t: Array) -> Array:
         """Arrivals/s at t."""
         since = t - self.begin
-        up = np.clip(since / self.rise if self.rise > 0 else (since >= 0) * 1.0, 0.0, 1.0)
+        up = np.clip(since / max(self.rise, SUDDEN_S), 0.0, 1.0)
         after = np.maximum(since - self.rise - self.hold, 0.0)
         extra = (self.magnitude - 1) * up * np.exp2(-after / self.half_life)
         return np.where(self._inside(t), self.base_per_s * (1 + extra), 0.0)
@@ -198,8 +200,7 @@ class FlashCrowd(_Curve, tag="flash", tag_field="kind", frozen=True, kw_only=Tru
         """base·(t + (magnitude - 1)·(triangle + hold + decayed tail))."""
         t = self._clip(t)
         since = np.maximum(t - self.begin, 0.0)
-        in_rise = np.minimum(since, self.rise)
-        triangle = in_rise**2 / (2 * self.rise) if self.rise > 0 else 0.0 * t
+        triangle = np.minimum(since, self.rise) ** 2 / (2 * max(self.rise, SUDDEN_S))
         held = np.clip(since - self.rise, 0.0, self.hold)
         after = np.maximum(since - self.rise - self.hold, 0.0)
         tail = self.half_life / math.log(2) * (1 - np.exp2(-after / self.half_life))

@@ -55,6 +55,11 @@ class Watcher:
         self._hosts: dict[str, HostSample] = {}
         self.load_start_s: float | None = None
 
+    @property
+    def unsent(self) -> int:
+        """Requests recorded as never sent, so far."""
+        return self._outcomes[Outcome.UNSENT]
+
     def look(self) -> View:
         """The run now."""
         for event in self._events.read():

@@ -12,6 +12,7 @@ measured is in the run folder, written by `loadtest.recorder`.
 import gc
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,16 @@ class Crowd(User):
             self._idle()
             return
         Crowd.playing = True
+        try:
+            self._play()
+        except Exception as err:  # a full disk, say: nothing more can be recorded, so end
+            log.exception("the generator cannot go on")
+            sys.stderr.write(f"error: {err}\n")
+            self.environment.process_exit_code = 1
+            gevent.spawn(end, self.environment)
+        self._idle()
+
+    def _play(self) -> None:
         share, shares = share_of(self.environment)
         self.generator = f"locust-{share}"
         load_start_s: float = start_told.get()
@@ -88,7 +99,6 @@ class Crowd(User):
         watch.kill()
         self.recorder.flush()
         played(self.environment, self.generator)
-        self._idle()
 
     def _sleep_until(self, t_s: float) -> bool:
         """Sleep until the run's clock shows t_s; False as soon as the run is to stop."""
@@ -205,15 +215,23 @@ def played(environment: Environment, generator: str) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         runner.send_message("played", {"generator": generator})
-    elif runner is not None:
-        gevent.spawn(runner.quit)
+    else:
+        gevent.spawn(end, environment)
+
+
+def end(environment: Environment) -> None:
+    """End Locust itself, web UI included."""
+    if environment.runner is not None:
+        environment.runner.quit()
+    if environment.web_ui is not None:
+        environment.web_ui.stop()  # type: ignore[no-untyped-call]
 
 
 def _share_played(environment: Environment, msg: Any, **_: object) -> None:
     done: set[str] = environment.shares_played  # type: ignore[attr-defined]
     done.add(msg.data["generator"])
-    if len(done) == JOB.processes and environment.runner is not None:
-        gevent.spawn(environment.runner.quit)
+    if len(done) == JOB.processes:
+        gevent.spawn(end, environment)
 
 
 def _watch_workers(environment: Environment) -> None:
@@ -228,5 +246,6 @@ def _watch_workers(environment: Environment) -> None:
             FOLDER.append_event(
                 RunEvent(t_s=run_clock(), kind="generator_died", source="locust", detail=detail)
             )
-            runner.quit()
+            environment.process_exit_code = 1
+            end(environment)
             return

@@ -43,14 +43,10 @@ def plan_text(
     lines.append(f"peak      {peak}; mean {plan.mean_images_per_s:.3g} {unit}")
     lasts = format_duration(plan.duration_s)
     if plan.time_compression > 1:
-        lasts += (
-            f": {format_duration(plan.real_duration_s)} compressed {_about(plan.time_compression)} x "
-            "(service times stay real"
-        )
-        slow = (
-            "; above 10 x, autoscaling looks worse than it is" if plan.time_compression > 10 else ""
-        )
-        lasts += slow + ")"
+        real, kappa = format_duration(plan.real_duration_s), _about(plan.time_compression)
+        lasts += f": {real} compressed {kappa} x (service times stay real"
+        slow = "; above 10 x, autoscaling looks worse than it is"
+        lasts += (slow if plan.time_compression > 10 else "") + ")"
     lines.append(f"lasts     {lasts}")
     if not relative:
         lines.append(f"schedule  {plan.requests:,} requests, {plan.images:,} images")
@@ -96,4 +92,6 @@ def _about(value: float) -> str:
 def _round_up(value: float) -> float:
     """The next round number, for the top of an axis."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= 0.999 * value)
+    return next(
+        step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= 0.999 * value
+    )

@@ -10,66 +10,42 @@ Ctrl-C twice: everything is killed at once.
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import environment, server
-from loadtest.calibrate import Calibration, calibrate
-from loadtest.errors import ConfigurationError, TargetError, ViralloadError
+from loadtest import server
+from loadtest.calibrate import calibrate
+from loadtest.errors import ConfigurationError
 from loadtest.job import Job
-from loadtest.plan import Node, Schedule, Source, demand, load_source, make_plan, needs_capacity
+from loadtest.plan import Node, Source, demand, load_source, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
-from loadtest.processes import Child, adopt_orphans, kill_descendants
-from loadtest.scenario import Scenario, parse_size
-from loadtest.target import (
-    FALLBACK_SIZE,
-    Offer,
-    ask_models,
-    check_port_free,
-    free_port,
-    normalize_url,
+from loadtest.prepare import (
+    Options,
+    first_manifest,
+    job_for,
+    locust_command,
+    sampler_command,
+    server_settings,
 )
+from loadtest.processes import Child, adopt_orphans, kill_descendants
+from loadtest.target import Offer, ask_models
 from loadtest.watch import watch
-from profiles.host import Host, node_name
+from profiles.host import node_name
 from profiles.nvml import visible_gpus
 from profiles.report import write_report
 from profiles.run import RunError, RunFolder
-from profiles.schema import EndReason, GpuInfo, LoadPlan, RunEvent, RunManifest, Summary, TargetInfo
+from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import summarize
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0
 DEFAULT_IN_FLIGHT = 8  # for calibrating a server that does not tell its batch size
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line decides."""
-
-    scenario_text: str
-    scenario: Scenario  # with the command line's changes
-    folder: Path  # that the scenario's paths are relative to
-    command: list[str]
-    out: Path = Path("runs")
-    label: str | None = None
-    labels: dict[str, str] = {}
-    host: str | None = None  # an existing server; None: start one
-    key_env: str = "OPENAI_API_KEY"
-    model: str | None = None
-    settings: dict[str, Any] = {}  # of the embedded server
-    port: int | None = None
-    capacity: float | None = None
-    processes: int = 1
-    web_port: int | None = None
-    gpu_price_usd_per_h: float
-    gpu_price_basis: str
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -101,10 +77,10 @@ class _Run:
         options = self.options
         source = load_source(options.scenario, options.folder)
         gpus = visible_gpus(node_name())
-        settings = self._server_settings(gpus)
+        settings = server_settings(options, gpus)
         self.folder = _create_folder(options)
         self.zero = time.monotonic()
-        self.manifest = self._first_manifest(gpus, settings)
+        self.manifest = first_manifest(options, self.folder, self.zero, gpus, settings)
         self.folder.write_manifest(self.manifest)
         self.folder.scenario_path.write_text(options.scenario_text, encoding="utf-8")
         self.console.print(f"run folder {self.folder.path}", highlight=False, soft_wrap=True)
@@ -124,55 +100,6 @@ class _Run:
 
     # -- before the load ---------------------------------------------------------------------
 
-    def _server_settings(self, gpus: list[GpuInfo]) -> dict[str, Any] | None:
-        """Of the server to start; None where an existing one is the target."""
-        options = self.options
-        if options.host is not None:
-            normalize_url(options.host)
-            return None
-        if options.port is not None:
-            check_port_free(options.port)
-        chosen: dict[str, Any] = {"model": options.model or ("sd15" if gpus else "tiny")}
-        if options.model is None and gpus:
-            chosen["device"] = "cuda"
-        chosen["port"] = options.port if options.port is not None else free_port()
-        return {**chosen, **options.settings}
-
-    def _first_manifest(self, gpus: list[GpuInfo], settings: dict[str, Any] | None) -> RunManifest:
-        options, scenario = self.options, self.options.scenario
-        commit, dirty = environment.git_state()
-        embedded = settings is not None
-        url = (
-            normalize_url(options.host)
-            if options.host
-            else f"http://127.0.0.1:{settings['port']}"
-            if settings
-            else ""
-        )
-        local = embedded or _is_loopback(url)
-        return RunManifest(
-            run_id=self.folder.run_id,
-            start_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            clock_zero_monotonic_s=self.zero,
-            command=options.command,
-            scenario=scenario.name,
-            title=scenario.title,
-            notes=list(scenario.notes),
-            seed=scenario.seed,
-            labels=options.labels,
-            git_commit=commit,
-            git_dirty=dirty,
-            versions=environment.versions(),
-            target=TargetInfo(url=url, embedded=embedded, model=options.model, settings=settings),
-            slo_latency_s=float(scenario.slo.latency),
-            thresholds={metric: list(each) for metric, each in scenario.thresholds.items()},
-            lateness_bound_s=float(scenario.validity.lateness_p99),
-            gpus=gpus if local else [],
-            hosts=[Host(node_name()).describe()],
-            gpu_price_usd_per_h=options.gpu_price_usd_per_h,
-            gpu_price_basis=options.gpu_price_basis,
-        )
-
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options = self.options
         key = os.environ.get(options.key_env)
@@ -181,7 +108,7 @@ class _Run:
         url = self.manifest.target.url
         offer = ask_models(url, key, options.model, options.key_env)
         self._learn_target(offer)
-        job = self._job(offer)
+        job = job_for(options, self.manifest, self.folder, offer)
         node = self._node(job, offer, key)
         plan, schedule = make_plan(options.scenario, source, node)
         np.save(self.folder.schedule_path, schedule)
@@ -193,7 +120,7 @@ class _Run:
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         self._start_sampler()
-        self._play(plan, schedule, job)
+        self._play(plan, job)
 
     def _start_server(self, settings: dict[str, Any]) -> None:
         self._event("server_starting", f"model {settings['model']}")
@@ -228,30 +155,6 @@ class _Run:
             )
         )
 
-    def _job(self, offer: Offer) -> Job:
-        scenario, request = self.options.scenario, self.options.scenario.request
-        width, height = parse_size(request.size or offer.default_size or FALLBACK_SIZE)
-        # OpenAI's own GPT image models always answer base64 and refuse the field
-        always_base64 = (offer.model or "").startswith("gpt-image")
-        return Job(
-            run_dir=str(self.folder.path.resolve()),
-            clock_zero_monotonic_s=self.zero,
-            base_url=self.manifest.target.url,
-            model=offer.model,
-            width=width,
-            height=height,
-            steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            negative_prompt=request.negative_prompt,
-            output_format=request.output_format,
-            response_format=None if always_base64 else "b64_json",
-            prompts=list(request.prompts),
-            timeout_s=float(request.timeout),
-            drain_s=float(request.timeout if scenario.load.drain is None else scenario.load.drain),
-            processes=self.options.processes,
-            key_env=self.options.key_env,
-        )
-
     def _node(self, job: Job, offer: Offer, key: str | None) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None
         if self.options.capacity is not None:
@@ -263,7 +166,7 @@ class _Run:
             self.console.print(
                 f"capacity: measuring, {in_flight} requests always in flight", highlight=False
             )
-            measured: Calibration = calibrate(job, key, in_flight)
+            measured = calibrate(job, key, in_flight)
         said = f"{measured.images_per_s:.3g} images/s ({measured.basis})"
         self._event("calibrated", said)
         self.console.print(f"capacity: {said}", highlight=False)
@@ -276,35 +179,15 @@ class _Run:
     # -- the load ----------------------------------------------------------------------------
 
     def _start_sampler(self) -> None:
-        command = [sys.executable, "-m", "profiles.sampler", str(self.folder.path)]
-        command += ["--zero", repr(self.zero), "--node", node_name()]
-        if not self.manifest.gpus:
-            command.append("--no-gpus")
+        command = sampler_command(self.folder, self.manifest)
         child = Child("sampler", command, self.folder.log_path("sampler"), {})
         self.children.append(child)
         child.first_line(timeout_s=30.0)
 
-    def _play(self, plan: LoadPlan, schedule: Schedule, job: Job) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "locust",
-            "-f",
-            str(Path(__file__).parent / "locustfile.py"),
-        ]
-        command += ["--host", job.base_url, "--users", str(job.processes)]
-        command += ["--spawn-rate", str(job.processes), "--exit-code-on-error", "0"]
-        command += ["--stop-timeout", str(int(job.drain_s + job.timeout_s) + 10)]
-        command += ["--only-summary", "--loglevel", "WARNING"]
-        if self.options.web_port is None:
-            command += ["--headless"]
-        else:
-            command += ["--autostart", "--autoquit", "0", "--web-host", "127.0.0.1"]
-            command += ["--web-port", str(self.options.web_port)]
+    def _play(self, plan: LoadPlan, job: Job) -> None:
+        command = locust_command(job, self.options.web_port)
+        if self.options.web_port is not None:
             self.console.print(f"Locust's web UI: http://127.0.0.1:{self.options.web_port}")
-        if job.processes > 1:
-            command += ["--processes", str(job.processes), "--master-bind-host", "127.0.0.1"]
-            command += ["--master-bind-port", str(free_port())]
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
         self.loading = True
         locust = Child("load generator", command, self.folder.log_path("locust"), env)
@@ -376,11 +259,3 @@ def _create_folder(options: Options) -> RunFolder:
 
 def _reason(err: BaseException) -> EndReason:
     return EndReason.INTERRUPTED if isinstance(err, Interrupted) else EndReason.ERROR
-
-
-def _is_loopback(url: str) -> bool:
-    host = url.split("://", 1)[1].rsplit(":", 1)[0]
-    return host in ("127.0.0.1", "localhost", "[::1]")
-
-
-__all__ = ["Interrupted", "Options", "TargetError", "ViralloadError", "run"]

@@ -58,6 +58,7 @@ def ask_models(base_url: str, key: str | None, model: str | None, key_env: str) 
     try:
         body = _get(url, headers)
     except HTTPError as err:
+        err.close()
         if err.code in (401, 403):
             hint = "is not accepted" if key else "is not set, and the server asks for a key"
             raise TargetError(f"{base_url} answered {err.code}: {key_env} {hint}") from err
@@ -85,7 +86,8 @@ def is_healthy(base_url: str, timeout_s: float = 2.0) -> bool | None:
     try:
         with urlopen(f"{base_url}/health", timeout=timeout_s) as answer:  # noqa: S310
             return bool(answer.status == 200)
-    except HTTPError:
+    except HTTPError as err:
+        err.close()
         return False
     except (URLError, OSError, http.client.HTTPException):
         return None

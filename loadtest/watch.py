@@ -70,7 +70,7 @@ def watch(
         health.stop()
     watcher.look()
     if reason is None:
-        reason, detail = _ended_itself(generator)
+        reason, detail = _ended_itself(generator, watcher.unsent)
         if reason is not EndReason.COMPLETED:
             _note(folder, clock(), reason, detail)
     return reason, detail, watcher.load_start_s
@@ -96,8 +96,10 @@ def _look_at(
     return None, None
 
 
-def _ended_itself(generator: Child) -> tuple[EndReason, str | None]:
+def _ended_itself(generator: Child, unsent: int) -> tuple[EndReason, str | None]:
     code = generator.exit_code()
+    if code == 0 and unsent:
+        return EndReason.INTERRUPTED, "stopped from Locust's web UI"
     if code == 0:
         return EndReason.COMPLETED, None
     how = _how(code if code is not None else 0)

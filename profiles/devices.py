@@ -15,6 +15,7 @@ INTEGRATED = "integrated power"
 # A100 and H100 sample power a quarter of the time, so a short counter difference means little
 # (arXiv 2312.02741); the counter and integrated power are compared over at least this long.
 MIN_COMPARABLE_S = 10.0
+EDGE_S = 1.0  # samples must reach this near both ends, else energy over the load is unknown
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ def gpu_energy(gpus: list[Gpu], start_s: float, end_s: float) -> Energy:
     counted, integrated, apart = [], [], []
     for gpu in gpus:
         inside = window(gpu.t_s, start_s, end_s)
+        reaches = _reaches(gpu, start_s, end_s)
         counter = stats.counter_increase(gpu.t_s, gpu.energy_j, start_s, end_s)
         power_w = stats.time_mean(gpu.t_s[inside], gpu.power_w[inside])
-        joules = None if power_w is None else power_w * (end_s - start_s)
+        joules = None if power_w is None or not reaches else power_w * (end_s - start_s)
+        counter = counter if reaches else None
         counted.append(counter)
         integrated.append(joules)
         if counter and joules is not None and end_s - start_s >= MIN_COMPARABLE_S:
@@ -96,6 +99,12 @@ def window(t_s: Floats, start_s: float, end_s: float) -> slice:
     first = int(np.searchsorted(t_s, start_s, side="left"))
     last = int(np.searchsorted(t_s, end_s, side="right"))
     return slice(first, last)
+
+
+def _reaches(gpu: Gpu, start_s: float, end_s: float) -> bool:
+    if not gpu.t_s.size:
+        return False
+    return bool(gpu.t_s[0] <= start_s + EDGE_S and gpu.t_s[-1] >= end_s - EDGE_S)
 
 
 def _whole(value: float | None) -> int | None:

@@ -15,6 +15,15 @@ OUTCOME_WORDS = {
     Outcome.UNSENT: "never sent",
 }
 
+OUTCOME_CLAUSES = {  # "31 % of the requests ..."
+    Outcome.OK: "were answered",
+    Outcome.REJECTED: "were refused",
+    Outcome.FAILED: "failed",
+    Outcome.TIMEOUT: "timed out",
+    Outcome.ABANDONED: "were abandoned",
+    Outcome.UNSENT: "were never sent",
+}
+
 
 def number(value: float | None) -> str:
     """Three significant digits, thousands separated: 0.0123, 2.26, 41.5, 111,667."""
@@ -62,9 +71,8 @@ def share(value: float | None) -> str:
         return "> 99.99 %"
     if 10.0 <= percent <= 90.0:
         return f"{percent:.0f} %"
-    if 0.1 <= percent <= 99.9:
-        return f"{percent:.1f} %"
-    return f"{percent:.2f} %"
+    digits = 1 if 0.1 <= percent <= 99.9 else 2
+    return f"{percent:.{digits}f}".removesuffix(".0") + " %"
 
 
 def percent(value: float | None) -> str:

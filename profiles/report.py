@@ -1,7 +1,95 @@
-"""Stub until the report lands."""
+"""A run folder as one HTML file: no network, no JavaScript, no GPU, Ray or Locust to make it.
+
+`write_report` reads the folder; `render` is the pure core. Everything that comes from outside (the
+scenario's words, labels, error texts, paths) is escaped by jinja2; only our own SVG is not.
+"""
+
 from pathlib import Path
-from profiles.run import RunFolder
+
+import jinja2
+from markupsafe import Markup
+
+from profiles import cards, columns, facts, figures, series, text
+from profiles import summary as summaries
+from profiles.columns import Recorded
+from profiles.device_panels import device_panels
+from profiles.load_panels import load_panels
+from profiles.panel import Panel
+from profiles.run import RunError, RunFolder
+from profiles.schema import Outcome, Summary, Verdict
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+SIGNS = {
+    Verdict.PASS: "✓",
+    Verdict.FAIL: "✗",
+    Verdict.INVALID: "!",
+    Verdict.INTERRUPTED: "■",
+}
+
+
 def write_report(folder: RunFolder) -> Path:
-    """Nothing."""
-    folder.report_path.write_text("soon")
+    """Make report.html from the folder alone, and give its path.
+
+    Raises:
+        RunError: run.json is unreadable, or the report cannot be written.
+    """
+    recorded = columns.read(folder)
+    summary = folder.summary() if folder.summary_path.is_file() else summaries.compute(recorded)
+    try:
+        folder.report_path.write_text(render(recorded, summary), encoding="utf-8")
+    except OSError as err:
+        raise RunError(f"cannot write {folder.report_path}: {err.strerror or err}") from err
     return folder.report_path
+
+
+def render(recorded: Recorded, summary: Summary) -> str:
+    """The report as HTML."""
+    manifest = recorded.manifest
+    time = series.timeline(recorded)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        summary=summary,
+        manifest=manifest,
+        sign=SIGNS[summary.verdict],
+        happened=_sentence(text.happened(summary, manifest)),
+        cards=cards.cards(summary, manifest),
+        outcomes=_outcome_shares(summary),
+        load=[_drawn(panel) for panel in load_panels(recorded, time)] if time else [],
+        devices=[_drawn(panel) for panel in device_panels(recorded, time)] if time else [],
+        device_tables=[facts.gpu_table(summary), facts.host_table(summary)],
+        capacity=facts.capacity_rows(summary.capacity) if summary.capacity else [],
+        assumptions=facts.tagged(summary.capacity.assumptions) if summary.capacity else [],
+        replayed=facts.replayed(manifest),
+        environment=facts.environment(manifest),
+        as_text=figures,
+    )
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _outcome_shares(summary: Summary) -> list[tuple[str, str, int, float]]:
+    """Outcome, its word, requests, and percent of the scheduled ones."""
+    return [
+        (
+            outcome.value,
+            figures.OUTCOME_WORDS[outcome],
+            summary.outcomes.get(outcome.value, 0),
+            100.0 * summary.outcomes.get(outcome.value, 0) / max(1, summary.scheduled),
+        )
+        for outcome in Outcome
+    ]
+
+
+def _drawn(panel: Panel) -> dict[str, object]:
+    """A panel for the template; the SVG is ours, so it goes in as it is."""
+    return {
+        "panel": panel,
+        "picture": Markup(panel.picture) if panel.picture else None,  # noqa: S704
+        "wide": Markup(panel.wide) if panel.wide else None,  # noqa: S704
+    }

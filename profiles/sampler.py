@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
                 folder.append_event(
                     RunEvent(t_s=clock(), kind="gpu_unreadable", source=node, detail=str(err))
                 )
-        _record(folder, node, nvml, Cadence(arguments.hz, clock, stop_after), clock)
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not look at it again
+        record(folder, node, nvml, Cadence(arguments.hz, clock, stop_after), clock)
     except OSError as err:
         what = err.filename or folder.path
         sys.stderr.write(f"error: cannot write {what}: {err.strerror or err}\n")
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _record(
+def record(
     folder: RunFolder,
     node: str,
     nvml: Nvml | None,
@@ -94,8 +96,6 @@ def _record(
         ready = {"ready": True, "gpus": len(nvml) if nvml else 0}
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
         sys.stdout.flush()
-        gc.collect()
-        gc.freeze()  # what is here now stays: the collector need not look at it again
         host_due_s = clock() + HOST_EVERY_S  # the first reading wants some time behind it
         while (tick := cadence.wait()) is not None:
             if nvml:
@@ -114,9 +114,12 @@ def _record(
 
 
 def _hz(text: str) -> float:
-    hz = float(text)
+    try:
+        hz = float(text)
+    except ValueError:
+        hz = 0.0
     if not 0.1 <= hz <= 100:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate from 0.1 to 100 a second")
     return hz
 
 

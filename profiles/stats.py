@@ -147,7 +147,7 @@ def _by_bin(t_s: Floats, values: Floats, edges: Floats) -> list[tuple[int, Float
 
 
 def in_flight(sent_s: Floats, done_s: Floats, edges: Floats) -> Floats:
-    """The most requests in flight at once within each bin; shape (bins,).
+    """The most requests in flight at once within each half-open bin; shape (bins,).
 
     In flight at t: sent <= t < done. Requests without both instants are left out.
     """
@@ -156,11 +156,11 @@ def in_flight(sent_s: Floats, done_s: Floats, edges: Floats) -> Floats:
     step = np.concatenate((np.ones(there.sum()), -np.ones(there.sum())))
     order = np.lexsort((step, t_s))  # at one instant, those that leave go first
     level = np.cumsum(step[order])
-    at = np.searchsorted(t_s[order], edges, side="right")
-    before = np.concatenate(([0.0], level))[at]  # the level each edge finds
-    result = before[:-1].copy()
+    upto = np.searchsorted(t_s[order], edges, side="right")
+    below = np.searchsorted(t_s[order], edges, side="left")
+    result = np.concatenate(([0.0], level))[upto[:-1]]  # the level each bin begins with
     for index in range(edges.size - 1):
-        inside = level[at[index] : at[index + 1]]
+        inside = level[upto[index] : below[index + 1]]
         if inside.size:
             result[index] = max(result[index], inside.max())
     return result

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
-from profiles import figures
+from profiles import facts, figures
 from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
@@ -19,18 +19,16 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
     """The sentence after the verdict."""
     stub = " (no model: stub)" if manifest.target.is_stub else ""
     if summary.verdict is Verdict.INVALID:
-        more = len(summary.reasons) - 1
-        others = f" (and {more} more reason{'s' if more > 1 else ''})" if more else ""
-        return f"this run cannot be trusted{stub}: {_lower(summary.reasons[0])}{others}"
+        return f"this run cannot be trusted{stub}: {_lower(summary.reasons[0])}"
     if summary.verdict is Verdict.INTERRUPTED:
         return f"{_lower(summary.reasons[0])}{stub}"
     if not summary.ok_images:
-        return f"not one of {_images(summary.scheduled_images)} came back{stub}.{_losses(summary)}"
+        return f"not one of {_images(summary.scheduled_images)} came back{stub}{_losses(summary)}."
     return (
         f"at the peak of {figures.images_per_s(summary.peak_offered_images_per_s)} this "
         f"{_place(manifest)} completed {figures.number(summary.peak_completed_images_per_s)}"
-        f"{stub}; {figures.share(summary.slo_share)} of all images came back within "
-        f"{figures.seconds(summary.slo_latency_s)}.{_losses(summary)}"
+        f"{stub}; {_in_time(summary.slo_share)} came back within "
+        f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}."
     )
 
 
@@ -38,7 +36,7 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
     """The summary as plain text, at most WIDTH columns where words allow, ending in a newline."""
     lines = textwrap.wrap(headline(summary, manifest), WIDTH)
     if len(summary.reasons) > 1:
-        lines += _sentences("reasons", summary.reasons)
+        lines += _sentences("also", summary.reasons[1:])
     lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
     lines += _errors(summary) + _hardware(summary)
     if summary.thresholds:
@@ -152,8 +150,7 @@ def _capacity(capacity: Capacity) -> list[str]:
         lines.append(
             _row(
                 "",
-                f"the event's peak needs {figures.number(capacity.blocks_for_peak)} blocks "
-                f"({figures.count(capacity.gpus_for_peak)} GPUs), "
+                f"the event's peak needs {facts.blocks(capacity)}, "
                 f"all of it {figures.count(capacity.event_gpu_hours)} GPU-hours",
             )
         )
@@ -162,18 +159,27 @@ def _capacity(capacity: Capacity) -> list[str]:
 
 
 def _losses(summary: Summary) -> str:
-    """The outcomes that are not ok, worst first; empty if there are none."""
+    """The outcomes that are not ok as a clause, the most frequent first; empty if all are ok."""
     lost = [
-        (summary.outcomes.get(outcome.value, 0), figures.OUTCOME_WORDS[outcome])
+        (summary.outcomes.get(outcome.value, 0), figures.OUTCOME_CLAUSES[outcome])
         for outcome in Outcome
         if outcome is not Outcome.OK
     ]
     told = [
-        f"{figures.share(times / summary.scheduled)} {word}"
-        for times, word in sorted(lost, key=lambda pair: -pair[0])
+        f"{figures.share(times / summary.scheduled)} {clause}"
+        for times, clause in sorted(lost, key=lambda pair: -pair[0])
         if times
     ]
-    return f" Of the requests, {', '.join(told)}." if told else ""
+    if not told:
+        return ""
+    told[0] = told[0].replace(" %", " % of the requests", 1)
+    return f"; {', '.join(told)}"
+
+
+def _in_time(share: float | None) -> str:
+    if share == 1.0:
+        return "every image"
+    return f"{figures.share(share)} of all images"
 
 
 def _place(manifest: RunManifest) -> str:

@@ -7,21 +7,19 @@ stdout gets one JSON line once every replica is warm; stderr gets the progress.
 
 Exit codes: 0 stopped by a signal, 1 failed while starting or running, 2 wrong settings.
 
-Ray is imported inside the functions: its import takes seconds and reads the environment, so
-settings are checked before it and the environment is set before it.
+Ray is imported inside functions: that takes seconds, and settings are checked before it.
 """
 
 import argparse
 import contextlib
+import errno
 import json
+import logging
 import os
 import re
-import secrets
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +28,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from serve.cluster import ServerError, check_ray, own_ray
 from serve.settings import Settings, SettingsError, from_json, from_strings
 from serve.weights import locate
 
@@ -40,11 +39,6 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 APPLICATION = "images"
 POLL_S = 0.1
-OBJECT_STORE_BYTES = 512 * 2**20
-
-
-class ServerError(RuntimeError):
-    """The server cannot start or go on; the message is one line."""
 
 
 class Stopped(BaseException):
@@ -104,7 +98,9 @@ def main(argv: list[str] | None = None) -> int:
         with _stoppable():
             settings, gpus = resolve(from_json(arguments.settings))
             _check_port(settings.host, settings.port)
-            with _ray(settings, gpus):
+            _say("starting Ray")
+            with own_ray(gpus=gpus, loopback_only=settings.loopback_only):
+                _catch_signals()  # Ray has set handlers of its own
                 _serve(settings, gpus)
     except Stopped:
         return 0
@@ -112,7 +108,6 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(err, EXIT_USAGE)
     except ServerError as err:
         return _fail(err, EXIT_FAILED)
-    return 0
 
 
 def _serve(settings: Settings, gpus: int) -> NoReturn:
@@ -125,6 +120,7 @@ def _serve(settings: Settings, gpus: int) -> NoReturn:
 
     from serve.deployment import deploy
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _say(f"loading {settings.model}, weights {settings.weights}, replicas {settings.replicas}")
     rayserve.start(
         http_options={"host": settings.host, "port": settings.port},
@@ -147,7 +143,7 @@ def _serve(settings: Settings, gpus: int) -> NoReturn:
     print(json.dumps(ready), flush=True)  # noqa: T201
     while True:
         time.sleep(POLL_S)
-        _check_ray()
+        check_ray()
 
 
 def _is_warm() -> bool:
@@ -160,73 +156,17 @@ def _is_warm() -> bool:
 
     from serve.deployment import START_UP_FAILED
 
-    _check_ray()
+    check_ray()
     application = rayserve.status().applications.get(APPLICATION)
     if application is None:
         return False
     if application.status == "DEPLOY_FAILED":
-        told = "\n".join([application.message, *(d.message for d in application.deployments.values())])
+        told = "\n".join(
+            [application.message, *(d.message for d in application.deployments.values())]
+        )
         reason = re.search(re.escape(START_UP_FAILED) + r"(.*)", told)
         raise ServerError(reason[1] if reason else " ".join(told.split()))
     return application.status == "RUNNING"
-
-
-@contextlib.contextmanager
-def _ray(settings: Settings, gpus: int) -> Iterator[None]:
-    """A Ray of this process's own on loopback, its files in a folder that goes with it."""
-    folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))  # noqa: S108 - sockets need a short path
-    os.environ.update(_ray_environment(settings))
-    _say("starting Ray")
-    import ray
-
-    try:
-        ray.init(
-            address="local",
-            num_gpus=gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
-        )
-        _catch_signals()  # Ray sets handlers of its own
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _ray_environment(settings: Settings) -> dict[str, str]:
-    """What Ray and Serve read from the environment, in this process and all of its children."""
-    root = str(Path(__file__).resolve().parent.parent)
-    path = os.environ.get("PYTHONPATH")
-    environment = {
-        "PYTHONPATH": f"{root}:{path}" if path else root,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.deployment:middlewares",
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    }
-    if settings.loopback_only:
-        # "No clusters": Ray then takes 127.0.0.1 as this node's address and binds nothing else.
-        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    return environment
-
-
-def _check_ray() -> None:
-    """Make sure that Ray's own processes live.
-
-    Raises:
-        ServerError: One of them ended.
-    """
-    import ray
-
-    node = ray._private.worker._global_node
-    dead = [name for name, _ in node.dead_processes()] if node else ["all"]
-    if dead:
-        raise ServerError(f"Ray has died ({', '.join(dead)}): start the server again")
 
 
 def _check_port(host: str, port: int) -> None:
@@ -242,9 +182,11 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as err:
             reason = (err.strerror or str(err)).lower()
-            raise SettingsError(
-                f"port {port} on {host}: {reason}; stop what holds it or choose another with port="
-            ) from err
+            if err.errno in (errno.EADDRINUSE, errno.EACCES):
+                remedy = f"settings: port: {port} on {host}: {reason}; free it or choose another"
+            else:
+                remedy = f"settings: host: {host}: {reason}; use an address of this machine"
+            raise SettingsError(remedy) from err
 
 
 @contextlib.contextmanager

@@ -3,14 +3,17 @@
 A replica is its own ingress: a request crosses Ray once, from the proxy to the model's process.
 """
 
+# mypy: disallow-untyped-calls=False
+# Parts of Ray are untyped.
+
 import asyncio
 import os
 import time
 from typing import Any
 
-import ray.serve._private.replica as ray_replica
 from fastapi import FastAPI, Request, Response
 from ray import serve as rayserve
+from ray.serve._private.common import ReplicaState
 from ray.serve.metrics import Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -25,8 +28,8 @@ from serve.work import Generated, Model
 # The replica's own bounded queue decides who waits; Ray's limits must never bind before it.
 MAX_ONGOING_REQUESTS = 100_000
 START_UP_FAILED = "start-up failed: "
-SECONDS_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100]
-BATCH_BOUNDS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+SECONDS_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0]
+BATCH_BOUNDS = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0]
 
 routes = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -84,7 +87,7 @@ class ImageReplica:
         self._meters = Meters()
         try:
             model, self._device, self._gpu_uuid = await _load(settings)
-        except Exception as err:
+        except Exception as err:  # noqa: BLE001 - told in one line, whatever it is
             raise StartUpError(err) from None
         self._engine: Engine[Any] = Engine(
             model,
@@ -115,7 +118,9 @@ class ImageReplica:
             self._meters.outcome("failed")
             raise ApiError(500, f"the model failed: {err}", code="model_failed") from err
         self._meters.done(done)
-        return Response(answer(order, done), media_type="application/json", headers=self._told(done))
+        return Response(
+            answer(order, done), media_type="application/json", headers=self._told(done)
+        )
 
     @routes.get("/v1/models")
     async def models(self) -> Response:
@@ -196,7 +201,7 @@ async def read_health() -> Health:
         for application in status.applications.values()
         for deployment in application.deployments.values()
     ]
-    ready = sum(state.get("RUNNING", 0) for state in states)
+    ready = sum(state.get(ReplicaState.RUNNING, 0) for state in states)
     count = sum(sum(state.values()) for state in states)
     return Health(is_ready=0 < ready == count, replicas_ready=ready, replicas=count)
 
@@ -246,6 +251,9 @@ async def _load(settings: Settings) -> tuple[Model[Any], str, str | None]:
 
 def _keep_grpc_on_loopback() -> None:
     """Bind this replica's gRPC port to loopback; Ray 2.60 binds it to every interface."""
+    from ray.serve._private import replica
+
+    ray_replica: Any = replica
     original = ray_replica.add_port_to_grpc_server
 
     def bind(server: Any, address: str) -> int:

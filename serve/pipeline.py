@@ -5,6 +5,9 @@ are called one after the other, so that each can be timed. A batch is that same 
 list of prompts and of generators.
 """
 
+# mypy: disallow-untyped-calls=False
+# diffusers ships no types.
+
 import asyncio
 import base64
 import contextlib
@@ -63,7 +66,7 @@ def load(model: str, weights: str, device: torch.device) -> Pipeline:
     kind: Any = StableDiffusionXLPipeline if model == "sdxl" else StableDiffusionPipeline
     extras = {} if model == "sdxl" else {"safety_checker": None, "requires_safety_checker": False}
     try:
-        pipeline: Pipeline = kind.from_pretrained(
+        pipeline = kind.from_pretrained(
             weights,
             torch_dtype=dtype,
             use_safetensors=True,
@@ -87,7 +90,7 @@ class DiffusionModel:
     """
 
     def __init__(self, pipeline: Pipeline, *, threads: int) -> None:
-        self._pipeline: Any = pipeline
+        self._pipeline = pipeline
         self._pipeline.set_progress_bar_config(disable=True)
         self._device: torch.device = self._pipeline.device
         self._compute = ThreadPoolExecutor(1, "compute", self._start_compute, (threads,))
@@ -131,15 +134,17 @@ class DiffusionModel:
         """Denoise one batch here and now; images are uint8 of shape (height, width, 3)."""
         embeddings, text_s = self._timed(lambda: self._encode_text(recipe, rows))
         latents, denoise_s = self._timed(
-            lambda: self._pipeline(
-                **embeddings,
-                width=recipe.width,
-                height=recipe.height,
-                num_inference_steps=recipe.steps,
-                guidance_scale=recipe.guidance_scale,
-                generator=[torch.Generator().manual_seed(row.seed) for row in rows],
-                output_type="latent",
-            ).images
+            lambda: (
+                self._pipeline(
+                    **embeddings,
+                    width=recipe.width,
+                    height=recipe.height,
+                    num_inference_steps=recipe.steps,
+                    guidance_scale=recipe.guidance_scale,
+                    generator=[torch.Generator().manual_seed(row.seed) for row in rows],
+                    output_type="latent",
+                ).images
+            )
         )
         images, decode_s = self._timed(lambda: self._decode(latents))
         return Generated(images=images, text_s=text_s, denoise_s=denoise_s, decode_s=decode_s)

@@ -44,14 +44,8 @@ def hub_environment(weights: str) -> Mapping[str, str]:
 
     Telemetry is off always; the hub is reached only for weights that live there.
     """
-    offline = "0" if is_hub_id(weights) else "1"
-    return {
-        "HF_HUB_OFFLINE": offline,
-        "TRANSFORMERS_OFFLINE": offline,
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "DO_NOT_TRACK": "1",
-    }
+    silent = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    return silent if is_hub_id(weights) else {**silent, "HF_HUB_OFFLINE": "1"}
 
 
 def _check_folder(folder: Path, model: str) -> None:
@@ -79,9 +73,7 @@ def _check_folder(folder: Path, model: str) -> None:
 
 
 def _read_index(folder: Path) -> dict[str, object]:
-    remedy = (
-        "give a folder saved by diffusers' save_pretrained, a hub id (owner/name), or 'random'"
-    )
+    remedy = "give a folder saved by diffusers' save_pretrained, a hub id (owner/name), or 'random'"
     file = folder / "model_index.json"
     if not folder.exists():
         raise SettingsError(f"weights: no folder {folder}; {remedy}")

@@ -257,10 +257,10 @@ API int nvmlGpmSampleGet(struct gpu *g, gpm_look_t *look) {
     look->gpu = g;
     return SUCCESS;
 }
-/* As the driver: no averages between looks that are not in order, or not 0.1 s apart. */
+/* No averages between looks that are not in order. */
 API int nvmlGpmMetricsGet(gpm_t *q) {
     if (q->version != 1) return VERSION_MISMATCH;
-    if (q->look1->gpu != q->look2->gpu || q->look2->t_s - q->look1->t_s < 0.1) return INVALID_ARGUMENT;
+    if (q->look1->gpu != q->look2->gpu || q->look2->t_s <= q->look1->t_s) return INVALID_ARGUMENT;
     struct gpu *g = q->look1->gpu;
     for (unsigned i = 0; i < q->count; i++) {
         gpm_metric_t *m = &q->metrics[i];

@@ -29,13 +29,16 @@ def build(folder: Path) -> Path:
     return folder
 
 
-def environment(folder: Path, script: str = "") -> dict[str, str]:
-    """This environment, with the fake library built in `folder`, under `script`."""
+def environment(folder: Path, script: str = "", library: Path | None = None) -> dict[str, str]:
+    """This environment, with the fake library under `script`.
+
+    The script goes to `folder`, and so does the library unless it is in `library` already.
+    """
     script_path = folder / "nvml.script"
     script_path.write_text(script)
     env = {
         **os.environ,
-        "LD_LIBRARY_PATH": str(build(folder)),
+        "LD_LIBRARY_PATH": str(library or build(folder)),
         "FAKE_NVML_SCRIPT": str(script_path),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }

@@ -1,0 +1,154 @@
+"""From what the user asked to what each process of a run is told. No process is started here."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadtest import environment
+from loadtest.job import Job
+from loadtest.scenario import Scenario, parse_size
+from loadtest.target import FALLBACK_SIZE, Offer, check_port_free, free_port, normalize_url
+from profiles.host import Host, node_name
+from profiles.run import RunFolder
+from profiles.schema import GpuInfo, RunManifest, TargetInfo
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line decides."""
+
+    scenario_text: str
+    scenario: Scenario  # with the command line's changes
+    folder: Path  # that the scenario's paths are relative to
+    command: list[str]
+    out: Path = Path("runs")
+    label: str | None = None
+    labels: dict[str, str] = {}
+    host: str | None = None  # an existing server; None: start one
+    key_env: str = "OPENAI_API_KEY"
+    model: str | None = None
+    settings: dict[str, Any] = {}  # of the embedded server
+    port: int | None = None
+    capacity: float | None = None
+    processes: int = 1
+    web_port: int | None = None
+    gpu_price_usd_per_h: float
+    gpu_price_basis: str
+
+
+def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | None:
+    """Settings of the server to start; None where an existing one is the target.
+
+    Raises:
+        TargetError: the port is taken, or --host is no URL.
+    """
+    if options.host is not None:
+        normalize_url(options.host)
+        return None
+    if options.port is not None:
+        check_port_free(options.port)
+    chosen: dict[str, Any] = {"model": options.model or ("sd15" if gpus else "tiny")}
+    if options.model is None and gpus:
+        chosen["device"] = "cuda"
+    chosen["port"] = free_port() if options.port is None else options.port
+    return {**chosen, **options.settings}
+
+
+def first_manifest(
+    options: Options,
+    folder: RunFolder,
+    zero_s: float,
+    gpus: list[GpuInfo],
+    settings: dict[str, Any] | None,
+) -> RunManifest:
+    """The manifest as it is before anything runs; `zero_s` is monotonic."""
+    scenario = options.scenario
+    commit, dirty = environment.git_state()
+    if settings is not None:
+        url = f"http://127.0.0.1:{settings['port']}"
+    else:
+        url = normalize_url(options.host or "")
+    target = TargetInfo(
+        url=url, embedded=settings is not None, model=options.model, settings=settings
+    )
+    return RunManifest(
+        run_id=folder.run_id,
+        start_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        clock_zero_monotonic_s=zero_s,
+        command=options.command,
+        scenario=scenario.name,
+        title=scenario.title,
+        notes=list(scenario.notes),
+        seed=scenario.seed,
+        labels=options.labels,
+        git_commit=commit,
+        git_dirty=dirty,
+        versions=environment.versions(),
+        target=target,
+        slo_latency_s=float(scenario.slo.latency),
+        thresholds={metric: list(each) for metric, each in scenario.thresholds.items()},
+        lateness_bound_s=float(scenario.validity.lateness_p99),
+        gpus=gpus if target.embedded or _is_loopback(url) else [],  # else they are not the target's
+        hosts=[Host(node_name()).describe()],
+        gpu_price_usd_per_h=options.gpu_price_usd_per_h,
+        gpu_price_basis=options.gpu_price_basis,
+    )
+
+
+def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: Offer) -> Job:
+    """What the generators are told, now that the target has told what it offers."""
+    request, load = options.scenario.request, options.scenario.load
+    width, height = parse_size(request.size or offer.default_size or FALLBACK_SIZE)
+    # OpenAI's own GPT image models always answer base64 and refuse the field
+    always_base64 = (offer.model or "").startswith("gpt-image")
+    return Job(
+        run_dir=str(folder.path.resolve()),
+        clock_zero_monotonic_s=manifest.clock_zero_monotonic_s,
+        base_url=manifest.target.url,
+        model=offer.model,
+        width=width,
+        height=height,
+        steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        negative_prompt=request.negative_prompt,
+        output_format=request.output_format,
+        response_format=None if always_base64 else "b64_json",
+        prompts=list(request.prompts),
+        timeout_s=float(request.timeout),
+        drain_s=float(request.timeout if load.drain is None else load.drain),
+        processes=options.processes,
+        key_env=options.key_env,
+    )
+
+
+def sampler_command(folder: RunFolder, manifest: RunManifest) -> list[str]:
+    """The sampler, for the GPUs of the target or for the host alone."""
+    command = [sys.executable, "-m", "profiles.sampler", str(folder.path)]
+    command += ["--zero", repr(manifest.clock_zero_monotonic_s), "--node", node_name()]
+    return command if manifest.gpus else [*command, "--no-gpus"]
+
+
+def locust_command(job: Job, web_port: int | None) -> list[str]:
+    """Locust with one dispatcher a process; nothing of it listens beyond loopback."""
+    locustfile = Path(__file__).parent / "locustfile.py"
+    command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--host", job.base_url]
+    command += ["--users", str(job.processes), "--spawn-rate", str(job.processes)]
+    command += ["--stop-timeout", str(int(job.drain_s + job.timeout_s) + 10)]
+    command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]
+    if web_port is None:
+        command += ["--headless"]
+    else:
+        command += ["--autostart", "--autoquit", "0"]
+        command += ["--web-host", "127.0.0.1", "--web-port", str(web_port)]
+    if job.processes > 1:
+        port = str(free_port())
+        command += ["--processes", str(job.processes), "--master-bind-host", "127.0.0.1"]
+        command += ["--master-bind-port", port, "--master-port", port]
+    return command
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
+    return host in ("127.0.0.1", "localhost", "[::1]")

@@ -1,0 +1,117 @@
+"""The report's headline figures: one large number a card. Pure."""
+
+from dataclasses import dataclass
+
+from profiles import figures
+from profiles.schema import RunManifest, Summary
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure, large."""
+
+    label: str
+    value: str
+    unit: str
+    note: str
+
+
+def cards(summary: Summary, manifest: RunManifest) -> list[Card]:
+    """The figures a reader looks for first."""
+    return [*_rate_cards(summary), *_latency_cards(summary), *_cost_cards(summary, manifest)]
+
+
+def _rate_cards(summary: Summary) -> list[Card]:
+    peak = summary.peak_offered_images_per_s
+    sent_share = None
+    if summary.sent_images_per_s is not None and summary.offered_images_per_s:
+        sent_share = summary.sent_images_per_s / summary.offered_images_per_s
+    slo = figures.seconds(summary.slo_latency_s)
+    return [
+        _rate(
+            "Offered",
+            summary.offered_images_per_s,
+            _if(peak, f"peak {figures.number(peak)} over {figures.seconds(summary.peak_window_s)}"),
+        ),
+        _rate(
+            "Sent",
+            summary.sent_images_per_s,
+            _if(sent_share, f"{figures.share(sent_share)} of what was due"),
+        ),
+        _rate(
+            "Completed",
+            summary.completed_images_per_s,
+            f"{figures.count(summary.ok_images)} of "
+            f"{figures.count(summary.scheduled_images)} images ok",
+        ),
+        _rate(
+            "Goodput",
+            summary.goodput_images_per_s,
+            _if(
+                summary.slo_share,
+                f"{figures.share(summary.slo_share)} of images within the {slo} SLO",
+            ),
+        ),
+    ]
+
+
+def _latency_cards(summary: Summary) -> list[Card]:
+    p90, most = figures.seconds(summary.latency_p90_s), figures.seconds(summary.latency_max_s)
+    service = figures.seconds(summary.service_p95_s)
+    return [
+        _time("Latency p50", summary.latency_p50_s, "half took longer"),
+        _time("Latency p95", summary.latency_p95_s, f"p90 {p90}"),
+        _time("Latency p99", summary.latency_p99_s, f"max {most}"),
+        _time("Queue p95", summary.queue_p95_s, f"service p95 {service}"),
+    ]
+
+
+def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
+    planned = manifest.plan.duration_s if manifest.plan is not None else None
+    cut = planned is not None and summary.duration_s is not None and summary.duration_s < planned
+    load = f"of the planned {figures.seconds(planned)}" if cut else "as planned"
+    size = summary.image_bytes_mean
+    return [
+        Card(
+            "Energy per image",
+            *_split(figures.joules(summary.energy_j_per_image)),
+            _energy_note(summary),
+        ),
+        Card(
+            "Batch, mean",
+            figures.number(summary.batch_mean),
+            _if(summary.batch_mean, "images"),
+            _if(size, f"{figures.data(size)} an image"),
+        ),
+        _time(
+            "Generator late p99",
+            summary.lateness_p99_s,
+            f"bound {figures.seconds(manifest.lateness_bound_s)}",
+        ),
+        _time("Load", summary.duration_s, load),
+    ]
+
+
+def _rate(label: str, value: float | None, note: str) -> Card:
+    return Card(label, figures.number(value), _if(value, "images/s"), _if(value, note))
+
+
+def _time(label: str, value_s: float | None, note: str) -> Card:
+    return Card(label, *_split(figures.seconds(value_s)), _if(value_s, note))
+
+
+def _if(value: float | None, words: str) -> str:
+    """The words, or none where the value they go with is unknown."""
+    return "" if value is None else words
+
+
+def _split(told: str) -> tuple[str, str]:
+    """A figure and its unit apart, if it is one figure and one unit."""
+    value, space, unit = told.partition(" ")
+    return (value, unit) if space and " " not in unit else (told, "")
+
+
+def _energy_note(summary: Summary) -> str:
+    if summary.energy_j_per_image is None:
+        return "not measured for these images" if summary.gpus else "no GPU was read"
+    return f"gross, all GPUs, {summary.energy_basis}"

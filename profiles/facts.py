@@ -1,0 +1,205 @@
+"""The report's tables as rows of words. Pure."""
+
+import shlex
+
+from profiles import figures
+from profiles.schema import Capacity, LoadPlan, RunManifest, Summary
+from profiles.validity import COMPRESSION_LIMIT
+
+Row = tuple[str, str]
+
+
+def gpu_table(summary: Summary) -> list[list[str]]:
+    """A header and a row per GPU, over the load; empty without GPUs."""
+    header = "GPU,Name,Utilization,Power,Power (most),Memory (most),Clock,Temperature (most),Energy"
+    rows = [
+        [
+            f"{gpu.index} · {gpu.node}",
+            gpu.name or gpu.uuid,
+            figures.percent(gpu.util_mean_pct),
+            figures.watts(gpu.power_mean_w),
+            figures.watts(gpu.power_max_w),
+            figures.data(gpu.mem_used_max_bytes),
+            figures.megahertz(gpu.sm_clock_mean_mhz),
+            figures.celsius(gpu.temp_max_c),
+            figures.joules(gpu.energy_j),
+        ]
+        for gpu in summary.gpus
+    ]
+    return [header.split(","), *rows] if rows else []
+
+
+def host_table(summary: Summary) -> list[list[str]]:
+    """A header and a row per machine, over the load; empty without readings."""
+    rows = [
+        [
+            host.node,
+            "host readings, no GPU" if not summary.gpus else "host readings",
+            figures.percent(host.cpu_mean_pct),
+            figures.percent(host.cpu_max_pct),
+            figures.data(host.mem_used_max_bytes),
+        ]
+        for host in summary.hosts
+    ]
+    return [["Machine", "What", "CPU", "CPU (most)", "Memory (most)"], *rows] if rows else []
+
+
+def capacity_rows(capacity: Capacity) -> list[Row]:
+    """The block's figures; empty where they are withheld."""
+    if capacity.withheld is not None:
+        return []
+    rows = [
+        (
+            f"A block of {figures.count(capacity.block_gpus)} GPUs",
+            figures.images_per_s(capacity.block_images_per_s),
+        ),
+        ("One GPU, at the SLO", figures.images_per_s(capacity.goodput_images_per_s_per_gpu)),
+        (
+            f"1,000 images at {figures.dollars(capacity.price_usd_per_gpu_h)} a GPU-hour",
+            figures.dollars(capacity.usd_per_1000_images),
+        ),
+    ]
+    if capacity.blocks_for_peak is not None:
+        rows += [
+            ("The event's peak needs", blocks(capacity)),
+            ("The whole event takes", f"{figures.count(capacity.event_gpu_hours)} GPU-hours"),
+        ]
+    return rows
+
+
+def blocks(capacity: Capacity) -> str:
+    """What the event's peak needs: 618 GPUs (0.62 % of a block), or 2.4 blocks."""
+    needed = capacity.blocks_for_peak
+    gpus = f"{figures.count(capacity.gpus_for_peak)} GPUs"
+    if needed is not None and needed < 0.995:
+        return f"{gpus} ({figures.share(needed)} of a block)"
+    return f"{figures.number(needed)} blocks ({gpus})"
+
+
+def tagged(sentences: list[str]) -> list[Row]:
+    """Assumptions split into what they stand on (measured, assumed, published) and the rest."""
+    rows = []
+    for sentence in sentences:
+        stand, colon, rest = sentence.partition(": ")
+        if colon and stand.split(",")[0] in {"Measured", "Assumed", "Published"}:
+            rows.append((stand.split(",")[0].lower(), rest[:1].upper() + rest[1:]))
+        else:
+            rows.append(("", sentence))
+    return rows
+
+
+def replayed(manifest: RunManifest) -> list[Row]:
+    """What was replayed, and how it relates to the event."""
+    rows = [("Scenario", f"{manifest.scenario} — {manifest.title}")]
+    if manifest.plan is not None:
+        rows += _plan_rows(manifest.plan)
+    if manifest.demand is not None:
+        demand = manifest.demand
+        rows.append(
+            (
+                "The event, full size",
+                (
+                    f"{figures.count(demand.images)} images in "
+                    f"{figures.seconds(demand.duration_s)}, peak "
+                    f"{figures.images_per_s(demand.peak_images_per_s)} ({demand.basis})"
+                ),
+            )
+        )
+    rows.append(("Seed", str(manifest.seed)))
+    if manifest.plan is not None:
+        rows.append(("Schedule, SHA-256", manifest.plan.schedule_sha256))
+    return rows
+
+
+def environment(manifest: RunManifest) -> list[Row]:
+    """Where and with what the run was made."""
+    target = manifest.target
+    model = f"{target.model or figures.UNKNOWN}{' (no model: stub)' if target.is_stub else ''}"
+    rows = [
+        ("Run", manifest.run_id),
+        ("Started", manifest.start_utc),
+        ("Ended", f"{manifest.end_utc or figures.UNKNOWN} ({_end(manifest)})"),
+        ("Command", shlex.join(manifest.command)),
+        ("Target", f"{target.url} ({'started by this run' if target.embedded else 'existing'})"),
+        ("Model", model),
+        ("Device", f"{target.device or figures.UNKNOWN}, {_replicas(target.replicas)}"),
+    ]
+    if target.settings:
+        told = ", ".join(f"{key} = {value}" for key, value in sorted(target.settings.items()))
+        rows.append(("Server settings", told))
+    rows += _machine_rows(manifest)
+    rows.append(("Source", _source(manifest)))
+    if manifest.versions:
+        versions = sorted(manifest.versions.items())
+        rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions)))
+    if manifest.labels:
+        labels = sorted(manifest.labels.items())
+        rows.append(("Labels", ", ".join(f"{key} = {value}" for key, value in labels)))
+    return rows
+
+
+def _machine_rows(manifest: RunManifest) -> list[Row]:
+    gpus = []
+    for gpu in manifest.gpus:
+        memory, limit = figures.data(gpu.mem_total_bytes), figures.watts(gpu.power_limit_w)
+        driver = gpu.driver or figures.UNKNOWN
+        told = f"{gpu.name}, {memory}, limit {limit}, driver {driver}"
+        gpus.append((f"GPU {gpu.index} · {gpu.node}", told))
+    hosts = []
+    for host in manifest.hosts:
+        memory, cpu = figures.data(host.mem_total_bytes), host.cpu or "CPU unknown"
+        hosts.append((f"Host · {host.node}", f"{host.os}, {cpu}, {host.cores} cores, {memory}"))
+    return gpus + hosts
+
+
+def _plan_rows(plan: LoadPlan) -> list[Row]:
+    caveat = (
+        "; above 10 times, autoscaling looks worse than it is"
+        if plan.time_compression > COMPRESSION_LIMIT
+        else ""
+    )
+    rows = [
+        (
+            "Load",
+            (
+                f"{figures.count(plan.requests)} requests for {figures.count(plan.images)} images "
+                f"in {figures.seconds(plan.duration_s)}, arrivals: {plan.arrivals}"
+            ),
+        ),
+        (
+            "Peak and mean of the curve",
+            (
+                f"{figures.images_per_s(plan.peak_images_per_s)} ({plan.peak_basis}) and "
+                f"{figures.images_per_s(plan.mean_images_per_s)}"
+            ),
+        ),
+        (
+            "Time compression",
+            (
+                f"{figures.number(plan.time_compression)} ({figures.seconds(plan.real_duration_s)} "
+                f"replayed in {figures.seconds(plan.duration_s)}){caveat}"
+            ),
+        ),
+    ]
+    if plan.scale is not None:
+        rows.append(("Scale", f"{figures.number(plan.scale)} of the event's own rate"))
+    if plan.capacity_images_per_s is not None:
+        rows.append(("Capacity before the load", figures.images_per_s(plan.capacity_images_per_s)))
+    return rows
+
+
+def _end(manifest: RunManifest) -> str:
+    reason = manifest.end_reason.value.replace("_", " ") if manifest.end_reason else "driver killed"
+    return f"{reason}: {manifest.end_detail}" if manifest.end_detail else reason
+
+
+def _replicas(replicas: int | None) -> str:
+    if replicas is None:
+        return "replicas unknown"
+    return f"{replicas} replica{'' if replicas == 1 else 's'}"
+
+
+def _source(manifest: RunManifest) -> str:
+    if manifest.git_commit is None:
+        return figures.UNKNOWN
+    return f"git {manifest.git_commit}{' with local changes' if manifest.git_dirty else ''}"

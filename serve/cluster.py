@@ -1,0 +1,121 @@
+"""A Ray of this process's own: on loopback, with its files in a folder that goes with it.
+
+Ray reads the environment while it is imported, so it is imported inside functions, after the
+environment is set.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+OBJECT_STORE_BYTES = 512 * 2**20
+GUARD = 'read -r _; sleep 1; folder="$1"; shift; kill -9 "$@" 2>/dev/null; rm -rf "$folder"'
+
+
+class ServerError(RuntimeError):
+    """The server cannot start or go on; the message is one line."""
+
+
+@contextlib.contextmanager
+def own_ray(*, gpus: int, loopback_only: bool) -> Iterator[None]:
+    """Start Ray for the time of the block, and leave no process and no file behind.
+
+    Raises:
+        ServerError: Ray does not start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))  # sockets need a short path
+    os.environ.update(_environment(loopback_only=loopback_only))
+    import ray
+
+    try:
+        try:
+            ray.init(
+                address="local",
+                num_gpus=gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder),
+            )
+        except Exception as err:
+            reason = " ".join(str(err).split())
+            raise ServerError(f"Ray cannot start: {reason}") from err
+        with _guard(folder):
+            yield
+    finally:
+        children = psutil.Process().children(recursive=True)
+        ray.shutdown()
+        _end(children)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_ray() -> None:
+    """Make sure that Ray's own processes live.
+
+    Raises:
+        ServerError: One of them ended.
+    """
+    import ray
+
+    node = ray._private.worker._global_node
+    dead = [name for name, _ in node.dead_processes()] if node else ["all"]
+    if dead:
+        raise ServerError(f"Ray has died ({', '.join(dead)}): start the server again")
+
+
+def _environment(*, loopback_only: bool) -> dict[str, str]:
+    """What Ray and Serve read from the environment, in this process and all of its children."""
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.environ.get("PYTHONPATH")
+    environment = {
+        "PYTHONPATH": f"{root}:{path}" if path else root,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.deployment:middlewares",
+        # 188 -> 265 requests/s of the stub on two cores: proxy to replica without Ray's tasks,
+        # and no hops between threads, which handlers that never block have no use for.
+        "RAY_SERVE_PROXY_USE_GRPC": "1",
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    }
+    if loopback_only:
+        # "No clusters": Ray then takes 127.0.0.1 as this node's address and binds nothing else.
+        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    return environment
+
+
+@contextlib.contextmanager
+def _guard(folder: Path) -> Iterator[None]:
+    """Clean up behind this process should it be killed with SIGKILL.
+
+    The kernel ends Ray's main processes with their parent, but its agents linger for a minute.
+    A shell waits for the end of our pipe, which only our death brings, and ends those too.
+    """
+    pids = [str(child.pid) for child in psutil.Process().children(recursive=True)]
+    with subprocess.Popen(
+        ["/bin/sh", "-c", GUARD, "guard", str(folder), *pids],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    ) as shell:
+        try:
+            yield
+        finally:
+            shell.kill()
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Make sure that processes are gone: Ray's agents would outlive it by a minute."""
+    for process in psutil.wait_procs(processes, timeout=1.0)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=1.0)

@@ -1,0 +1,102 @@
+import base64
+import io
+import json
+import zlib
+
+import pytest
+from PIL import Image
+
+from loadtest.answer import error_message, fault_in, parse_server_timing
+
+
+def encoded(width: int, height: int, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((width, height), 50).convert("RGB").save(file, kind)
+    return file.getvalue()
+
+
+def body(*images: bytes | None) -> bytes:
+    data = [{"b64_json": None if i is None else base64.b64encode(i).decode()} for i in images]
+    return json.dumps({"created": 1, "data": data}).encode()
+
+
+GOOD = encoded(64, 48)
+LARGE = encoded(640, 480)
+# pixels that do not inflate to the stated size, under a correct checksum: only decoding finds it
+IDAT = zlib.compress(b"\0" * 10)
+CHUNK = b"IDAT" + IDAT
+HOLLOW = (
+    LARGE[:33]
+    + len(IDAT).to_bytes(4, "big")
+    + CHUNK
+    + zlib.crc32(CHUNK).to_bytes(4, "big")
+    + LARGE[-12:]
+)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("size", [(64, 48), (640, 480)])
+def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
+    assert fault_in(body(encoded(*size, kind), encoded(*size, kind)), 2, *size, seq=1) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "images", "said"),
+    [
+        (b"<html>", 1, "the answer is no OpenAI Images JSON"),
+        (b"\xff\xfe", 1, "the answer is no OpenAI Images JSON"),
+        (b"{}", 1, "the answer has no data"),
+        (b'{"data": []}', 1, "0 images came back where 1 were asked for"),
+        (body(GOOD), 2, "1 images came back where 2 were asked for"),
+        (body(GOOD, GOOD), 1, "2 images came back where 1 were asked for"),
+        (b'{"data": [{"url": "http://x/1.png"}]}', 1, "an image came as a link, not as b64_json"),
+        (body(None), 1, "an image is missing"),
+        (b'{"data": [{"b64_json": "*"}]}', 1, "an image is not base64"),
+        (
+            body(b"random bytes, as other tools count as a success"),
+            1,
+            "an image is in no known format",
+        ),
+        (body(encoded(64, 64)), 1, "an image is 64x64, not 64x48"),
+        (body(GOOD[: len(GOOD) // 2]), 1, "an image does not decode"),
+        (body(encoded(64, 48, "JPEG")[:-200]), 1, "an image is cut short"),
+    ],
+)
+def test_what_was_not_asked_for_is_named(answer: bytes, images: int, said: str) -> None:
+    assert fault_in(answer, images, 64, 48, seq=1) == said
+
+
+def test_a_large_image_is_checksummed_always_and_decoded_one_time_in_ten() -> None:
+    flipped = bytearray(LARGE)
+    flipped[len(LARGE) // 2] ^= 0xFF
+    assert fault_in(body(bytes(flipped)), 1, 640, 480, seq=1) == "an image does not decode"
+    assert fault_in(body(LARGE[:-40]), 1, 640, 480, seq=1) is not None
+    assert fault_in(body(HOLLOW), 1, 640, 480, seq=1) is None
+    assert fault_in(body(HOLLOW), 1, 640, 480, seq=10) == "an image does not decode"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b'{"error": {"message": "queue\\nis full", "type": "x"}}', "queue is full"),
+        (b'{"error": "plain"}', "plain"),
+        (b'{"error": {}}', None),
+        (b"busy", None),
+        (b"[]", None),
+    ],
+)
+def test_error_messages(answer: bytes, message: str | None) -> None:
+    assert error_message(answer) == message
+
+
+@pytest.mark.parametrize(
+    ("header", "durations"),
+    [
+        ("queue;dur=12.5, denoise;dur=1000", {"queue": 0.0125, "denoise": 1.0}),
+        ('text;desc="CLIP";dur="3"', {"text": 0.003}),
+        ("cache, queue;dur=oops", {}),
+        ("", {}),
+    ],
+)
+def test_server_timing_is_read_in_seconds(header: str, durations: dict[str, float]) -> None:
+    assert parse_server_timing(header) == durations

@@ -1,0 +1,80 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadtest.client import Exchange
+from loadtest.job import Job
+from loadtest.recorder import Recorder
+from profiles.run import LineWriter, RunFolder
+from profiles.schema import Outcome
+
+JOB = Job(
+    run_dir="/nowhere", clock_zero_monotonic_s=100.0, base_url="http://127.0.0.1:1", model="m",
+    width=64, height=32, steps=None, prompts=["one", "three"], timeout_s=5.0, drain_s=5.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    lines = LineWriter(tmp_path / "requests-a.jsonl")
+    yield Recorder(JOB, lines, clock=lambda: 9.0)
+    lines.close()
+
+
+@pytest.mark.parametrize(
+    ("exchange", "fault", "outcome", "error"),
+    [
+        ({"status": 200}, None, Outcome.OK, None),
+        ({"status": 200}, "an image is missing", Outcome.FAILED, "an image is missing"),
+        (
+            {"status": 429, "body": b'{"error": {"message": "busy"}}'},
+            None,
+            Outcome.REJECTED,
+            "HTTP 429: busy",
+        ),
+        ({"status": 503}, None, Outcome.REJECTED, "HTTP 503"),
+        ({"status": 500}, None, Outcome.FAILED, "HTTP 500"),
+        ({"status": 400}, None, Outcome.FAILED, "HTTP 400"),
+        ({"error": "Connection refused"}, None, Outcome.FAILED, "Connection refused"),
+        ({"timed_out": True}, None, Outcome.TIMEOUT, "no complete answer within the time limit"),
+        ({"timed_out": True, "status": 200}, None, Outcome.TIMEOUT, None),
+    ],
+)
+def test_every_exchange_has_one_outcome(
+    recorder: Recorder, exchange: dict[str, object], fault: str | None,
+    outcome: Outcome, error: str | None,
+) -> None:  # fmt: skip
+    given = Exchange(sent_s=101.0, done_s=103.0, **exchange)  # type: ignore[arg-type]
+    record = recorder.answered(3, 0.75, 2, given, fault)
+    assert record.outcome is outcome
+    assert record.error == error or error is None
+    assert (record.seq, record.scheduled_s, record.images) == (3, 0.75, 2)
+    assert (record.sent_s, record.done_s) == (1.0, 3.0)  # on the run's clock: minus 100
+    assert recorder.done == 1
+
+
+def test_what_the_server_told_is_kept_and_what_it_did_not_is_unknown(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    headers = {
+        "server-timing": "queue;dur=40, denoise;dur=900",
+        "x-batch-mean": "3.5",
+        "x-replica": "r1",
+        "x-request-id": "abc",
+    }
+    told = Exchange(sent_s=101.0, done_s=102.0, status=200, headers=headers, body=b"x" * 10)
+    recorder.answered(0, 1.0, 1, told, None)
+    recorder.unsent(1, 2.0, 1)
+    recorder.flush()
+    ok, unsent = RunFolder(tmp_path).requests().read()
+    assert (ok.queue_s, ok.denoise_s, ok.text_s) == (0.04, 0.9, None)
+    assert (ok.batch_mean, ok.replica, ok.gpu_uuid, ok.bytes_in) == (3.5, "r1", None, 10)
+    assert (unsent.outcome, unsent.sent_s, unsent.prompt_chars) == (Outcome.UNSENT, None, 5)
+    assert recorder.done == 1  # an unsent request is not done
+
+
+def test_the_body_holds_what_was_asked_for_and_nothing_else() -> None:
+    assert JOB.body(1, 2) == (
+        b'{"model":"m","prompt":"three","n":2,"size":"64x32","response_format":"b64_json"}'
+    )

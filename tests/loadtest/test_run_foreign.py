@@ -1,0 +1,167 @@
+"""Whole runs against somebody else's server: real Locust, real sampler, real faults."""
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from profiles.schema import EndReason, Outcome, Verdict
+from tests.loadtest.command import Viralload, scenario
+from tests.loadtest.conftest import StartServer
+
+pytestmark = pytest.mark.e2e
+
+
+def run(folder: Path, url: str, *more: str, **shape: float) -> Viralload:
+    return Viralload(folder, ["run", scenario(folder, **shape), "--host", url, "--json", *more])
+
+
+def assert_nothing_is_left(viralload: Viralload) -> None:
+    assert viralload.processes() == []
+
+
+def test_a_run_of_a_foreign_server_is_recorded_whole(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    command = run(tmp_path, image_server(delay_s=0.05), "--label", "first", "--tag", "team=a")
+    assert command.finish() == 0, command.stderr
+    summary = command.summary
+    assert (summary.verdict, summary.valid, summary.scheduled) == (Verdict.PASS, True, 80)
+    assert summary.outcomes["ok"] == sum(summary.outcomes.values()) == 80
+    assert summary.offered_images_per_s == pytest.approx(20.0)
+    assert summary.completed_images_per_s == pytest.approx(20.0, rel=0.03)
+    assert summary.latency_p50_s is not None
+    assert 0.05 <= summary.latency_p50_s < 0.5
+    records = command.folder.requests().read()
+    assert sorted(r.seq for r in records) == list(range(80))
+    assert all(r.queue_s is None and r.gpu_uuid is None for r in records)  # it told nothing
+    manifest = command.folder.manifest()
+    assert manifest.labels == {"team": "a"}
+    assert manifest.end_reason is EndReason.COMPLETED
+    assert manifest.run_id.endswith("-short-first")
+    assert not manifest.target.embedded
+    assert summary.capacity is not None
+    assert summary.capacity.withheld is not None
+    assert command.folder.report_path.stat().st_size > 10_000
+    assert command.folder.scenario_path.read_text() == Path(scenario(tmp_path)).read_text()
+    assert_nothing_is_left(command)
+
+
+def test_the_load_is_open_loop_and_latency_counts_from_the_due_time(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    # the server freezes for 2 s, one second in: 40 requests come due meanwhile, all are sent on
+    # time, and those that came due right after the freeze began wait almost 2 s
+    command = run(tmp_path, image_server(stall_s=2.0))
+    assert command.finish() in (0, 3), command.stderr
+    records = sorted(command.folder.requests().read(), key=lambda r: r.seq)
+    lateness = np.array([r.sent_s - r.scheduled_s for r in records if r.sent_s is not None])
+    latency = np.array([r.done_s - r.scheduled_s for r in records if r.done_s is not None])
+    assert len(lateness) == len(latency) == 80
+    assert np.quantile(lateness, 0.9) < 0.05
+    assert latency.max() > 1.8
+    assert 30 <= np.count_nonzero(latency > 0.2) <= 45
+    gaps = np.diff([r.scheduled_s for r in records])
+    assert gaps == pytest.approx(0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "error"),
+    [
+        ({"fault": "short"}, Outcome.FAILED, "an image does not decode"),
+        ({"fault": "few"}, Outcome.FAILED, "0 images came back where 1 were asked for"),
+        ({"fault": "size"}, Outcome.FAILED, "an image is 40x32, not 32x32"),
+        ({"fault": "text"}, Outcome.FAILED, "an image is in no known format"),
+        ({"fault": "500"}, Outcome.FAILED, "HTTP 500: melted"),
+        ({"capacity": 0}, Outcome.REJECTED, "HTTP 429: busy"),
+        ({"fault": "hang"}, Outcome.TIMEOUT, "no complete answer within the time limit"),
+    ],
+)
+def test_bad_answers_are_no_success(
+    tmp_path: Path, image_server: StartServer, options: dict[str, object],
+    outcome: Outcome, error: str,
+) -> None:  # fmt: skip
+    command = run(tmp_path, image_server(**options), rate=10, duration=1, timeout=1)
+    code = command.finish()
+    summary = command.summary
+    assert summary.outcomes[outcome] == summary.scheduled == 10
+    assert error in summary.errors
+    # a timeout is no failed request, so its threshold holds: the verdict follows the scenario
+    assert code == (0 if outcome is Outcome.TIMEOUT else 99)
+    assert_nothing_is_left(command)
+
+
+def test_two_generator_processes_share_the_schedule(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    command = run(tmp_path, image_server(), "--processes", "2")
+    assert command.finish() == 0, command.stderr
+    assert command.summary.outcomes["ok"] == 80
+    files = sorted(p.name for p in command.folder.path.glob("requests-*.jsonl"))
+    assert files == ["requests-locust-0.jsonl", "requests-locust-1.jsonl"]
+    counts = [len((command.folder.path / name).read_text().splitlines()) for name in files]
+    assert counts == [40, 40]
+    assert_nothing_is_left(command)
+
+
+@pytest.mark.parametrize(
+    ("process", "reason"),
+    [("locustfile.py", EndReason.GENERATOR_DIED), ("profiles.sampler", EndReason.SAMPLER_DIED)],
+)
+def test_a_killed_process_ends_the_run_and_what_was_recorded_is_reported(
+    tmp_path: Path, image_server: StartServer, process: str, reason: EndReason
+) -> None:
+    command = run(tmp_path, image_server(), duration=30)
+    command.wait_for_records(20)
+    command.child(process).kill()
+    assert command.finish(timeout_s=40) == 3, command.stderr
+    summary = command.summary
+    assert (summary.verdict, summary.end_reason) == (Verdict.INVALID, reason)
+    assert summary.outcomes["ok"] >= 20
+    assert sum(summary.outcomes.values()) == summary.scheduled == 600
+    assert summary.outcomes["unsent"] > 300
+    assert any("died" in said or "killed" in said for said in summary.reasons)
+    assert command.folder.report_path.exists()
+    assert_nothing_is_left(command)
+
+
+def test_a_lost_worker_ends_the_run(tmp_path: Path, image_server: StartServer) -> None:
+    command = run(tmp_path, image_server(), "--processes", "2", duration=40)
+    command.wait_for_records(20)
+    master = command.child("locustfile.py")
+    workers = [p for p in psutil.Process(master.pid).children() if p.status() != "zombie"]
+    workers[-1].kill()
+    assert command.finish(timeout_s=60) == 3, command.stderr
+    assert command.summary.end_reason is EndReason.GENERATOR_DIED
+    assert sum(command.summary.outcomes.values()) == command.summary.scheduled == 800
+    assert_nothing_is_left(command)
+
+
+def test_ctrl_c_once_drains_and_reports(tmp_path: Path, image_server: StartServer) -> None:
+    command = run(tmp_path, image_server(delay_s=0.5), duration=30)
+    command.wait_for_records(10)
+    command.interrupt()
+    assert command.finish(timeout_s=30) == 130, command.stderr
+    summary = command.summary
+    assert summary.verdict is Verdict.INTERRUPTED
+    assert summary.outcomes["ok"] + summary.outcomes["unsent"] == summary.scheduled == 600
+    assert summary.outcomes["ok"] >= 20  # those in flight were waited for: 10 seen, 10 under way
+    assert len(command.folder.requests().read()) == 600  # the unsent are on record too
+    assert command.folder.report_path.exists()
+    assert_nothing_is_left(command)
+
+
+def test_ctrl_c_twice_leaves_at_once(tmp_path: Path, image_server: StartServer) -> None:
+    command = run(tmp_path, image_server(fault="hang"), duration=30, timeout=20)
+    command.wait_for(lambda: command.out.is_dir() and any(command.folder.load().read()))
+    command.interrupt()
+    ending = command.process.stderr
+    assert ending is not None
+    for line in ending:
+        if "ending the run" in line:
+            break
+    command.interrupt()
+    assert command.finish(timeout_s=8) == 130
+    assert command.folder.manifest().end_reason is EndReason.INTERRUPTED
+    assert_nothing_is_left(command)

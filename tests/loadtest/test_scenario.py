@@ -1,0 +1,195 @@
+from pathlib import Path
+
+import pytest
+
+from loadtest.curve import FlashCrowd, peak_rate, total
+from loadtest.errors import ScenarioError
+from loadtest.plan import load_source
+from loadtest.scenario import (
+    Scenario,
+    builtin_names,
+    image_weights,
+    parse_scenario,
+    parse_size,
+    scenario_text,
+    with_overrides,
+)
+
+GOOD = """
+name = "test"
+title = "A test"
+[curve]
+kind = "flash"
+base_per_s = 1.0
+magnitude = 4
+begin = "1 min"
+rise = 30
+hold = "30s"
+half_life = "1min"
+duration = "5min"
+[load]
+peak = "1.5x"
+compress_to = "30s"
+[request]
+images = {"1" = 3.0, "4" = 1.0}
+size = "64x32"
+[slo]
+latency = "8s"
+[thresholds]
+latency = ["p(95) < 8s"]
+"""
+
+
+def test_a_scenario_is_read_whole() -> None:
+    scenario = parse_scenario(GOOD)
+    assert isinstance(scenario.curve, FlashCrowd)
+    assert scenario.curve.duration_s == 300.0
+    assert (scenario.load.peak, scenario.load.compress_to) == ("1.5x", 30.0)
+    assert image_weights(scenario.request) == {1: 3.0, 4: 1.0}
+    assert scenario.slo.latency == 8.0
+    assert scenario.seed == 1
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "said"),
+    [
+        ('title = "A test"', 'titel = "x"', "unknown key 'titel' at $ (did you mean \"title\"?)"),
+        (
+            "magnitude",
+            "magnitud",
+            "unknown key 'magnitud' at $.curve (did you mean \"magnitude\"?)",
+        ),
+        ("peak =", "peek =", "unknown key 'peek' at $.load (did you mean \"peak\"?)"),
+        ('"flash"', '"flush"', "Invalid value 'flush' at `$.curve.kind`"),
+        ("base_per_s = 1.0", "base_per_s = -1.0", "Expected `float` > 0.0 at `$.curve.base_per_s`"),
+        ("base_per_s = 1.0", 'base_per_s = "1"', "Expected `float`, got `str`"),
+        ('"1 min"', '"a while"', "expected a duration such as"),
+        ('duration = "5min"', "duration = 0", "$.curve: it lasts 0 s"),
+        ('"1.5x"', '"fast"', "$.load.peak: expected images/s such as 2.5"),
+        ('"1.5x"', "-2.0", "$.load.peak: expected a rate above 0"),
+        ('"1.5x"', '"share"', '"share" needs the demand of an [event] table'),
+        (
+            "[slo]",
+            "[slo]\nlatancy = 1",
+            "unknown key 'latancy' at $.slo (did you mean \"latency\"?)",
+        ),
+        ('"8s"\n[thr', '"0s"\n[thr', "$.slo.latency: expected a duration above 0"),
+        ('"4" = 1.0', '"11" = 1.0', "'11' is no number of images from 1 to 10"),
+        ("3.0", "0", None),
+        ('{"1" = 3.0, "4" = 1.0}', '{"1" = 0}', "the weights sum to 0"),
+        ('"64x32"', '"64"', 'expected "WIDTHxHEIGHT"'),
+        ("p(95) < 8s", "p(95) < many", "$.thresholds.latency"),
+        ('latency = ["p', 'latensy = ["p', "$.thresholds.latensy"),
+        ('compress_to = "30s"', 'compress_to = "30s"\ncompression = 3', "not both"),
+        ('compress_to = "30s"', "compression = 0.5", "Expected `float` >= 1.0"),
+        ('name = "test"', 'name = "../x"', "$.name"),
+        ("[load]", "[load", "the scenario is not TOML"),
+    ],
+)
+def test_faults_are_named_with_their_path(find: str, put: str, said: str | None) -> None:
+    assert find in GOOD
+    text = GOOD.replace(find, put)
+    if said is None:
+        parse_scenario(text)
+        return
+    with pytest.raises(ScenarioError) as caught:
+        parse_scenario(text)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_deep_in_a_wave_is_found() -> None:
+    text = """
+name = "w"
+title = "w"
+[curve]
+kind = "waves"
+[[curve.waves]]
+[curve.waves.curve]
+kind = "bass"
+adopters = 10
+p = 0.1
+q = 0.2
+per = "1h"
+duration = "1h"
+adoptors = 3
+"""
+    with pytest.raises(
+        ScenarioError, match=r"unknown key 'adoptors' at .*\(did you mean \"adopters"
+    ):
+        parse_scenario(text)
+
+
+def test_the_command_line_overrules_and_is_checked() -> None:
+    scenario = parse_scenario(GOOD)
+    changed = with_overrides(
+        scenario,
+        {"load": {"peak": 3.0, "compress_to": None, "compression": 10.0}, "request": {"steps": 7}},
+    )
+    assert (changed.load.peak, changed.load.compression, changed.load.compress_to) == (
+        3.0,
+        10.0,
+        None,
+    )
+    assert changed.request.steps == 7
+    assert changed.request.size == "64x32"
+    with pytest.raises(ScenarioError, match=r"command line: .*steps"):
+        with_overrides(scenario, {"request": {"steps": 0}})
+
+
+def test_an_unknown_name_proposes_the_nearest() -> None:
+    with pytest.raises(
+        ScenarioError, match=r'no scenario \'gibli-hour\' \(did you mean "ghibli-hour"'
+    ):
+        scenario_text("gibli-hour")
+    with pytest.raises(ScenarioError, match="No such file"):
+        scenario_text("missing.toml")
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_built_in_scenario_is_valid_and_says_what_it_stands_on(name: str) -> None:
+    text, _ = scenario_text(name)
+    scenario = parse_scenario(text)
+    assert scenario.name == name
+    assert text.startswith("#")
+    assert load_source(scenario, Path()).peak_images_per_s > 0
+
+
+def builtin(name: str) -> Scenario:
+    return parse_scenario(scenario_text(name)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "people", "images", "peak_images_per_s"),
+    [
+        # one million people in the hour, three images each; 3 x 4.9 x 92.7/s at the peak
+        ("ghibli-hour", 1.0e6, 3.0e6, 1362.0),
+        # 130 million people, 700 million images in nine days, 3.1 x the mean of 900/s at the peak
+        ("ghibli-week", 130e6, 700e6, 2800.0),
+        ("launch-2022", 1.0e6, 1.0e6, 2.78),
+    ],
+)
+def test_event_curves_meet_the_published_totals(
+    name: str, people: float, images: float, peak_images_per_s: float
+) -> None:
+    scenario = builtin(name)
+    source = load_source(scenario, Path())
+    assert not isinstance(scenario.curve, str)
+    assert source.images == pytest.approx(images, rel=0.02)
+    assert source.peak_images_per_s == pytest.approx(peak_images_per_s, rel=0.02)
+    assert scenario.event is not None
+    assert source.images / scenario.event.images_per_person == pytest.approx(people, rel=0.02)
+
+
+def test_the_stress_preset_rises_tenfold_in_ten_minutes() -> None:
+    curve = builtin("flash-crowd").curve
+    assert isinstance(curve, FlashCrowd)
+    assert (peak_rate(curve) / curve.base_per_s, curve.rise) == (10.0, 600.0)
+    assert total(curve) > 0
+
+
+def test_sizes() -> None:
+    assert parse_size("1024x768") == (1024, 768)
+    for bad in ("0x5", "5", "5x", "axb", "5x5x5", "999999x1"):
+        with pytest.raises(ScenarioError):
+            parse_size(bad)
