@@ -17,7 +17,7 @@ from rich.console import Console
 
 from loadtest import scenario as scenarios
 from loadtest.arguments import pairs, parser, scenario_of, settings_of
-from loadtest.errors import ViralloadError
+from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan import Node, demand, load_source, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from profiles.run import RunError, RunFolder
@@ -100,7 +100,10 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
 def _report(options: argparse.Namespace, _command: list[str]) -> int:
     from profiles.report import write_report
 
-    folder = RunFolder.open(options.run)
+    try:
+        folder = RunFolder.open(options.run)
+    except RunError as err:
+        raise ConfigurationError(str(err)) from err
     summary = summarize(folder)
     folder.write_summary(summary)
     path = write_report(folder)

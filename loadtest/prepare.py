@@ -1,5 +1,6 @@
 """From what the user asked to what each process of a run is told. No process is started here."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,6 +128,7 @@ def sampler_command(folder: RunFolder, manifest: RunManifest) -> list[str]:
     """The sampler, for the GPUs of the target or for the host alone."""
     command = [sys.executable, "-m", "profiles.sampler", str(folder.path)]
     command += ["--zero", repr(manifest.clock_zero_monotonic_s), "--node", node_name()]
+    command += ["--parent", str(os.getpid())]
     return command if manifest.gpus else [*command, "--no-gpus"]
 
 

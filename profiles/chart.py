@@ -15,6 +15,7 @@ import altair as alt
 from profiles.stats import Floats
 
 WIDE = (1180, 300)
+MEDIUM = (720, 270)
 NARROW = (392, 210)
 AXIS_ROOM = (44, 40)  # px beside and below the plot, for labels
 

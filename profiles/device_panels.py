@@ -40,7 +40,7 @@ GPU_READINGS = (
         "power_w",
         "GPU power",
         "watts",
-        "Board power; a better sign of work than utilization. The flat part is idle.",
+        "Board power; a better sign of work than utilization. Its floor is what idling costs.",
     ),
     Reading(
         "mem_used_bytes",
@@ -101,7 +101,9 @@ def device_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
 def _panel(
     reading: Reading, names: list[str], curves: list[Floats], time: Timeline, kind: str
 ) -> Panel:
-    values = reading.scale * np.array(curves, dtype=np.float64).reshape(len(curves), -1)
+    values = reading.scale * np.array(curves, dtype=np.float64).reshape(
+        len(curves), time.edges.size - 1
+    )
     axis, _ = time_axis(time)
     picture = None
     layers, keys = _many(values, time) if len(names) > MAX_LINES else _few(values, names, time)

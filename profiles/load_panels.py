@@ -6,7 +6,7 @@ A panel without a picture says why there is nothing to draw.
 import numpy as np
 
 from profiles import chart, figures, series, stats
-from profiles.chart import NARROW, WIDE, Axis, Layer, Rule
+from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.columns import Recorded, Requests
 from profiles.panel import Key, Panel, curve, load_end, stack, step, time_axis, top
 from profiles.schema import Outcome, RunManifest
@@ -53,7 +53,7 @@ def _throughput(requests: Requests, time: Timeline) -> Panel:
     about = "Images per second planned, offered, sent and completed over time"
     pictures = [
         chart.svg(layers, axis, high, about=about, rules=load_end(time, "load ends"), size=size)
-        for size in (NARROW, WIDE)
+        for size in (NARROW, MEDIUM, WIDE)
     ]
     return Panel(
         "throughput",
@@ -68,7 +68,8 @@ def _throughput(requests: Requests, time: Timeline) -> Panel:
             Key("completed (ok)", "c-ok"),
         ],
         pictures[0],
-        wide=pictures[1],
+        medium=pictures[1],
+        wide=pictures[2],
     )
 
 

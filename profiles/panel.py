@@ -31,6 +31,7 @@ class Panel:
     how: str  # how to read it, one line
     keys: list[Key]
     picture: str | None  # SVG
+    medium: str | None = None  # the same for a tablet or paper
     wide: str | None = None  # the same for a wide page
     nothing: str = ""  # why there is no picture
 

@@ -91,5 +91,6 @@ def _drawn(panel: Panel) -> dict[str, object]:
     return {
         "panel": panel,
         "picture": Markup(panel.picture) if panel.picture else None,  # noqa: S704
+        "medium": Markup(panel.medium) if panel.medium else None,  # noqa: S704
         "wide": Markup(panel.wide) if panel.wide else None,  # noqa: S704
     }

@@ -22,13 +22,17 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
         return f"this run cannot be trusted{stub}: {_lower(summary.reasons[0])}"
     if summary.verdict is Verdict.INTERRUPTED:
         return f"{_lower(summary.reasons[0])}{stub}"
+    unset = " No threshold was set." if not summary.thresholds else ""
     if not summary.ok_images:
-        return f"not one of {_images(summary.scheduled_images)} came back{stub}{_losses(summary)}."
+        return (
+            f"not one of {_images(summary.scheduled_images)} came back{stub}"
+            f"{_losses(summary)}.{unset}"
+        )
     return (
         f"at the peak of {figures.images_per_s(summary.peak_offered_images_per_s)} this "
         f"{_place(manifest)} completed {figures.number(summary.peak_completed_images_per_s)}"
         f"{stub}; {_in_time(summary.slo_share)} came back within "
-        f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}."
+        f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}.{unset}"
     )
 
 
@@ -45,7 +49,7 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
         lines += ["", *_capacity(summary.capacity)]
     if summary.warnings:
         lines += ["", *_sentences("warnings", summary.warnings)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(_printable, lines)) + "\n"
 
 
 def _rates(summary: Summary) -> list[str]:
@@ -56,8 +60,8 @@ def _rates(summary: Summary) -> list[str]:
         ("goodput", summary.goodput_images_per_s),
     ]
     told = "   ".join(f"{name} {figures.number(value)}" for name, value in pairs)
-    slo = f"(goodput: within {figures.seconds(summary.slo_latency_s)})"
-    return [_row("images/s", f"{told}   {slo}")]
+    slo = f"(within {figures.seconds(summary.slo_latency_s)})"
+    return _wrapped("images/s", f"{told} {slo}")
 
 
 def _latency(summary: Summary) -> list[str]:
@@ -195,7 +199,7 @@ def _lower(sentence: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Error texts come from outside: no control character reaches a terminal."""
+    """Error texts and details come from outside: no control character reaches a terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

@@ -4,12 +4,15 @@ Ray's proxy answers by itself while no replica runs, or when one dies with reque
 its own errors are plain text. This ASGI layer gives them the shape of all others.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 import msgspec
 
 from serve.api import ApiError
+
+logger = logging.getLogger(__name__)
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -62,7 +65,15 @@ class Front:
             if is_health or not self._was_ready:
                 await _send(send, *health.answer())
                 return
-        await self._app(scope, receive, _Rewriter(send).send)
+        rewriter = _Rewriter(send)
+        try:
+            await self._app(scope, receive, rewriter.send)
+        except Exception:
+            if rewriter.has_started:
+                raise
+            logger.exception("a request was lost with its replica")
+        if not rewriter.has_started:  # Ray's proxy returns without a word when a replica dies
+            await _send(send, *_translate(503))
 
 
 class _Rewriter:
@@ -71,6 +82,7 @@ class _Rewriter:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._plain_error: int | None = None
+        self.has_started = False
 
     async def send(self, message: Message) -> None:
         """Pass a message on, or swallow it and answer in its place."""
@@ -79,8 +91,10 @@ class _Rewriter:
             if message["status"] >= 400 and not kind.startswith(b"application/json"):
                 self._plain_error = message["status"]
                 return
+            self.has_started = True
         elif self._plain_error is not None:
             if not message.get("more_body"):
+                self.has_started = True
                 await _send(self._send, *_translate(self._plain_error))
             return
         await self._send(message)
@@ -91,9 +105,9 @@ def _translate(status: int) -> tuple[int, bytes]:
     texts = {
         404: "no such path; see POST /v1/images/generations, GET /v1/models, GET /health",
         408: "the request took too long",
-        503: "no replica can take the request now; try again soon",
+        503: "no replica can take the request, or one failed while it held it; try again soon",
     }
-    text = texts.get(status, "the replica failed while it held the request; try again")
+    text = texts.get(status, "the request failed inside the server; try again")
     return status, ApiError(status, text, code="proxy_error").body()
 
 

@@ -17,6 +17,7 @@ PIPELINES = {
 }
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "tokenizer_2", "feature_extractor", "safety_checker")
+PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -63,9 +64,9 @@ def _check_folder(folder: Path, model: str) -> None:
                 f"weights: {folder} wants code of its own ({part} from '{origin[0]}'), "
                 "which is never run: save the pipeline with diffusers' own classes"
             )
-        if part not in WITHOUT_WEIGHTS and not any((folder / part).glob("*.safetensors")):
-            pickles = any((folder / part).glob(f"*{end}") for end in (".bin", ".ckpt", ".pt"))
-            has = "pickled weights" if pickles else "no weights"
+        suffixes = {file.suffix for file in (folder / part).glob("*")}
+        if part not in WITHOUT_WEIGHTS and ".safetensors" not in suffixes:
+            has = "pickled weights" if suffixes & PICKLES else "no weights"
             raise SettingsError(
                 f"weights: {folder / part} holds {has}; only safetensors are loaded: "
                 "save again with save_pretrained(folder, safe_serialization=True)"

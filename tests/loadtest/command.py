@@ -28,7 +28,7 @@ duration = "{duration}s"
 arrivals = "even"
 drain = "{timeout}s"
 [request]
-size = "32x32"
+size = "64x64"
 timeout = "{timeout}s"
 prompts = ["a"]
 [slo]

@@ -1,0 +1,163 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from serve.api import ApiError, answer, model_list, parse, server_timing
+from serve.engine import Done, Timing
+from serve.settings import Settings
+from serve.work import Encoding, Order, Recipe
+
+TINY = Settings()
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"prompt": "a fox", **fields}).encode()
+
+
+def done(images: list[bytes]) -> Done:
+    timing = Timing(
+        queue_s=0.5, text_s=0.001, denoise_s=2.0, decode_s=0.25, encode_s=0.0125, batch_mean=2.5
+    )
+    return Done(images=images, timing=timing)
+
+
+def test_a_bare_prompt_gets_the_models_defaults() -> None:
+    order = parse(body(), TINY)
+    assert order.recipe == Recipe(width=64, height=64, steps=4, guidance_scale=7.5)
+    assert order.encoding == Encoding(output_format="png")
+    assert [row.prompt for row in order.rows] == ["a fox"]
+
+
+def test_everything_asked_is_ordered() -> None:
+    order = parse(
+        body(
+            n=3,
+            size="128x64",
+            negative_prompt="dogs",
+            num_inference_steps=7,
+            guidance_scale=3,
+            seed=41,
+            output_format="webp",
+            output_compression=50,
+        ),
+        TINY,
+    )
+    assert order.recipe == Recipe(width=128, height=64, steps=7, guidance_scale=3.0)
+    assert order.encoding == Encoding(output_format="webp", quality=50)
+    assert [row.seed for row in order.rows] == [41, 42, 43]
+    assert {row.negative_prompt for row in order.rows} == {"dogs"}
+
+
+def test_seeds_wrap_and_differ_without_one() -> None:
+    last = 2**63 - 1
+    assert [row.seed for row in parse(body(seed=last, n=2), TINY).rows] == [last, 0]
+    assert parse(body(), TINY).rows != parse(body(), TINY).rows
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "tiny"},
+        {"size": "auto"},
+        {"response_format": "b64_json"},
+        {"quality": "hd", "style": "vivid", "user": "u-1", "moderation": "low"},
+        {"background": "opaque", "stream": False, "partial_images": 0},
+        {"n": None, "size": None, "seed": None, "output_format": None},
+    ],
+)
+def test_harmless_fields_change_nothing(fields: dict[str, Any]) -> None:
+    assert parse(body(**{**fields, "seed": 1}), TINY) == parse(body(seed=1), TINY)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "told"),
+    [
+        ({"n": 0}, "n", "greater than or equal to 1"),
+        ({"n": 11}, "n", "less than or equal to 10"),
+        ({"n": "2"}, "n", "valid integer"),
+        ({"n": True}, "n", "valid integer"),
+        ({"prompt": ""}, "prompt", "at least 1 character"),
+        ({"prompt": 5}, "prompt", "valid string"),
+        ({"prompt": "x" * 4001}, "prompt", "4001 characters are too many; at most 4000"),
+        ({"negative_prompt": "x" * 4001}, "negative_prompt", "too many"),
+        ({"size": "huge"}, "size", "write WIDTHxHEIGHT"),
+        ({"size": "64"}, "size", "write WIDTHxHEIGHT"),
+        ({"size": "-64x64"}, "size", "write WIDTHxHEIGHT"),
+        ({"size": "65x64"}, "size", "multiples of 8 from 64 to 512"),
+        ({"size": "0x64"}, "size", "such as 64x64"),
+        ({"size": "8192x8192"}, "size", "multiples of 8 from 64 to 512"),
+        ({"num_inference_steps": 0}, "num_inference_steps", "greater than or equal to 1"),
+        ({"num_inference_steps": 151}, "num_inference_steps", "at most 150"),
+        ({"guidance_scale": -1}, "guidance_scale", "greater than or equal to 0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale", "finite number"),
+        ({"guidance_scale": float("inf")}, "guidance_scale", "finite number"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"seed": 2**63}, "seed", "less than"),
+        ({"model": "dall-e-3"}, "model", "use 'tiny' or leave it out"),
+        ({"response_format": "url"}, "response_format", "base64 in the body"),
+        ({"output_format": "gif"}, "output_format", "'png', 'jpeg' or 'webp'"),
+        ({"output_compression": 50}, "output_compression", "use jpeg or webp"),
+        ({"stream": True}, "stream", "streaming is not offered"),
+        ({"background": "transparent"}, "background", "no transparency"),
+        ({"promt": "x"}, "promt", "did you mean 'prompt'?"),
+    ],
+)
+def test_bad_fields(fields: dict[str, Any], param: str, told: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse(body(**fields), TINY)
+    error = json.loads(caught.value.body())["error"]
+    assert caught.value.status == 400
+    assert error["param"] == param
+    assert error["type"] == "invalid_request_error"
+    assert told in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"", "no valid JSON"),
+        (b"{", "no valid JSON"),
+        (b"prompt=a+fox", "no valid JSON"),
+        (b"\xff\xfe", "no valid JSON"),
+        (b"[]", "must be a JSON object"),
+        (b'"a fox"', "must be a JSON object"),
+        (b"{}", "prompt: is missing"),
+    ],
+)
+def test_bad_bodies(text: bytes, told: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse(text, TINY)
+    assert caught.value.status == 400
+    assert told in caught.value.message
+
+
+def test_the_answer_is_json_with_the_files_as_they_are() -> None:
+    order = Order(
+        recipe=Recipe(width=128, height=64, steps=4, guidance_scale=1.0),
+        rows=(),
+        encoding=Encoding(output_format="jpeg"),
+    )
+    files = [base64.b64encode(b"one"), base64.b64encode(b"two")]
+    told = json.loads(answer(order, done(files)))
+    assert [base64.b64decode(image["b64_json"]) for image in told["data"]] == [b"one", b"two"]
+    assert (told["output_format"], told["size"]) == ("jpeg", "128x64")
+    assert told["created"] > 0
+
+
+def test_server_timing_is_in_milliseconds() -> None:
+    assert server_timing(done([])) == (
+        "queue;dur=500.000, text;dur=1.000, denoise;dur=2000.000, "
+        "decode;dur=250.000, encode;dur=12.500"
+    )
+
+
+def test_the_model_list_says_what_a_load_generator_asks() -> None:
+    settings = Settings(model="stub", policy="none")
+    (entry,) = json.loads(model_list(settings, replicas=2, device="cpu"))["data"]
+    assert entry["id"] == "stub"
+    told = entry["viralload"]
+    assert (told["default_size"], told["default_steps"]) == ("512x512", 20)
+    assert (told["is_stub"], told["replicas"], told["device"]) == (True, 2, "cpu")
+    assert (told["policy"], told["weights"], told["max_batch"]) == ("none", "random", 1)
