@@ -14,7 +14,7 @@ import pytest
 
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule, nice_ceiling, svg
 from profiles.report import write_report
-from tests.profiles.synthetic import viral_run
+from tests.profiles.viral import viral_run
 
 NAN = np.nan
 X = np.array([0.0, 1.0, 2.0, 3.0])

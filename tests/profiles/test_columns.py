@@ -7,8 +7,8 @@ import numpy as np
 from profiles import columns
 from profiles.columns import OTHER_ERRORS, gpu_columns, request_columns
 from profiles.schema import Outcome
-from tests.profiles import synthetic
 from tests.profiles.synthetic import gpu_sample, manifest, plan, record, write_run
+from tests.profiles.viral import viral_run
 
 NAN = np.nan
 
@@ -75,7 +75,7 @@ def test_an_empty_folder_reads_as_nothing(tmp_path: Path) -> None:
 
 
 def test_the_synthetic_run_is_the_same_every_time(tmp_path: Path) -> None:
-    one = synthetic.viral_run(tmp_path / "a", duration_s=10.0)
-    two = synthetic.viral_run(tmp_path / "b", duration_s=10.0)
+    one = viral_run(tmp_path / "a", duration_s=10.0)
+    two = viral_run(tmp_path / "b", duration_s=10.0)
     for name in ("requests-0.jsonl", "gpu-node-a.jsonl", "host-node-a.jsonl"):
         assert (one.path / name).read_bytes() == (two.path / name).read_bytes()

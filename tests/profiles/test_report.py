@@ -20,9 +20,9 @@ from tests.profiles.synthetic import (
     manifest,
     plan,
     record,
-    viral_run,
     write_run,
 )
+from tests.profiles.viral import viral_run
 
 EVIL = "<script>alert(1)</script><img src=http://evil.example/x onerror=alert(1)>\"'&"
 

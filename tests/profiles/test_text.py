@@ -17,7 +17,8 @@ from profiles.run import RunFolder
 from profiles.schema import EndReason, Outcome, TargetInfo
 from profiles.summary import compute
 from profiles.text import WIDTH, headline, summary_text
-from tests.profiles.synthetic import START_S, manifest, plan, record, viral_run, write_run
+from tests.profiles.synthetic import START_S, manifest, plan, record, write_run
+from tests.profiles.viral import viral_run
 
 GOLDEN = Path(__file__).with_name("golden")
 STUB = TargetInfo(url="http://127.0.0.1:8000", embedded=True, model="stub", is_stub=True)

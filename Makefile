@@ -1,0 +1,48 @@
+# Two commands: `make run` and `make test`. Each sets itself up; the second call installs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+THRESHOLD_FAILED := 99
+
+.PHONY: run test check lock clean
+
+run: $(VENV)/.runs  ## replay the viral hour; ARGS="..." goes to `viralload run`
+	@$(BIN)/viralload run $(ARGS); code=$$?; \
+	if [ $$code -eq $(THRESHOLD_FAILED) ]; then \
+	    echo "A threshold of the scenario did not hold ('viralload run' exits $$code): see the report."; \
+	else exit $$code; fi
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.tests  ## what needs no test to run
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+lock: $(VENV)/.tests  ## write the versions now installed into constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; \
+	   $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ '; } \
+	   > constraints.new && mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "error: viralload needs Python 3.11 or later; name one with PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing viralload into $(VENV) (a few minutes, once)"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.tests: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing viralload and its tests' tools into $(VENV) (a few minutes, once)"
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.runs

@@ -1,0 +1,43 @@
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtest.errors import ViralloadError
+from loadtest.processes import Child
+
+
+def python(code: str, log: Path) -> Child:
+    return Child("helper", [sys.executable, "-u", "-c", code], log, {"SEEN": "yes"})
+
+
+def test_the_first_line_is_read_and_the_rest_goes_to_the_log(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.environ['SEEN']); sys.stderr.write('noted')"
+    child = python(code, tmp_path / "log")
+    assert child.first_line(10.0) == b"yes"
+    assert child.end(10.0) == 0
+    assert (tmp_path / "log").read_text() == "noted"
+
+
+def test_a_child_that_fails_at_start_is_quoted(tmp_path: Path) -> None:
+    child = python("import sys; sys.exit('error: no such thing')", tmp_path / "log")
+    with pytest.raises(ViralloadError, match="the helper ended at start: no such thing"):
+        child.first_line(10.0)
+    assert child.end(1.0) == 1
+
+
+def test_a_child_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    child = python("import time; time.sleep(60)", tmp_path / "log")
+    with pytest.raises(ViralloadError, match="was not ready in 0 s"):
+        child.first_line(0.2)
+    assert child.end(5.0) == -signal.SIGTERM
+
+
+def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)"
+    child = python(code, tmp_path / "log")
+    child.first_line(10.0)
+    assert child.end(0.2) == -signal.SIGKILL
+    assert not psutil.pid_exists(child.pid)
