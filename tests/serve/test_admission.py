@@ -44,8 +44,8 @@ def test_the_bound_holds_and_the_delay_is_a_whole_second_or_more(
 
 def test_rate_starts_at_the_first_batch_and_follows_the_later_ones() -> None:
     rate = ServiceRate()
-    assert rate.images_per_s is None
-    rate.observe(8, 2.0)
-    assert rate.images_per_s == 4.0
-    rate.observe(8, 1.0)
-    assert rate.images_per_s == pytest.approx(4.8)  # 0.8 * 4 + 0.2 * 8
+    seen = [rate.images_per_s]
+    for seconds in (2.0, 1.0):
+        rate.observe(8, seconds)
+        seen.append(rate.images_per_s)
+    assert seen == [None, 4.0, pytest.approx(4.8)]  # 0.8 * 4 + 0.2 * 8

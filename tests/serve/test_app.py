@@ -1,5 +1,6 @@
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,6 @@ def test_the_stub_never_imports_torch() -> None:
         "import sys, serve.stub, serve.engine, serve.deployment; print('torch' in sys.modules)"
     )
     done = subprocess.run(
-        command({})[:1] + ["-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"

@@ -71,7 +71,7 @@ def test_the_openai_client_gets_its_images(client: openai.OpenAI, output_format:
         prompt="a red fox",
         model="stub",
         n=2,
-        size="128x96",  # type: ignore[arg-type]  # not one of OpenAI's own
+        size="128x96",
         response_format="b64_json",
         output_format=output_format,
         user="u-1",

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import signal
 import subprocess
 import time
@@ -56,7 +57,8 @@ def test_a_saved_pipeline_gives_diffusers_own_images(weights: Path, server: Serv
     import torch
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(str(weights))
+    load: Any = StableDiffusionPipeline.from_pretrained
+    pipeline = load(str(weights))
     body = {**ASKED, "seed": SEED, "n": 2}
     served = images(httpx.post(f"{server.url}/v1/images/generations", json=body, timeout=60))
     assert len(served) == 2
@@ -88,8 +90,6 @@ def test_requests_at_once_share_batches(server: Server) -> None:
 def test_it_computes_behind_the_load_generator(server: Server) -> None:
     """The compute thread is nicer than this process, which may carry a load generator."""
     (replica,) = (p for p in server.family() if "ServeReplica" in p.name())
-    import os
-
     nicest = max(os.getpriority(os.PRIO_PROCESS, thread.id) for thread in replica.threads())
     assert nicest > psutil.Process().nice()
 
