@@ -70,7 +70,8 @@ def render(recorded: Recorded, summary: Summary) -> str:
 
 
 def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
+    """With a capital, and no line break between a number and its percent sign."""
+    return (words[:1].upper() + words[1:]).replace(" %", "\u00a0%")
 
 
 def _outcome_shares(summary: Summary) -> list[tuple[str, str, int, float]]:

@@ -137,7 +137,7 @@ def latency_split(requests: Requests, edges: Floats) -> dict[str, Floats] | None
     due, queue, service = (
         column[told] for column in (requests.scheduled_s, requests.queue_s, requests.service_s)
     )
-    elsewhere = requests.latency_s[told]
+    elsewhere = np.maximum(requests.latency_s[told] - queue - service, 0.0)
     return {
         name: stats.binned_mean(due, values, edges)
         for name, values in (("service", service), ("queue", queue), ("elsewhere", elsewhere))

@@ -11,13 +11,17 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 OBJECT_STORE_BYTES = 512 * 2**20
-GUARD = 'read -r _; sleep 1; folder="$1"; shift; kill -9 "$@" 2>/dev/null; rm -rf "$folder"'
+GUARD = """
+read -r _; sleep 1; folder="$1"; shift; kill -9 "$@" 2>/dev/null
+for _ in 1 2 3; do rm -rf "$folder"; sleep 0.5; done
+"""
 
 
 class ServerError(RuntimeError):
@@ -56,7 +60,16 @@ def own_ray(*, gpus: int, loopback_only: bool) -> Iterator[None]:
         children = psutil.Process().children(recursive=True)
         ray.shutdown()
         _end(children)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, and again while a dying process still writes into it."""
+    for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def check_ray() -> None:

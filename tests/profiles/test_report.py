@@ -266,3 +266,12 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     folder.report_path.mkdir()
     with pytest.raises(RunError, match=r"cannot write .*report\.html"):
         write_report(folder)
+
+
+def test_the_lateness_bound_is_drawn_where_it_is(tmp_path: Path) -> None:
+    # The axis ends at the next round number above 1.02 x 50 ms, 60: the plot is 170 px high, so
+    # 50 ms stands 170 x 10 / 60 = 28.3 px below its top.
+    html = write_report(viral_run(tmp_path, duration_s=20.0)).read_text(encoding="utf-8")
+    picture = html[html.index('aria-label="Lateness of the load generator') :]
+    [down] = re.findall(r"translate\([\d.]+,([\d.]+)\)[^>]*--c-slo", picture.split("</svg>")[0])
+    assert float(down) == pytest.approx(28.3, abs=0.6)

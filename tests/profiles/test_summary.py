@@ -99,6 +99,25 @@ def test_the_peak_is_the_busiest_window_of_arrivals() -> None:
     assert summary.peak_completed_images_per_s == pytest.approx(0.8)
 
 
+def test_the_busiest_window_is_half_open() -> None:
+    # Due at 0, 1, 2, 3, 4 and, refused, exactly 5 s later: [0, 5) holds the five ok ones only.
+    records = [record(seq) for seq in range(5)] + [record(5, outcome=Outcome.REJECTED)]
+    summary = summed(manifest(plan(6, 10.0)), records)
+    assert summary.peak_offered_images_per_s == pytest.approx(1.0)
+    assert summary.peak_completed_images_per_s == pytest.approx(1.0)
+    overlapping = [record(seq) for seq in range(6)]  # the sixth is ok, and still not in it
+    summary = summed(manifest(plan(6, 10.0)), overlapping)
+    assert summary.peak_completed_images_per_s == pytest.approx(1.0)
+
+
+def test_energy_is_unknown_where_the_samples_stop_short() -> None:
+    about = manifest(TEN, gpus=[gpu_info(0)])
+    samples = [gpu_sample(i / 2) for i in range(57)]  # to 28 s; the load ends at 30 s
+    summary = summed(about, gpus=gpu_columns(samples))
+    assert summary.gpus[0].energy_j is None
+    assert summary.gpus[0].power_mean_w == pytest.approx(100.0)
+
+
 def test_energy_is_all_gpus_over_the_images_done_in_the_load() -> None:
     # Two GPUs at 100 W for 10 s: 2 kJ by counter and by power; 10 images: 200 J each.
     about = manifest(
