@@ -62,6 +62,7 @@ class Crowd(User):
         self.client = ImageClient(JOB.endpoint, JOB.timeout_s, os.environ.get(JOB.key_env))
         self.requests = gevent.pool.Group()
         self.due = 0
+        self.broken: OSError | None = None  # the record cannot be written any more
 
     @task
     def play(self) -> None:
@@ -72,9 +73,10 @@ class Crowd(User):
         Crowd.playing = True
         try:
             self._play()
-        except Exception as err:  # a full disk, say: nothing more can be recorded, so end
+        except Exception as err:
             log.exception("the generator cannot go on")
-            sys.stderr.write(f"error: {err}\n")
+            reason = "the record cannot be written" if err is self.broken else "it cannot go on"
+            sys.stderr.write(f"error: {reason}: {err}\n")
             self.environment.process_exit_code = 1
             gevent.spawn(end, self.environment)
         self._idle()
@@ -92,6 +94,8 @@ class Crowd(User):
             os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
         for seq, t_s, images in arrivals(schedule, share, shares):
             scheduled_s = load_start_s + t_s
+            if self.broken is not None:
+                raise self.broken
             if self._sleep_until(scheduled_s):
                 self.due += 1
                 self.recorder.sent += 1
@@ -101,13 +105,15 @@ class Crowd(User):
         self.requests.join(timeout=JOB.drain_s)
         self.requests.kill()  # each records that it got no answer in time
         watch.kill()
+        if self.broken is not None:
+            raise self.broken
         self.recorder.flush()
         played(self.environment, self.generator)
 
     def _sleep_until(self, t_s: float) -> bool:
         """Sleep until the run's clock shows t_s; False as soon as the run is to stop."""
         while (wait_s := t_s - run_clock()) > 0:
-            if self._stopping():
+            if self._stopping() or self.broken is not None:
                 return False
             gevent.sleep(min(wait_s, LOOK_UP_S))
         gevent.sleep(0)  # let due requests out even when behind
@@ -130,7 +136,11 @@ class Crowd(User):
         if exchange.status == 200 and not exchange.timed_out:
             check = gevent.get_hub().threadpool.apply  # keeps the event loop free
             fault = check(fault_in, (exchange.body, images, JOB.width, JOB.height, seq))
-        record = self.recorder.answered(seq, scheduled_s, images, exchange, fault)
+        try:
+            record = self.recorder.answered(seq, scheduled_s, images, exchange, fault)
+        except OSError as err:
+            self.broken = err
+            return
         took_s = (record.done_s or run_clock()) - (record.sent_s or scheduled_s)
         self.environment.events.request.fire(
             request_type="POST",
@@ -160,6 +170,8 @@ class Crowd(User):
                 lines.flush()
                 self.recorder.flush()
                 cpu_s, wall_s, lag_s = used, now, 0.0
+        except OSError as err:
+            self.broken = err
         finally:
             lines.close()
 

@@ -9,8 +9,8 @@ from profiles.columns import Recorded, Requests
 from profiles.schema import EndReason, Outcome, RunManifest
 from profiles.stats import Bools, Floats
 
-PEAK_SHARE = 1 / 20  # the busiest window is this share of the load ...
-PEAK_MIN_S = 5.0  # ... and at least this long
+PEAK_SHARE = 1 / 10  # the busiest window is this share of the load ...
+PEAK_MIN_S = 10.0  # ... and at least this long, or the whole of a shorter load
 
 CUTS = ("load_end", "interrupted", "generator_died", "server_died")
 
@@ -102,17 +102,23 @@ def mean_rates(requests: Requests, manifest: RunManifest, window: LoadWindow | N
 def peak_rates(
     requests: Requests, manifest: RunManifest, window: LoadWindow | None
 ) -> tuple[float | None, Rates]:
-    """The width of the busiest window of arrivals, and what became of the images due in it."""
+    """The width of a busiest window, and the most images/s due, done and done in time in one.
+
+    Each rate has a busiest window of its own: what was asked for at most, and what was completed at
+    most, which is how much the node was seen to carry. None for a rate without any image.
+    """
     if window is None or window.duration_s <= 0:
         return None, Rates()
     width_s = min(max(PEAK_MIN_S, PEAK_SHARE * window.duration_s), window.duration_s)
-    busiest = stats.busiest_window(requests.scheduled_s, requests.images, width_s)
-    if busiest is None:
-        return None, Rates()
-    start_s, images = busiest
-    due = (requests.scheduled_s >= start_s) & (requests.scheduled_s < start_s + width_s)
+
+    def most(t_s: Floats, counted: Bools) -> float | None:
+        counted = counted & window.inside(t_s)
+        busiest = stats.busiest_window(t_s[counted], requests.images[counted], width_s)
+        return None if busiest is None else busiest[1] / width_s
+
+    ok = requests.where(Outcome.OK)
     return width_s, Rates(
-        offered=images / width_s,
-        completed=float(requests.images[due & requests.where(Outcome.OK)].sum()) / width_s,
-        goodput=float(requests.images[due & good(requests, manifest)].sum()) / width_s,
+        offered=most(requests.scheduled_s, np.ones(ok.shape, dtype=np.bool_)),
+        completed=most(requests.done_s, ok),
+        goodput=most(requests.done_s, good(requests, manifest)),
     )

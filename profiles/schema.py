@@ -323,10 +323,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     sent_images_per_s: float | None = None
     completed_images_per_s: float | None = None
     goodput_images_per_s: float | None = None  # ok and within the SLO
-    peak_window_s: float | None = None  # width of the busiest window; the three below: images ...
-    peak_offered_images_per_s: float | None = None  # ... due in it
-    peak_completed_images_per_s: float | None = None  # ... of these, ok, whenever done
-    peak_goodput_images_per_s: float | None = None  # ... of these, ok and within the SLO
+    peak_window_s: float | None = None  # width of a busiest window; the three below: the most ...
+    peak_offered_images_per_s: float | None = None  # ... images due in one
+    peak_completed_images_per_s: float | None = (
+        None  # ... ok images done in one (a window of its own)
+    )
+    peak_goodput_images_per_s: float | None = None  # ... of these, within the SLO
     slo_latency_s: float
     slo_share: float | None = None  # of scheduled images: ok and within the SLO
     latency_p50_s: float | None = None  # of ok requests, from scheduled time

@@ -29,8 +29,8 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
             f"{_losses(summary)}.{unset}"
         )
     return (
-        f"at the peak of {figures.images_per_s(summary.peak_offered_images_per_s)} this "
-        f"{_place(manifest)} completed {figures.number(summary.peak_completed_images_per_s)}"
+        f"the peak asked for {figures.images_per_s(summary.peak_offered_images_per_s)}, and this "
+        f"{_place(manifest)} completed {figures.number(summary.peak_completed_images_per_s)} at most"
         f"{stub}; {_in_time(summary.slo_share)} came back within "
         f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}.{unset}"
     )

@@ -36,7 +36,7 @@ class ModelDefaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MODEL_DEFAULTS: dict[str, ModelDefaults] = {
-    "tiny": ModelDefaults(side=64, steps=4, guidance_scale=7.5, max_side=512),
+    "tiny": ModelDefaults(side=64, steps=20, guidance_scale=7.5, max_side=512),
     "sd15": ModelDefaults(side=512, steps=20, guidance_scale=7.5, max_side=1024),
     "sdxl": ModelDefaults(side=1024, steps=20, guidance_scale=8.0, max_side=2048),
     "stub": ModelDefaults(side=512, steps=20, guidance_scale=7.5, max_side=2048),

@@ -1,6 +1,7 @@
 """The real `viralload` command as a process, for end-to-end tests."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -43,7 +44,11 @@ class Viralload:
     """One invocation; `mark` is in the environment of every process it starts."""
 
     def __init__(
-        self, folder: Path, arguments: list[str], environ: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        arguments: list[str],
+        environ: Mapping[str, str] | None = None,
+        file_limit_bytes: int | None = None,
     ) -> None:
         self.out = folder / "runs"
         self.mark = uuid.uuid4().hex
@@ -52,8 +57,14 @@ class Viralload:
         command = [sys.executable, "-m", "loadtest.cli", *arguments]
         if arguments and arguments[0] == "run":
             command += ["--out", str(self.out)]
+        limit = file_limit_bytes or resource.RLIM_INFINITY
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         )
         self.stdout = self.stderr = ""
 

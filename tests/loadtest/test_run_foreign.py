@@ -168,6 +168,21 @@ def test_ctrl_c_twice_leaves_at_once(tmp_path: Path, image_server: StartServer) 
     assert_nothing_is_left(command)
 
 
+def test_a_record_that_cannot_grow_ends_the_run_and_keeps_what_it_has(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    # no file may grow beyond 300 kB, as on a full disk: some 700 lines of the record
+    arguments = ["run", scenario(tmp_path, rate=150, duration=20), "--host", image_server()]
+    command = Viralload(tmp_path, [*arguments, "--json"], file_limit_bytes=300_000)
+    assert command.finish(timeout_s=60) == 3, command.stderr
+    summary = command.summary
+    assert summary.end_reason is EndReason.GENERATOR_DIED
+    assert any("the record cannot be written" in said for said in summary.reasons)
+    assert 400 < summary.outcomes["ok"] < 1000
+    assert sum(summary.outcomes.values()) == summary.scheduled == 3000
+    assert_nothing_is_left(command)
+
+
 def test_a_gpu_is_recorded_beside_the_load_and_joined_to_its_energy(
     tmp_path: Path, image_server: StartServer
 ) -> None:

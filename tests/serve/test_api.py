@@ -25,7 +25,7 @@ def done(images: list[bytes]) -> Done:
 
 def test_a_bare_prompt_gets_the_models_defaults() -> None:
     order = parse(body(), TINY)
-    assert order.recipe == Recipe(width=64, height=64, steps=4, guidance_scale=7.5)
+    assert order.recipe == Recipe(width=64, height=64, steps=20, guidance_scale=7.5)
     assert order.encoding == Encoding(output_format="png")
     assert [row.prompt for row in order.rows] == ["a fox"]
 
@@ -135,7 +135,7 @@ def test_bad_bodies(text: bytes, told: str) -> None:
 
 def test_the_answer_is_json_with_the_files_as_they_are() -> None:
     order = Order(
-        recipe=Recipe(width=128, height=64, steps=4, guidance_scale=1.0),
+        recipe=Recipe(width=128, height=64, steps=20, guidance_scale=1.0),
         rows=(),
         encoding=Encoding(output_format="jpeg"),
     )
