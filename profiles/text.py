@@ -28,10 +28,11 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
             f"not one of {_images(summary.scheduled_images)} came back{stub}"
             f"{_losses(summary)}.{unset}"
         )
+    asked = figures.images_per_s(summary.peak_offered_images_per_s)
+    done = figures.number(summary.peak_completed_images_per_s)
     return (
-        f"the peak asked for {figures.images_per_s(summary.peak_offered_images_per_s)}, and this "
-        f"{_place(manifest)} completed {figures.number(summary.peak_completed_images_per_s)} at most"
-        f"{stub}; {_in_time(summary.slo_share)} came back within "
+        f"the peak asked for {asked}, and this {_place(manifest)} completed at most {done}{stub}; "
+        f"{_in_time(summary.slo_share)} came back within "
         f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}.{unset}"
     )
 
