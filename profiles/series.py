@@ -16,7 +16,7 @@ from profiles.summary import add_up
 
 MIN_BINS = 45
 MAX_BINS = 180
-IMAGES_PER_BIN = 6  # fewer would draw chance rather than the curve
+IMAGES_PER_BIN = 20  # fewer would draw chance and single batches rather than the curve
 SHARES = (0.5, 0.95, 0.99)
 
 
