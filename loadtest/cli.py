@@ -8,9 +8,10 @@ stdout carries the result, stderr the progress.
 """
 
 import argparse
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import msgspec
 from rich.console import Console
@@ -115,26 +116,15 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace, _command: list[str]) -> int:
+def _serve(options: argparse.Namespace, _command: list[str]) -> NoReturn:
     settings = settings_of(options)
     for name in ("model", "port"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
     if options.host is not None:
         settings["host"] = options.host
-    child = [
-        sys.executable,
-        "-m",
-        "serve.app",
-        "--settings",
-        msgspec.json.encode(settings).decode(),
-    ]
-    process = subprocess.Popen(child)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the server got it too, and shuts down
+    words = ["-m", "serve.app", "--settings", msgspec.json.encode(settings).decode()]
+    os.execv(sys.executable, [sys.executable, *words])  # so that signals reach the server itself
 
 
 def _list(_options: argparse.Namespace, _command: list[str]) -> int:

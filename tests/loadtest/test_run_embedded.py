@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.target import ask_models, free_port, is_healthy
 from profiles.schema import EndReason, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.test_run_foreign import assert_nothing_is_left
@@ -98,4 +99,15 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing(tmp_path: Path) -> None:
     assert command.finish(timeout_s=40) == 130, command.stderr
     assert "Traceback" not in command.stderr
     assert command.folder.manifest().end_reason is EndReason.INTERRUPTED
+    assert_nothing_is_left(command)
+
+
+def test_the_server_alone_is_reached_and_ends_with_its_signal(tmp_path: Path) -> None:
+    port = free_port()
+    command = Viralload(tmp_path, ["serve", "--model", "stub", "--port", str(port)])
+    command.wait_for(lambda: is_healthy(f"http://127.0.0.1:{port}") is True)
+    assert ask_models(f"http://127.0.0.1:{port}", None, None, "KEY").is_stub
+    command.process.terminate()
+    assert command.finish(timeout_s=20) == 0, command.stderr
+    assert '"ready": true' in command.stdout
     assert_nothing_is_left(command)
