@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest.prepare import Options
 
     scenario, text, folder = scenario_of(options)
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     price = options.gpu_price
     try:
         run_folder, summary = runner.run(

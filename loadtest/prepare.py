@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -152,5 +153,4 @@ def locust_command(job: Job, web_port: int | None) -> list[str]:
 
 
 def _is_loopback(url: str) -> bool:
-    host = url.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
-    return host in ("127.0.0.1", "localhost", "[::1]")
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -45,6 +45,7 @@ from profiles.summary import summarize
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0
+MAX_IN_FLIGHT = 512
 DEFAULT_IN_FLIGHT = 8  # for calibrating a server that does not tell its batch size
 
 
@@ -161,7 +162,8 @@ class _Run:
             return Node(gpus=gpus, capacity_images_per_s=self.options.capacity)
         if not needs_capacity(self.options.scenario):
             return Node(gpus=gpus)
-        in_flight = 2 * (offer.max_batch or DEFAULT_IN_FLIGHT // 2) * (offer.replicas or 1)
+        wanted = 2 * (offer.max_batch or DEFAULT_IN_FLIGHT // 2) * (offer.replicas or 1)
+        in_flight = min(wanted, MAX_IN_FLIGHT)
         with self.console.status("measuring the capacity"):
             self.console.print(
                 f"capacity: measuring, {in_flight} requests always in flight", highlight=False

@@ -5,16 +5,28 @@ import json
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 import msgspec
 
 from loadtest.errors import TargetError
 
 FALLBACK_SIZE = "1024x1024"  # what the OpenAI Images API makes unless told otherwise
+MAX_BATCH_TOLD = 256
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirect is an error: the key must not travel to another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+# No proxy either: the load itself goes straight to the target.
+_OPENER = build_opener(ProxyHandler({}), _NoRedirect)
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,9 +36,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     default_size: str | None = None
     default_steps: int | None = None
     is_stub: bool = False
-    replicas: int | None = None
+    replicas: Annotated[int, msgspec.Meta(ge=1)] | None = None
     device: str | None = None
-    max_batch: int | None = None
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH_TOLD)] | None = None
 
 
 def normalize_url(url: str) -> str:
@@ -62,6 +74,10 @@ def ask_models(base_url: str, key: str | None, model: str | None, key_env: str) 
         if err.code in (401, 403):
             hint = "is not accepted" if key else "is not set, and the server asks for a key"
             raise TargetError(f"{base_url} answered {err.code}: {key_env} {hint}") from err
+        if 300 <= err.code < 400:
+            raise TargetError(
+                f"{base_url} redirects to {err.headers.get('Location')}: give --host that address"
+            ) from err
         if err.code in (404, 405):
             return Offer(model=model)  # a server that makes images and lists nothing
         raise TargetError(f"{url} answered {err.code}: is the server healthy?") from err
@@ -84,7 +100,7 @@ def ask_models(base_url: str, key: str | None, model: str | None, key_env: str) 
 def is_healthy(base_url: str, timeout_s: float = 2.0) -> bool | None:
     """Whether /health answers 200 (True) or 503 (False); None if there is no answer at all."""
     try:
-        with urlopen(f"{base_url}/health", timeout=timeout_s) as answer:  # noqa: S310
+        with _OPENER.open(f"{base_url}/health", timeout=timeout_s) as answer:
             return bool(answer.status == 200)
     except HTTPError as err:
         err.close()
@@ -118,7 +134,7 @@ def check_port_free(port: int) -> None:
 
 
 def _get(url: str, headers: Mapping[str, str]) -> Any:
-    with urlopen(Request(url, headers=dict(headers)), timeout=10) as answer:  # noqa: S310
+    with _OPENER.open(Request(url, headers=dict(headers)), timeout=10) as answer:  # noqa: S310
         data = answer.read(1 << 20)
     try:
         return json.loads(data)

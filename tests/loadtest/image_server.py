@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "models": ["other-model"],  # None: no /v1/models at all
     "fault": None,  # short | few | size | text | empty | 500 | hang
     "stall_s": 0.0,  # from 1 s after the first request, every answer waits for the stall's end
+    "redirect": None,  # where every GET is sent
     "capacity": None,  # requests at once; beyond it 429
 }
 
@@ -55,6 +56,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         models = self.server.options["models"]
+        if self.server.options["redirect"]:
+            self._answer(302, {}, {"Location": self.server.options["redirect"]})
+            return
         if self._refused():
             return
         if self.path != "/v1/models" or models is None:

@@ -67,3 +67,18 @@ def test_a_taken_port_is_named() -> None:
             check_port_free(port)
         assert is_healthy(f"http://127.0.0.1:{port}", timeout_s=0.2) is None
     check_port_free(free_port())
+
+
+def test_a_redirect_is_refused_so_that_the_key_stays(image_server: StartServer) -> None:
+    url = image_server(redirect="http://127.0.0.1:9")
+    with pytest.raises(
+        TargetError, match="redirects to http://127.0.0.1:9: give --host that address"
+    ):
+        ask_models(url, "secret", None, "KEY")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(
+    image_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert ask_models(image_server(), None, None, "KEY").model == "other-model"
