@@ -71,9 +71,7 @@ def test_a_taken_port_is_named() -> None:
 
 def test_a_redirect_is_refused_so_that_the_key_stays(image_server: StartServer) -> None:
     url = image_server(redirect="http://127.0.0.1:9")
-    with pytest.raises(
-        TargetError, match="redirects to http://127.0.0.1:9: give --host that address"
-    ):
+    with pytest.raises(TargetError, match=r"redirects to http://127.0.0.1:9: give --host"):
         ask_models(url, "secret", None, "KEY")
 
 
