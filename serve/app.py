@@ -98,9 +98,13 @@ def main(argv: list[str] | None = None) -> int:
         with _stoppable():
             settings, gpus = resolve(from_json(arguments.settings))
             _check_port(settings.host, settings.port)
+            metrics_port = settings.metrics_port or _free_port()
             _say("starting Ray")
-            with own_ray(gpus=gpus, loopback_only=settings.loopback_only):
+            with own_ray(
+                gpus=gpus, loopback_only=settings.loopback_only, metrics_port=metrics_port
+            ):
                 _catch_signals()  # Ray has set handlers of its own
+                _say(f"metrics at http://127.0.0.1:{metrics_port}/metrics")
                 _serve(settings, gpus)
     except Stopped:
         return 0
@@ -187,6 +191,14 @@ def _check_port(host: str, port: int) -> None:
             else:
                 remedy = f"settings: host: {host}: {reason}; use an address of this machine"
             raise SettingsError(remedy) from err
+
+
+def _free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ class ServerError(RuntimeError):
 
 
 @contextlib.contextmanager
-def own_ray(*, gpus: int, loopback_only: bool) -> Iterator[None]:
+def own_ray(*, gpus: int, loopback_only: bool, metrics_port: int) -> Iterator[None]:
     """Start Ray for the time of the block, and leave no process and no file behind.
 
     Raises:
@@ -50,6 +50,7 @@ def own_ray(*, gpus: int, loopback_only: bool) -> Iterator[None]:
                 object_store_memory=OBJECT_STORE_BYTES,
                 _node_ip_address="127.0.0.1",
                 _temp_dir=str(folder),
+                _metrics_export_port=metrics_port,
             )
         except Exception as err:
             reason = " ".join(str(err).split())

@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         max_queue: Most images waiting in one replica; beyond it a request gets 429.
         host: Address the HTTP server binds; anything but loopback opens it to the network.
         port: Port of the HTTP server.
+        metrics_port: Port of the Prometheus metrics, on this machine's own address; None: any
+            free one, told when the server is ready.
         threads: torch's CPU threads; None leaves one core to the others, and takes at least one.
         default_steps: Denoising steps of a request that does not say; None: the model's own.
         max_steps: Most steps a request may ask for.
@@ -79,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_queue: PositiveInt = 64
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8000
+    metrics_port: Port | None = None
     threads: PositiveInt | None = None
     default_steps: PositiveInt | None = None
     max_steps: PositiveInt = 150
