@@ -105,9 +105,10 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing(tmp_path: Path) -> None:
 def test_the_server_alone_is_reached_and_ends_with_its_signal(tmp_path: Path) -> None:
     port = free_port()
     command = Viralload(tmp_path, ["serve", "--model", "stub", "--port", str(port)])
-    command.wait_for(lambda: is_healthy(f"http://127.0.0.1:{port}") is True)
+    assert command.process.stdout is not None
+    assert '"ready": true' in command.process.stdout.readline()
+    assert is_healthy(f"http://127.0.0.1:{port}") is True
     assert ask_models(f"http://127.0.0.1:{port}", None, None, "KEY").is_stub
     command.process.terminate()
     assert command.finish(timeout_s=20) == 0, command.stderr
-    assert '"ready": true' in command.stdout
     assert_nothing_is_left(command)
