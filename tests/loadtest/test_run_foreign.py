@@ -1,11 +1,14 @@
 """Whole runs against somebody else's server: real Locust, real sampler, real faults."""
 
+import json
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
 import pytest
 
+from loadtest.target import free_port
 from profiles.schema import EndReason, Outcome, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
@@ -103,6 +106,23 @@ def test_two_generator_processes_share_the_schedule(
     assert files == ["requests-locust-0.jsonl", "requests-locust-1.jsonl"]
     counts = [len((command.folder.path / name).read_text().splitlines()) for name in files]
     assert counts == [40, 40]
+    assert_nothing_is_left(command)
+
+
+def test_locusts_own_web_ui_shows_the_run_and_ends_with_it(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    port = free_port()
+    command = run(tmp_path, image_server(), "--web", str(port))
+    command.wait_for_records(20)
+    with urlopen(f"http://127.0.0.1:{port}/stats/requests") as answer:
+        (shown, *_) = json.load(answer)["stats"]
+    assert shown["name"] == "/v1/images/generations"
+    assert shown["num_requests"] >= 10
+    listening = {c.laddr.ip for p in command.processes() for c in p.net_connections() if c.laddr}
+    assert listening <= {"127.0.0.1"}
+    assert command.finish() == 0, command.stderr
+    assert command.summary.outcomes["ok"] == 80
     assert_nothing_is_left(command)
 
 
