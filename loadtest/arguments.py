@@ -199,7 +199,9 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", help="tiny, sd15, sdxl or stub; with --host, the server's name of it"
+        "--model",
+        help="sd15, sdxl, sd35-medium, flux-schnell, their toy twins tiny, tiny-sdxl, tiny-sd35, "
+        "tiny-flux, or stub; with --host, the server's name of it",
     )
     parser.add_argument("--weights", help="random, a diffusers folder, or a hub id")
     parser.add_argument("--policy", choices=("none", "request"))

@@ -11,13 +11,15 @@ utilization); here all four are 1, which the assumptions say. Pure.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from profiles.schema import Capacity, RunManifest
 
 BLOCK_GPUS = 100_000
-TOY_MODEL = "tiny"
+# The server's toy models are called tiny, tiny-sdxl, ...
+TOY_MODEL = re.compile(r"tiny(-.*)?")
 
 
 def block_capacity(
@@ -78,10 +80,10 @@ def _why_withheld(
         )
     if not manifest.gpus or target.device == "cpu":
         return "The run used no GPU: a CPU says nothing about a block of GPUs."
-    if target.model == TOY_MODEL:
+    if TOY_MODEL.fullmatch(target.model or ""):
         return (
-            f"The model {TOY_MODEL} is a toy: its rate says nothing about a real image model; "
-            "run with --model sd15 or sdxl."
+            f"The model {target.model} is a toy: its rate says nothing about a real image model; "
+            "run with a real one, such as --model sd15 or sdxl."
         )
     if interrupted:
         return "The run was stopped before its end; a block figure needs a whole run."

@@ -23,7 +23,6 @@ from serve.work import Encoding, Order, OutputFormat, Recipe, Row
 
 MAX_IMAGES = 10
 MIN_SIDE = 64
-SIDE_STEP = 8
 SEED_LIMIT = 2**63
 
 ERROR_TYPES = {400: "invalid_request_error", 429: "rate_limit_error", 503: "overloaded_error"}
@@ -203,6 +202,7 @@ def _encoding(request: ImageRequest) -> Encoding:
 
 def _size(size: str | None, settings: Settings) -> tuple[int, int]:
     side, limit = settings.defaults.side, settings.side_limit
+    step = settings.defaults.side_step
     if size in (None, "auto"):
         return side, side
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size or "")
@@ -210,10 +210,10 @@ def _size(size: str | None, settings: Settings) -> tuple[int, int]:
         _bad("size", f"'{size}' is no size; write WIDTHxHEIGHT in pixels, such as {side}x{side}")
     width, height = int(match[1]), int(match[2])
     for pixels in (width, height):
-        if pixels % SIDE_STEP or not MIN_SIDE <= pixels <= limit:
+        if pixels % step or not MIN_SIDE <= pixels <= limit:
             _bad(
                 "size",
-                f"{size} cannot be made; both sides must be multiples of {SIDE_STEP} "
+                f"{size} cannot be made; both sides must be multiples of {step} "
                 f"from {MIN_SIDE} to {limit}, such as {side}x{side}",
             )
     return width, height

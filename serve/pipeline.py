@@ -15,14 +15,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 
-from serve.architectures import Pipeline, build_random
+from serve.architectures import Pipeline
 from serve.encode import Pixels, encode
+from serve.loading import ModelError, load, pick_device
 from serve.settings import Settings
 from serve.work import Encoding, Generated, Recipe, Row
 
@@ -31,52 +31,7 @@ DECODE_BATCH_MAX = 8
 ENCODE_THREADS = 4
 CPU_NICENESS = 5
 
-
-class ModelError(RuntimeError):
-    """The model cannot be built or loaded; the message says what to do."""
-
-
-def pick_device(device: str) -> torch.device:
-    """The torch device for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        ModelError: CUDA is asked for, but torch sees none.
-    """
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ModelError(
-            f"device=cuda: torch {torch.__version__} sees no CUDA GPU; "
-            "install a CUDA build of torch, or use device=cpu"
-        )
-    return torch.device("cuda", 0)
-
-
-def load(model: str, weights: str, device: torch.device) -> Pipeline:
-    """A pipeline with random weights, from a folder, or from the hub; bf16 on a GPU, else fp32.
-
-    A saved safety checker is left out: it is a second model, and no part of what is measured.
-
-    Raises:
-        ModelError: The weights cannot be loaded.
-    """
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    if weights == "random":
-        return build_random(model, device, dtype)
-    kind: Any = StableDiffusionXLPipeline if model == "sdxl" else StableDiffusionPipeline
-    extras = {} if model == "sdxl" else {"safety_checker": None, "requires_safety_checker": False}
-    try:
-        pipeline = kind.from_pretrained(
-            weights,
-            torch_dtype=dtype,
-            use_safetensors=True,
-            local_files_only=Path(weights).is_dir(),
-            **extras,
-        )
-    except Exception as err:
-        reason = " ".join(str(err).split())
-        raise ModelError(f"weights: cannot load '{weights}' as {model}: {reason}") from err
-    return pipeline.to(device)
+__all__ = ["DiffusionModel", "ModelError", "load", "pick_device", "start"]
 
 
 class DiffusionModel:

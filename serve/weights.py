@@ -8,15 +8,27 @@ from pathlib import Path
 
 import msgspec
 
-from serve.settings import Settings, SettingsError
+from serve.settings import Settings, SettingsError, is_twin
 
 PIPELINES = {
     "tiny": "StableDiffusionPipeline",
+    "tiny-sdxl": "StableDiffusionXLPipeline",
+    "tiny-sd35": "StableDiffusion3Pipeline",
+    "tiny-flux": "FluxPipeline",
     "sd15": "StableDiffusionPipeline",
     "sdxl": "StableDiffusionXLPipeline",
+    "sd35-medium": "StableDiffusion3Pipeline",
+    "flux-schnell": "FluxPipeline",
 }
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
-WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "tokenizer_2", "feature_extractor", "safety_checker")
+WITHOUT_WEIGHTS = (
+    "scheduler",
+    "tokenizer",
+    "tokenizer_2",
+    "tokenizer_3",
+    "feature_extractor",
+    "safety_checker",
+)
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -53,7 +65,7 @@ def _check_folder(folder: Path, model: str) -> None:
     index = _read_index(folder)
     found, wanted = index.get("_class_name"), PIPELINES[model]
     if found != wanted:
-        fitting = [name for name, kind in PIPELINES.items() if kind == found and name != "tiny"]
+        fitting = [name for name, kind in PIPELINES.items() if kind == found and not is_twin(name)]
         remedy = f"use model={fitting[0]}" if fitting else f"model={model} needs a {wanted}"
         raise SettingsError(f"weights: {folder} holds a {found}: {remedy}")
     for part, origin in index.items():

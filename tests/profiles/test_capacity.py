@@ -102,7 +102,13 @@ def test_a_server_beside_us_is_taken_to_use_all_gpus() -> None:
             {"target": TargetInfo(url=SD15.url, embedded=True, model="tiny", device="cuda")},
             3.0,
             {"valid": True},
-            "toy",
+            "model tiny is a toy",
+        ),
+        (
+            {"target": TargetInfo(url=SD15.url, embedded=True, model="tiny-flux", device="cuda")},
+            3.0,
+            {"valid": True},
+            "model tiny-flux is a toy",
         ),
         (
             {"target": TargetInfo(url="https://images.example/v1", embedded=False)},

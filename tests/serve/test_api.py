@@ -115,6 +115,26 @@ def test_bad_fields(fields: dict[str, Any], param: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "step"),
+    [
+        ("tiny", 8),
+        ("tiny-sdxl", 8),
+        ("sdxl", 8),
+        ("tiny-sd35", 16),
+        ("sd35-medium", 16),
+        ("tiny-flux", 16),
+        ("flux-schnell", 16),
+    ],
+)
+def test_sizes_go_by_what_the_model_can_make(model: Any, step: int) -> None:
+    settings = Settings(model=model)
+    recipe = parse(body(size=f"{64 + step}x64"), settings).recipe
+    assert (recipe.width, recipe.height) == (64 + step, 64)
+    with pytest.raises(ApiError, match=f"multiples of {step} from 64"):
+        parse(body(size=f"{64 + step // 2}x64"), settings)
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         (b"", "no valid JSON"),

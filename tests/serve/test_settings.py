@@ -43,6 +43,10 @@ def test_json_becomes_settings() -> None:
         ('{"weights": ""}', "weights"),
         ('{"default_steps": 200}', "default_steps 200 is above max_steps 150"),
         ('{"model": "stub", "device": "cuda"}', "the stub uses no GPU"),
+        (
+            '{"model": "sd35-medium", "max_side": 8192}',
+            "max_side 8192 is above what sd35-medium can make: at most 6144",  # 384 x 16
+        ),
         ("[1]", "must be a JSON object"),
         ('{"model', "no valid JSON"),
         ("", "no valid JSON"),

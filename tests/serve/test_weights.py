@@ -47,7 +47,9 @@ def test_nothing_to_locate(settings: Settings) -> None:
     ("changes", "told"),
     [
         ({"_class_name": "StableDiffusionXLPipeline"}, "use model=sdxl"),
-        ({"_class_name": "FluxPipeline"}, "model=tiny needs a StableDiffusionPipeline"),
+        ({"_class_name": "StableDiffusion3Pipeline"}, "use model=sd35-medium"),
+        ({"_class_name": "FluxPipeline"}, "use model=flux-schnell"),
+        ({"_class_name": "PixArtAlphaPipeline"}, "model=tiny needs a StableDiffusionPipeline"),
         ({"unet": ["my_code", "MyUNet"]}, "code of its own (unet from 'my_code')"),
         ({"files": "model.bin"}, "holds pickled weights; only safetensors"),
         ({"files": "readme.txt"}, "holds no weights; only safetensors"),

@@ -1,0 +1,102 @@
+"""A pipeline with its weights on a device: random ones, a folder's, or the hub's.
+
+ModelError
+    the model cannot be built or loaded here; the message says what to do
+"""
+
+# mypy: disallow-untyped-calls=False
+# diffusers ships no types.
+
+import re
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import FluxTransformer2DModel
+
+from serve.architectures import Pipeline, build_random
+from serve.weights import PIPELINES
+
+# SD3 makes do without its T5: zeros stand for what it would have said.
+MAY_LACK = ("text_encoder_3", "tokenizer_3")
+NEEDED = r"unet|transformer|vae|scheduler|(text_encoder|tokenizer)(_\d)?"
+
+
+class ModelError(RuntimeError):
+    """The model cannot be built or loaded; the message says what to do."""
+
+
+def pick_device(device: str) -> torch.device:
+    """The torch device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ModelError: CUDA is asked for, but torch sees none.
+    """
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ModelError(
+            f"device=cuda: torch {torch.__version__} sees no CUDA GPU; "
+            "install a CUDA build of torch, or use device=cpu"
+        )
+    return torch.device("cuda", 0)
+
+
+def load(model: str, weights: str, device: torch.device) -> Pipeline:
+    """A pipeline with random weights, from a folder, or from the hub; bf16 on a GPU, else fp32.
+
+    A saved safety checker is left out: it is a second model, and no part of what is measured.
+
+    Raises:
+        ModelError: The weights cannot be loaded, or are another kind of model's.
+    """
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    if weights == "random":
+        return build_random(model, device, dtype)
+    try:
+        pipeline = _read(PIPELINES[model], weights, dtype)
+    except ModelError:
+        raise
+    except Exception as err:
+        reason = " ".join(str(err).split())
+        raise ModelError(f"weights: cannot load '{weights}' as {model}: {reason}") from err
+    return pipeline.to(device)
+
+
+def _read(kind: str, weights: str, dtype: torch.dtype) -> Pipeline:
+    pipeline: Any = getattr(diffusers, kind)
+    local = Path(weights).is_dir()
+    if kind == "FluxPipeline":
+        _refuse_guidance_embeds(weights, local=local)
+    extras: dict[str, Any] = dict.fromkeys(_lacking(pipeline, weights, local=local))
+    if kind == "StableDiffusionPipeline":
+        extras |= {"safety_checker": None, "requires_safety_checker": False}
+    return pipeline.from_pretrained(
+        weights, torch_dtype=dtype, use_safetensors=True, local_files_only=local, **extras
+    )
+
+
+def _lacking(pipeline: Any, weights: str, *, local: bool) -> list[str]:
+    """The parts that were saved as null and may be; diffusers wants to be told of each."""
+    index = pipeline.load_config(weights, local_files_only=local)
+    absent = [part for part, origin in index.items() if origin == [None, None]]
+    lacking = [part for part in absent if re.fullmatch(NEEDED, part)]
+    for part in lacking:
+        if part not in MAY_LACK:
+            raise ModelError(
+                f"weights: '{weights}' was saved without its {part}; save the whole pipeline"
+            )
+    return lacking
+
+
+def _refuse_guidance_embeds(weights: str, *, local: bool) -> None:
+    """Refuse FLUX.1-dev and its like by their config, before 34 GB of weights are read."""
+    config: Any = FluxTransformer2DModel.load_config(
+        weights, subfolder="transformer", local_files_only=local
+    )
+    if config.get("guidance_embeds"):
+        raise ModelError(
+            f"weights: '{weights}' takes its guidance as an input (guidance_embeds), as "
+            "FLUX.1-dev does; use a FLUX.1-schnell, which takes none"
+        )

@@ -1,0 +1,106 @@
+"""Pipelines from folders, as `save_pretrained` leaves them. torch is imported inside."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.settings import Settings, SettingsError
+from serve.weights import PIPELINES, locate
+
+torch = pytest.importorskip("torch")
+
+# `dtype` is its name from diffusers 0.42 on only
+pytestmark = pytest.mark.filterwarnings("ignore:`torch_dtype` is deprecated:FutureWarning")
+
+CPU = torch.device("cpu")
+TWINS = [name for name in PIPELINES if name.startswith("tiny")]
+
+
+def save(model: str, folder: Path, **how: Any) -> Path:
+    from serve.architectures import build_random
+
+    build_random(model, CPU, torch.float32).save_pretrained(folder, **how)
+    return folder
+
+
+@pytest.mark.parametrize("model", TWINS)
+def test_a_saved_pipeline_loads_as_it_was(tmp_path: Path, model: Any) -> None:
+    from serve.architectures import build_random
+    from serve.loading import load
+
+    settings = locate(Settings(model=model, weights=str(save(model, tmp_path))))
+    loaded = load(model, settings.weights, CPU)
+    built = build_random(model, CPU, torch.float32)
+    assert type(loaded) is type(built)
+    for name, part in built.components.items():
+        if isinstance(part, torch.nn.Module):
+            theirs = getattr(loaded, name).state_dict()
+            assert all(torch.equal(theirs[key], own) for key, own in part.state_dict().items())
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        if name in built.components:
+            ids = [getattr(each, name)("a red fox").input_ids for each in (built, loaded)]
+            assert ids[0] == ids[1]
+
+
+def test_pickles_are_refused_at_the_door_and_behind_it(tmp_path: Path) -> None:
+    from serve.loading import ModelError, load
+
+    folder = str(save("tiny-flux", tmp_path, safe_serialization=False))
+    with pytest.raises(SettingsError, match="pickled weights; only safetensors"):
+        locate(Settings(model="tiny-flux", weights=folder))
+    with pytest.raises(ModelError, match="weights: cannot load"):
+        load("tiny-flux", folder, CPU)
+
+
+def test_a_flux_that_takes_its_guidance_as_an_input_is_refused(tmp_path: Path) -> None:
+    from serve.loading import ModelError, load
+
+    change(save("tiny-flux", tmp_path) / "transformer" / "config.json", guidance_embeds=True)
+    with pytest.raises(ModelError, match=r"as FLUX\.1-dev does; use a FLUX\.1-schnell"):
+        load("tiny-flux", str(tmp_path), CPU)
+
+
+def test_sd3_makes_do_without_its_t5(tmp_path: Path) -> None:
+    from serve.loading import load
+
+    change(
+        save("tiny-sd35", tmp_path) / "model_index.json",
+        text_encoder_3=[None, None],
+        tokenizer_3=[None, None],
+    )
+    settings = locate(Settings(model="tiny-sd35", weights=str(tmp_path)))
+    assert load("tiny-sd35", settings.weights, CPU).text_encoder_3 is None
+
+
+@pytest.mark.parametrize(
+    ("model", "part"), [("tiny-sdxl", "text_encoder_2"), ("tiny-flux", "tokenizer_2")]
+)
+def test_other_parts_may_not_lack(tmp_path: Path, model: str, part: str) -> None:
+    from serve.loading import ModelError, load
+
+    change(save(model, tmp_path) / "model_index.json", **{part: [None, None]})
+    with pytest.raises(ModelError, match=f"saved without its {part}"):
+        load(model, str(tmp_path), CPU)
+
+
+def change(file: Path, **fields: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def test_weights_that_do_not_load_say_so(tmp_path: Path) -> None:
+    from serve.loading import ModelError, load
+
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(ModelError, match="weights: cannot load"):
+        load("tiny", str(tmp_path), CPU)
+
+
+def test_cuda_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve.loading import ModelError, pick_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(ModelError, match="use device=cpu"):
+        pick_device("cuda")
