@@ -1,7 +1,8 @@
 """The wire contract: OpenAI's Images API, its request, its answer, and its error body.
 
-    POST /v1/images/generations    prompt, n, size, … as OpenAI; and negative_prompt,
-                                   num_inference_steps, guidance_scale, seed
+    POST /v1/images/generations    prompt, n, size, stream, … as OpenAI; and negative_prompt,
+                                   num_inference_steps, guidance_scale, seed, scheduler,
+                                   priority, deadline_s
     GET  /v1/models                the one model served
 
 ApiError
@@ -9,7 +10,6 @@ ApiError
 """
 
 import random
-import re
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
@@ -17,12 +17,12 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serve.engine import Done
-from serve.settings import Settings, nearest
-from serve.work import Encoding, Order, OutputFormat, Recipe, Row
+from serve.settings import SchedulerName, Settings, nearest, parse_size
+from serve.work import Done, Encoding, Order, OutputFormat, Priority, Recipe, Row
 
 MAX_IMAGES = 10
-MIN_SIDE = 64
+MAX_PREVIEWS = 3
+MAX_DEADLINE_S = 86400.0
 SEED_LIMIT = 2**63
 
 ERROR_TYPES = {400: "invalid_request_error", 429: "rate_limit_error", 503: "overloaded_error"}
@@ -72,7 +72,7 @@ class ImageRequest(BaseModel):
 
     `quality`, `style`, `moderation`, `complexity`, `user` and `safety_identifier` are accepted
     and ignored: the answer is a valid one whatever they say. What would change the answer's
-    form and is not offered (`stream`, `url`, transparency) is refused.
+    form and is not offered (`url`, transparency) is refused.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -84,8 +84,8 @@ class ImageRequest(BaseModel):
     response_format: Literal["b64_json"] | None = None
     output_format: OutputFormat | None = None
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
-    stream: Literal[False] | None = None
-    partial_images: Literal[0] | None = None
+    stream: bool | None = None
+    partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] | None = None
     background: Literal["auto", "opaque"] | None = None
     quality: str | None = None
     style: str | None = None
@@ -97,6 +97,9 @@ class ImageRequest(BaseModel):
     num_inference_steps: Annotated[int, Field(ge=1)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] | None = None
+    scheduler: str | None = None
+    priority: Priority | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, allow_inf_nan=False)] | None = None
 
 
 def parse(body: bytes, settings: Settings) -> Order:
@@ -125,8 +128,18 @@ def parse(body: bytes, settings: Settings) -> Order:
         height=height,
         steps=_steps(request.num_inference_steps, settings),
         guidance_scale=settings.defaults.guidance_scale if guidance is None else guidance,
+        scheduler=_scheduler(request.scheduler, settings),
     )
-    return Order(recipe=recipe, rows=_rows(request), encoding=_encoding(request))
+    _check_stream(request)
+    return Order(
+        recipe=recipe,
+        rows=_rows(request),
+        encoding=_encoding(request),
+        priority=request.priority or "paying",
+        deadline_s=request.deadline_s or settings.deadline_s,
+        stream=bool(request.stream),
+        previews=request.partial_images or 0,
+    )
 
 
 def answer(order: Order, done: Done) -> bytes:
@@ -142,6 +155,23 @@ def answer(order: Order, done: Done) -> bytes:
     return head + data + tail
 
 
+def partial_event(order: Order, index: int, image: bytes) -> bytes:
+    """The event of a preview, as OpenAI streams it: the index-th, as a base64 file."""
+    return _event(
+        order, "image_generation.partial_image", image, b'"partial_image_index":%d,' % index
+    )
+
+
+def completed_event(order: Order, done: Done) -> bytes:
+    """The event of the finished image, which ends the stream."""
+    return _event(order, "image_generation.completed", done.images[0], b"")
+
+
+def error_event(err: ApiError) -> bytes:
+    """The event of a request that failed after its stream had begun."""
+    return b"event: error\ndata: %b\n\n" % err.body()
+
+
 def server_timing(done: Done) -> str:
     """The W3C Server-Timing header: a duration in milliseconds a stage."""
     timing = done.timing
@@ -149,22 +179,30 @@ def server_timing(done: Done) -> str:
     return ", ".join(f"{stage};dur={getattr(timing, stage + '_s') * 1e3:.3f}" for stage in stages)
 
 
-def model_list(settings: Settings, *, replicas: int, device: str) -> bytes:
-    """OpenAI's model list, with what a load generator wants to know under `viralload`."""
+def model_list(settings: Settings, facts: Mapping[str, object]) -> bytes:
+    """OpenAI's model list, with what a load generator wants to know under `viralload`.
+
+    Args:
+        settings: The server's.
+        facts: What the replica found out about its model and device.
+    """
     side = settings.defaults.side
-    told = {
+    told: dict[str, object] = {
         "default_size": f"{side}x{side}",
         "default_steps": settings.steps,
         "default_guidance_scale": settings.defaults.guidance_scale,
         "max_side": settings.side_limit,
         "max_steps": settings.max_steps,
         "is_stub": settings.is_stub,
-        "replicas": replicas,
-        "device": device,
+        "replicas": settings.replicas or 1,
         "policy": settings.policy,
         "weights": settings.weights,
         "max_batch": settings.batch_limit,
         "max_queue": settings.max_queue,
+        "deadline_s": settings.deadline_s,
+        "schedulers": settings.defaults.schedulers,
+        "warm_sizes": [f"{width}x{height}" for width, height in settings.warm_sizes],
+        **facts,
     }
     entry = {
         "id": settings.model,
@@ -201,22 +239,49 @@ def _encoding(request: ImageRequest) -> Encoding:
 
 
 def _size(size: str | None, settings: Settings) -> tuple[int, int]:
-    side, limit = settings.defaults.side, settings.side_limit
-    step = settings.defaults.side_step
+    side = settings.defaults.side
     if size in (None, "auto"):
         return side, side
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size or "")
-    if match is None:
-        _bad("size", f"'{size}' is no size; write WIDTHxHEIGHT in pixels, such as {side}x{side}")
-    width, height = int(match[1]), int(match[2])
-    for pixels in (width, height):
-        if pixels % step or not MIN_SIDE <= pixels <= limit:
-            _bad(
-                "size",
-                f"{size} cannot be made; both sides must be multiples of {step} "
-                f"from {MIN_SIDE} to {limit}, such as {side}x{side}",
-            )
+    try:
+        width, height = parse_size(size or "")
+        settings.check_size(width, height)
+    except ValueError as err:
+        _bad("size", str(err))
     return width, height
+
+
+def _scheduler(name: str | None, settings: Settings) -> SchedulerName:
+    offered = settings.defaults.schedulers
+    chosen = next((each for each in offered if name in (None, each)), None)
+    if chosen is None:
+        hint = nearest(name or "", list(offered))
+        _bad("scheduler", f"'{name}' is not offered for {settings.model}{hint}")
+    return chosen
+
+
+def _check_stream(request: ImageRequest) -> None:
+    if request.stream and (request.n or 1) > 1:
+        _bad("n", "a stream carries one image; leave n or stream out")
+    if request.partial_images and not request.stream:
+        _bad("partial_images", "previews need a stream; send stream=true, or leave this out")
+
+
+def _event(order: Order, kind: str, image: bytes, extra: bytes) -> bytes:
+    """A server-sent event: prepared bytes, the base64 spliced in as it is."""
+    recipe = order.recipe
+    data = (
+        b'{"type":"%b","b64_json":"%b",%b"created_at":%d,"size":"%dx%d","quality":"auto",'
+        b'"background":"opaque","output_format":"%b"}'
+    ) % (
+        kind.encode(),
+        image,
+        extra,
+        int(time.time()),
+        recipe.width,
+        recipe.height,
+        order.encoding.output_format.encode(),
+    )
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 def _steps(steps: int | None, settings: Settings) -> int:
@@ -253,8 +318,6 @@ def _refuse(err: ValidationError) -> NoReturn:
 
 REMEDIES = {
     "response_format": "; images come as base64 in the body, never as a URL",
-    "stream": "; streaming is not offered, leave it out",
-    "partial_images": "; streaming is not offered, leave it out",
     "background": "; images have no transparency",
 }
 

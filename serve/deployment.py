@@ -9,25 +9,40 @@ A replica is its own ingress: a request crosses Ray once, from the proxy to the 
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from ray import serve as rayserve
 from ray.serve._private.common import ReplicaState
 from ray.serve.metrics import Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve.api import ApiError, answer, model_list, parse, server_timing
-from serve.engine import Done, Engine, QueueFullError
+from serve.api import (
+    ApiError,
+    answer,
+    completed_event,
+    error_event,
+    model_list,
+    parse,
+    partial_event,
+    server_timing,
+)
+from serve.faults import answer_to, outcome_of
 from serve.front import Front, Health
+from serve.policies import engine_for
 from serve.settings import Settings
+from serve.ticket import Engine, Ticket, complete
 from serve.weights import hub_environment
-from serve.work import Generated, Model
+from serve.work import Done, Model, Order
 
 # The replica's own bounded queue decides who waits; Ray's limits must never bind before it.
 MAX_ONGOING_REQUESTS = 100_000
 START_UP_FAILED = "start-up failed: "
+FAILURES_LIMIT = 3
 SECONDS_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0]
 BATCH_BOUNDS = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0]
 
@@ -71,7 +86,7 @@ class Meters:
             histogram.observe(max(getattr(done.timing, f"{stage}_s"), 1e-9))
 
     def batch(self, size: int, waiting: int) -> None:
-        """Note a finished batch, and the queue it leaves."""
+        """Note a batch (policy `step`: a step), and the queue it leaves."""
         self._batch.observe(size)
         self._depth.set(waiting)
 
@@ -86,48 +101,65 @@ class ImageReplica:
         self._replica_id = rayserve.get_replica_context().replica_id.unique_id
         self._meters = Meters()
         try:
-            model, self._device, self._gpu_uuid = await _load(settings)
+            loaded = await _load(settings)
         except Exception as err:  # noqa: BLE001 - told in one line, whatever it is
             raise StartUpError(err) from None
-        self._engine: Engine[Any] = Engine(
-            model,
-            batch_limit=settings.batch_limit,
-            max_wait_s=settings.max_wait_s,
-            max_queue=settings.max_queue,
-            clock=time.perf_counter,
-            on_batch=self._note_batch,
+        self._model = loaded.model
+        self._facts = loaded.facts
+        self._gpu_uuid = loaded.gpu_uuid
+        self._engine: Engine[Any] = engine_for(
+            settings, loaded.model, clock=time.perf_counter, on_batch=self._meters.batch
         )
         self._loop = asyncio.get_running_loop().create_task(self._engine.run())
 
     @routes.post("/v1/images/generations")
     async def generate(self, request: Request) -> Response:
-        """Make images: 200 with base64 files, 400, 429, or 500."""
+        """Make images: 200 with base64 files or a stream of events, 400, 429, 500, or 503."""
         try:
             order = parse(await _read(request, self._settings.max_body_bytes), self._settings)
-            done = await self._engine.submit(order)
-        except QueueFullError as err:
-            self._meters.outcome("rejected")
-            raise _queue_full(err) from err
-        except ApiError:
-            self._meters.outcome("invalid")
-            raise
+            ticket = await self._engine.enter(order)
+            if order.stream:
+                return StreamingResponse(
+                    self._events(order, ticket),
+                    media_type="text/event-stream",
+                    headers={"Cache-Control": "no-store", "X-Replica": self._replica_id},
+                )
+            done = await complete(ticket, self._model, time.perf_counter)
         except asyncio.CancelledError:
             self._meters.outcome("cancelled")
             raise
         except Exception as err:
-            self._meters.outcome("failed")
-            raise ApiError(500, f"the model failed: {err}", code="model_failed") from err
+            self._meters.outcome(outcome_of(err))
+            raise answer_to(err) from err
         self._meters.done(done)
         return Response(
-            answer(order, done), media_type="application/json", headers=self._told(done)
+            answer(order, done), media_type="application/json", headers=self._told(order, done)
         )
+
+    async def _events(self, order: Order, ticket: Ticket[Any]) -> AsyncIterator[bytes]:
+        """A request's previews and its image, as server-sent events."""
+        try:
+            index = 0
+            async for image in ticket.previews():
+                file = await self._model.encode(image, order.recipe, order.encoding)
+                yield partial_event(order, index, file)
+                index += 1
+            done = await complete(ticket, self._model, time.perf_counter)
+            self._meters.done(done)
+            yield completed_event(order, done)
+        except (asyncio.CancelledError, GeneratorExit):
+            self._meters.outcome("cancelled")
+            raise
+        except Exception as err:  # noqa: BLE001 - the status is sent: the stream tells it
+            self._meters.outcome(outcome_of(err))
+            yield error_event(answer_to(err))
+        finally:
+            ticket.give_up()
 
     @routes.get("/v1/models")
     async def models(self) -> Response:
         """The one model served."""
-        count = self._settings.replicas or 1
-        body = model_list(self._settings, replicas=count, device=self._device)
-        return Response(body, media_type="application/json")
+        return Response(model_list(self._settings, self._facts), media_type="application/json")
 
     @routes.get("/health")
     async def health(self) -> Response:
@@ -136,24 +168,27 @@ class ImageReplica:
         return Response(body, status_code=status, media_type="application/json")
 
     def check_health(self) -> None:
-        """Tell Ray to replace this replica once its loop has ended.
+        """Tell Ray to replace this replica once its loop has ended, or its device only fails.
 
         Raises:
-            RuntimeError: The denoising loop is over.
+            RuntimeError: The denoising loop is over, or several steps in a row failed.
         """
         if self._loop.done():
             raise RuntimeError(f"the denoising loop ended: {self._loop}")
+        if self._engine.failures_in_a_row >= FAILURES_LIMIT:
+            raise RuntimeError(f"{self._engine.failures_in_a_row} steps in a row failed")
 
-    def _note_batch(self, size: int, generated: Generated[Any]) -> None:
-        self._meters.batch(size, self._engine.waiting)
-
-    def _told(self, done: Done) -> dict[str, str]:
-        headers = {
+    def _told(self, order: Order, done: Done) -> dict[str, str]:
+        flop = self._model.image_flop(order.recipe)
+        told = {
             "Server-Timing": server_timing(done),
             "X-Batch-Mean": f"{done.timing.batch_mean:g}",
             "X-Replica": self._replica_id,
+            "X-Gpu-Uuid": self._gpu_uuid,
+            "X-Flop": None if flop is None else f"{flop * len(order.rows):.0f}",
+            "X-Prompt-Truncated": done.truncated,
         }
-        return headers | ({"X-Gpu-Uuid": self._gpu_uuid} if self._gpu_uuid else {})
+        return {name: value for name, value in told.items() if value is not None}
 
 
 @routes.exception_handler(ApiError)
@@ -221,18 +256,15 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _queue_full(err: QueueFullError) -> ApiError:
-    seconds = err.refusal.retry_after_s
-    return ApiError(
-        429,
-        f"{err.refusal.waiting} images are waiting already; try again in {seconds} s",
-        code="queue_full",
-        headers={"Retry-After": str(seconds)},
-    )
+class Loaded(msgspec.Struct, frozen=True):
+    """A warm model, what `GET /v1/models` tells of it, and its GPU's UUID."""
+
+    model: Model[Any]
+    facts: Mapping[str, object]
+    gpu_uuid: str | None
 
 
-async def _load(settings: Settings) -> tuple[Model[Any], str, str | None]:
-    """The warm model, the name of its device, and its GPU's UUID."""
+async def _load(settings: Settings) -> Loaded:
     if settings.is_stub:
         from serve.stub import StubModel
 
@@ -241,12 +273,12 @@ async def _load(settings: Settings) -> tuple[Model[Any], str, str | None]:
             step_s=settings.stub_step_s,
             image_bytes=settings.stub_image_bytes,
         )
-        return stub, "cpu", None
+        return Loaded(stub, {"device": "cpu"}, None)
     os.environ.update(hub_environment(settings.weights))
-    from serve.pipeline import start
+    from serve.start import start
 
-    model = await asyncio.to_thread(start, settings)
-    return model, model.device_name, model.gpu_uuid
+    warm = await asyncio.to_thread(start, settings)
+    return Loaded(warm.model, warm.facts, warm.model.gpu_uuid)
 
 
 def _keep_grpc_on_loopback() -> None:

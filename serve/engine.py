@@ -1,239 +1,346 @@
-"""One replica's denoising loop: a bounded queue, batches formed from it, and one model.
+"""Policy `step`: images join and leave the denoiser's batch between any two steps.
 
-`Queue` is the pure part: it takes the time as an argument and knows neither torch nor asyncio.
-`Engine` is the thin shell that drives it on an event loop. Policies:
-
-none
-    the stock pipeline, an image at a time: batches of one
-request
-    whole-loop batches: rows of the same recipe start and end together
+One loop on the event loop decides, step by step, what the model computes next: it frees the slots
+of images that nobody waits for any more, hands free slots to the images first in line, and lets
+the pool that is owed most take a step. Texts are embedded beside it before an image may join;
+latents are decoded beside it once an image is through; files are made by the request's own task.
 """
 
 import asyncio
-import contextlib
-import itertools
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic
 
-import msgspec
+from serve.admission import Admitted, Asked, Backlog, Refusal, admit
+from serve.forecast import Load
+from serve.line import Line
+from serve.pools import Pool, Pools
+from serve.ticket import ExpiredError, RefusedError, Ticket
+from serve.work import (
+    Image,
+    Model,
+    Order,
+    Prepared,
+    Priority,
+    Recipe,
+    Row,
+    Size,
+    Tick,
+    Ticked,
+)
 
-from serve.admission import Refusal, ServiceRate, admit
-from serve.work import Generated, Image, Model, Order, Recipe, Row
-
-Ticket = TypeVar("Ticket")
-
-
-class Waiting(msgspec.Struct, Generic[Ticket], frozen=True):
-    """A row in the queue; the ticket says whose it is."""
-
-    ticket: Ticket
-    recipe: Recipe
-    row: Row
-    arrived_s: float
-
-
-class Queue(Generic[Ticket]):
-    """First come, first served; later rows of the same recipe ride along with the first."""
-
-    def __init__(self, *, batch_limit: int, max_wait_s: float) -> None:
-        self._batch_limit = batch_limit
-        self._max_wait_s = max_wait_s
-        self._rows: deque[Waiting[Ticket]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def put(self, ticket: Ticket, recipe: Recipe, rows: Sequence[Row], now_s: float) -> None:
-        """Append a request's rows."""
-        self._rows.extend(Waiting(ticket, recipe, row, now_s) for row in rows)
-
-    def cancel(self, ticket: Ticket) -> int:
-        """Drop a ticket's rows that have not started; returns how many."""
-        kept = [waiting for waiting in self._rows if waiting.ticket is not ticket]
-        dropped = len(self._rows) - len(kept)
-        self._rows = deque(kept)
-        return dropped
-
-    def due_in_s(self, now_s: float) -> float | None:
-        """Seconds until a batch should start: 0 now, None when nothing waits."""
-        if not self._rows:
-            return None
-        first = self._rows[0]
-        if sum(1 for _ in self._companions(first)) >= self._batch_limit:
-            return 0.0
-        return max(0.0, first.arrived_s + self._max_wait_s - now_s)
-
-    def take(self) -> list[Waiting[Ticket]]:
-        """Remove and return the next batch: the oldest row and its companions, oldest first."""
-        batch = list(self._companions(self._rows[0]))
-        taken = set(map(id, batch))
-        self._rows = deque(waiting for waiting in self._rows if id(waiting) not in taken)
-        return batch
-
-    def _companions(self, first: Waiting[Ticket]) -> "itertools.islice[Waiting[Ticket]]":
-        same = (waiting for waiting in self._rows if waiting.recipe == first.recipe)
-        return itertools.islice(same, self._batch_limit)
+TEXT_BATCH = 16
+# VAE decode takes 2-3 GiB an image at 1024 px.
+DECODE_BATCH = 8
+TAIL_SMOOTHING = 0.2
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request's seconds went; the stages sum to its time in the replica."""
+class Job(Generic[Image]):
+    """One image under way.
 
-    queue_s: float
-    text_s: float
-    denoise_s: float
-    decode_s: float
-    encode_s: float
-    batch_mean: float
+    Attributes:
+        ticket: Whose it is.
+        index: Which of the ticket's images.
+        recipe: How it is denoised.
+        row: What is its own.
+        step_flop: FLOPs of one of its steps.
+        prepared: The model's own value, once its text is embedded.
+        step: Steps done.
+    """
 
+    def __init__(self, ticket: Ticket[Image], index: int, step_flop: float) -> None:
+        self.ticket = ticket
+        self.index = index
+        self.recipe: Recipe = ticket.order.recipe
+        self.row: Row = ticket.order.rows[index]
+        self.step_flop = step_flop
+        self.prepared: Prepared | None = None
+        self.step = 0
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished request: a base64 file an image, in the order asked."""
+    @property
+    def priority(self) -> Priority:
+        """Its ticket's class."""
+        return self.ticket.order.priority
 
-    images: list[bytes]
-    timing: Timing
+    @property
+    def size(self) -> Size:
+        """Its pool."""
+        return self.recipe.size
 
+    @property
+    def load(self) -> Load:
+        """What it still costs."""
+        return Load(steps=self.recipe.steps - self.step, step_flop=self.step_flop)
 
-class Batch(msgspec.Struct, Generic[Image], frozen=True):
-    """A finished batch, as each of its requests remembers it."""
+    @property
+    def flop_left(self) -> float:
+        """FLOPs of its remaining steps."""
+        return (self.recipe.steps - self.step) * self.step_flop
 
-    size: int
-    generated: Generated[Image]
-
-
-class Request(Generic[Image]):
-    """A request under way: fills up, in order, as its rows finish, maybe in several batches."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self.images: list[Image] = []
-        self.batches: list[Batch[Image]] = []
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def add(self, batch: Batch[Image], image: Image) -> None:
-        """Take the next row's image."""
-        if not self.batches or self.batches[-1] is not batch:
-            self.batches.append(batch)
-        self.images.append(image)
-        if len(self.images) == self._rows and not self.done.done():
-            self.done.set_result(None)
-
-    def fail(self, err: Exception) -> None:
-        """End the request with an error."""
-        if not self.done.done():
-            self.done.set_exception(err)
-
-
-class QueueFullError(Exception):
-    """The replica's queue has no room for the request."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"queue full: {refusal.waiting} images waiting")
-        self.refusal = refusal
+    @property
+    def wants_preview(self) -> bool:
+        """Whether the step it takes now ends at one of its previews, spread evenly."""
+        count, steps = self.ticket.order.previews, self.recipe.steps
+        after = self.step + 1
+        marks = {round(steps * (i + 1) / (count + 1)) for i in range(count)}
+        return after in marks and after < steps
 
 
-class Engine(Generic[Image]):
-    """Runs orders on one model, a batch at a time.
+class StepEngine(Generic[Image]):
+    """Continuous batching of images over fixed slots.
 
     Args:
-        model: What denoises and encodes.
-        batch_limit: Most images in one denoising loop.
-        max_wait_s: Longest an image waits for companions on an idle replica.
+        model: What prepares, denoises and decodes.
+        slots: Images of one size in one call.
         max_queue: Most images waiting.
         clock: Monotonic seconds.
-        on_batch: Told of every finished batch's size, and its seconds.
+        on_tick: Told of every step's images and of how many wait.
+
+    Attributes:
+        failures_in_a_row: Ticks that raised since one last went well.
     """
 
     def __init__(
         self,
         model: Model[Image],
         *,
-        batch_limit: int,
-        max_wait_s: float,
+        slots: int,
         max_queue: int,
         clock: Callable[[], float],
-        on_batch: Callable[[int, Generated[Image]], None] = lambda size, generated: None,
+        on_tick: Callable[[int, int], None] = lambda images, waiting: None,
     ) -> None:
         self._model = model
         self._max_queue = max_queue
         self._clock = clock
-        self._on_batch = on_batch
-        self._queue: Queue[Request[Image]] = Queue(batch_limit=batch_limit, max_wait_s=max_wait_s)
-        self._arrival = asyncio.Event()
-        self.rate = ServiceRate()
+        self._on_tick = on_tick
+        self._rate = model.rate
+        self._tail_s = 0.0
+        self.failures_in_a_row = 0
+        self._line: Line[Job[Image]] = Line()
+        self._pools: Pools[Job[Image]] = Pools(slots)
+        self._joins: dict[Size, dict[int, Any]] = {}
+        self._denoised: list[tuple[Job[Image], Any, bool]] = []
+        self._has_work = asyncio.Event()
+        self._has_texts = asyncio.Event()
+        self._has_latents = asyncio.Event()
 
     @property
     def waiting(self) -> int:
-        """Images in the queue that have not started."""
-        return len(self._queue)
+        """Images that have no slot yet."""
+        return len(self._line)
 
-    async def submit(self, order: Order) -> Done:
-        """Run one order to its encoded images.
+    @property
+    def running(self) -> int:
+        """Images that hold a slot."""
+        return len(self._pools)
 
-        Cancelling the caller's task drops the rows that have not started.
+    async def enter(self, order: Order) -> Ticket[Image]:
+        """Take an order on.
 
         Raises:
-            QueueFullError: The queue has no room; nothing was queued.
+            RefusedError: It is not taken; nothing was queued.
         """
-        arrived_s = self._clock()
-        refusal = admit(
-            len(order.rows),
-            waiting=self.waiting,
-            max_queue=self._max_queue,
-            images_per_s=self.rate.images_per_s,
+        step_flop = await self._model.step_flop(order.recipe)
+        load = Load(steps=order.recipe.steps, step_flop=step_flop)
+        asked = Asked(
+            loads=[load] * len(order.rows), priority=order.priority, deadline_s=order.deadline_s
         )
-        if refusal is not None:
-            raise QueueFullError(refusal)
-        request: Request[Image] = Request(len(order.rows))
-        self._queue.put(request, order.recipe, order.rows, arrived_s)
-        self._arrival.set()
-        try:
-            await request.done
-        except BaseException:
-            self._queue.cancel(request)
-            raise
-        return await self._encode(order, request, arrived_s)
+        self._line.keep(lambda job: not job.ticket.is_over)
+        free = self._sheddable() if order.priority == "paying" else []
+        verdict = admit(
+            asked,
+            Backlog(
+                running=[job.load for pool in self._pools for job in pool.jobs.values()],
+                paying=[job.load for job in self._line.paying],
+                free=[job.load for job in self._line.free],
+                sheddable=[len(ticket.order.rows) for ticket in free],
+            ),
+            slots=self._pools.slots,
+            max_queue=self._max_queue,
+            step_s=self._rate.seconds,
+            tail_s=self._tail_s,
+        )
+        if isinstance(verdict, Refusal):
+            raise RefusedError(verdict)
+        self._shed(free, verdict)
+        ticket: Ticket[Image] = Ticket(order, self._clock())
+        self._line.put(Job(ticket, index, step_flop) for index in range(len(order.rows)))
+        self._has_texts.set()
+        return ticket
 
     async def run(self) -> None:
-        """The loop: form a batch, denoise it, hand its images out; for ever."""
+        """Serve for ever: texts, steps and decoding side by side."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._prepare())
+            loops.create_task(self._denoise())
+            loops.create_task(self._decode())
+
+    async def _prepare(self) -> None:
+        """Embed the texts of what waits, first to start first."""
         while True:
-            due_in_s = self._queue.due_in_s(self._clock())
-            if due_in_s == 0.0:
-                await self._denoise(self._queue.take())
+            fresh = [job for job in self._line if job.prepared is None][:TEXT_BATCH]
+            if not fresh:
+                self._has_texts.clear()
+                await self._has_texts.wait()
                 continue
-            self._arrival.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrival.wait(), due_in_s)
+            made: Sequence[Prepared | Exception]
+            try:
+                made = await self._model.prepare([(job.recipe, job.row) for job in fresh])
+            except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
+                made = [err] * len(fresh)
+            for job, prepared in zip(fresh, made, strict=True):
+                if isinstance(prepared, Exception):
+                    job.ticket.fail(prepared)
+                    continue
+                job.prepared = prepared
+                job.ticket.text_s = max(job.ticket.text_s, prepared.text_s)
+                job.ticket.truncated = job.ticket.truncated or prepared.truncated
+            self._line.keep(lambda job: not job.ticket.is_over)
+            self._has_work.set()
 
-    async def _denoise(self, waiting: list[Waiting[Request[Image]]]) -> None:
-        started_s = self._clock()
-        try:
-            generated = await self._model.generate(waiting[0].recipe, [w.row for w in waiting])
-        except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
-            for each in waiting:
-                each.ticket.fail(err)
-            return
-        self.rate.observe(len(waiting), self._clock() - started_s)
-        self._on_batch(len(waiting), generated)
-        batch = Batch(len(waiting), generated)
-        for each, image in zip(waiting, generated.images, strict=True):
-            each.ticket.add(batch, image)
+    async def _denoise(self) -> None:
+        """Step by step, whose turn it is."""
+        while True:
+            now_s = self._clock()
+            self._expire(now_s)
+            self._fill(now_s)
+            pool = self._pools.choose()
+            if pool is None:
+                self._has_work.clear()
+                await self._has_work.wait()
+                continue
+            jobs = dict(pool.jobs)
+            step_flop = sum(job.step_flop for job in jobs.values())
+            tick = Tick(
+                size=pool.size,
+                joins=self._joins.pop(pool.size, {}),
+                active={slot: job.step for slot, job in jobs.items()},
+                step_flop=step_flop,
+                previews=[slot for slot, job in jobs.items() if job.wants_preview],
+                finishes=[s for s, job in jobs.items() if job.step + 1 == job.recipe.steps],
+            )
+            try:
+                ticked = await self._model.tick(tick)
+            except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
+                self.failures_in_a_row += 1
+                ticked = Ticked(lost=dict.fromkeys(jobs, err))
+            else:
+                self.failures_in_a_row = 0
+            for measured in ticked.measured:
+                self._rate.observe(measured.step_flop, measured.seconds)
+            self._pools.charge(pool, step_flop)
+            self._on_tick(len(jobs), self.waiting)
+            self._advance(pool, jobs, ticked)
 
-    async def _encode(self, order: Order, request: Request[Image], arrived_s: float) -> Done:
-        generated_s = self._clock()
-        files = await asyncio.gather(
-            *(self._model.encode(image, order.recipe, order.encoding) for image in request.images)
+    def _advance(self, pool: Pool[Job[Image]], jobs: dict[int, Job[Image]], ticked: Ticked) -> None:
+        """Note what a tick did to its jobs."""
+        now_s = self._clock()
+        for slot, job in jobs.items():
+            if slot in ticked.lost:
+                job.ticket.fail(ticked.lost[slot])
+                self._leave(pool.size, slot)
+                continue
+            job.step += 1
+            job.ticket.steps += 1
+            job.ticket.batch_steps += len(jobs)
+            if slot in ticked.previews:
+                self._denoised.append((job, ticked.previews[slot], True))
+                self._has_latents.set()
+            if slot in ticked.latents:
+                job.ticket.denoised_s = now_s
+                self._denoised.append((job, ticked.latents[slot], False))
+                self._has_latents.set()
+                self._leave(pool.size, slot)
+
+    async def _decode(self) -> None:
+        """Decode finished latents, the oldest first, with others of their size."""
+        while True:
+            self._denoised = [item for item in self._denoised if not item[0].ticket.is_over]
+            if not self._denoised:
+                self._has_latents.clear()
+                await self._has_latents.wait()
+                continue
+            size = self._denoised[0][0].size
+            batch = [item for item in self._denoised if item[0].size == size][:DECODE_BATCH]
+            taken = {id(item) for item in batch}
+            self._denoised = [item for item in self._denoised if id(item) not in taken]
+            images: Sequence[Image | Exception]
+            try:
+                images = await self._model.decode(size, [latents for _, latents, _ in batch])
+            except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
+                images = [err] * len(batch)
+            now_s = self._clock()
+            for (job, _, is_preview), image in zip(batch, images, strict=True):
+                if isinstance(image, Exception):
+                    job.ticket.fail(image)
+                elif is_preview:
+                    job.ticket.preview(image)
+                else:
+                    self._finish(job, image, now_s)
+
+    def _finish(self, job: Job[Image], image: Image, now_s: float) -> None:
+        """Hand an image to its ticket, and learn how long the way from the last step took."""
+        ticket = job.ticket
+        ticket.add(job.index, image, now_s)
+        if ticket.joined_s is not None and ticket.denoised_s is not None:
+            ticket.denoise_s = ticket.denoised_s - ticket.joined_s
+            ticket.decode_s = now_s - ticket.denoised_s
+            self._tail_s += TAIL_SMOOTHING * (ticket.decode_s - self._tail_s)
+
+    def _expire(self, now_s: float) -> None:
+        """Free the slots of what nobody waits for any more, or what is too late."""
+        for pool in list(self._pools):
+            for slot, job in list(pool.jobs.items()):
+                if job.ticket.is_over or self._is_late(job, now_s, 0.0):
+                    self._leave(pool.size, slot)
+
+    def _fill(self, now_s: float) -> None:
+        """Hand free slots to the images first in line that are prepared and can be in time."""
+
+        def stays(job: Job[Image]) -> bool:
+            if job.ticket.is_over:
+                return False
+            if job.prepared is None:
+                return True
+            alone_s = job.recipe.steps * self._rate.seconds(job.step_flop)
+            if self._is_late(job, now_s, alone_s):
+                return False
+            slot = self._pools.join(job)
+            if slot is None:
+                return True
+            self._joins.setdefault(job.size, {})[slot] = job.prepared.state
+            job.ticket.joined_s = job.ticket.joined_s or now_s
+            return False
+
+        self._line.keep(stays)
+
+    def _is_late(self, job: Job[Image], now_s: float, needs_s: float) -> bool:
+        """Whether a job cannot be done by its deadline; then its ticket ends here."""
+        expires_s, deadline_s = job.ticket.expires_s, job.ticket.order.deadline_s
+        if expires_s is None or deadline_s is None or now_s + needs_s <= expires_s:
+            return False
+        job.ticket.fail(ExpiredError(deadline_s))
+        return True
+
+    def _leave(self, size: Size, slot: int) -> None:
+        """Free a slot, and what the model keeps for its size if it was the last."""
+        self._joins.get(size, {}).pop(slot, None)
+        if self._pools.leave(size, slot):
+            self._joins.pop(size, None)
+            self._model.release(size)
+
+    def _sheddable(self) -> list[Ticket[Image]]:
+        """The free tickets of which no image has started, the newest first."""
+        waiting: dict[Ticket[Image], int] = {}
+        for job in reversed(self._line.free):
+            waiting[job.ticket] = waiting.get(job.ticket, 0) + 1
+        return [ticket for ticket, count in waiting.items() if count == len(ticket.order.rows)]
+
+    def _shed(self, free: Sequence[Ticket[Image]], verdict: Admitted) -> None:
+        """Refuse the newest free tickets after all."""
+        refusal = Refusal(
+            reason="shed", waiting=self.waiting, retry_after_s=verdict.shed_retry_after_s
         )
-        text_s, denoise_s, decode_s = (
-            sum(getattr(batch.generated, stage) for batch in request.batches)
-            for stage in ("text_s", "denoise_s", "decode_s")
-        )
-        timing = Timing(
-            queue_s=max(0.0, generated_s - arrived_s - text_s - denoise_s - decode_s),
-            text_s=text_s,
-            denoise_s=denoise_s,
-            decode_s=decode_s,
-            encode_s=self._clock() - generated_s,
-            batch_mean=sum(b.size for b in request.batches) / len(request.batches),
-        )
-        return Done(images=files, timing=timing)
+        for ticket in free[: verdict.shed]:
+            ticket.fail(RefusedError(refusal))
+        if verdict.shed:
+            self._line.keep(lambda job: not job.ticket.is_over)

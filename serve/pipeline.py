@@ -1,55 +1,70 @@
-"""A diffusers pipeline as a replica runs it: text, denoise and decode apart, in one thread.
+"""A diffusers pipeline as a replica runs it: behind the engines' `Model` protocol.
 
-The loop, the scheduler and the arithmetic are the stock pipeline's own; only its three stages
-are called one after the other, so that each can be timed. A batch is that same call with a
-list of prompts and of generators.
+Three threads compute, so that the event loop stays free: one denoises, one embeds texts and
+prepares images, one decodes; on a GPU the latter two have streams of their own beside the first.
+A pool of threads makes files.
 """
 
 # mypy: disallow-untyped-calls=False
-# diffusers ships no types.
+# diffusers and parts of torch.cuda are untyped.
 
 import asyncio
 import base64
 import contextlib
 import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import torch
-from diffusers import StableDiffusionXLPipeline
 
-from serve.architectures import Pipeline
+from serve.decoder import DECODE_BATCH, Decoder
 from serve.encode import Pixels, encode
-from serve.loading import ModelError, load, pick_device
-from serve.settings import Settings
-from serve.work import Encoding, Generated, Recipe, Row
+from serve.flops import Cost, count, image_flop
+from serve.forecast import StepRate
+from serve.network import network_of
+from serve.preparation import Preparation
+from serve.stepper import Stepper
+from serve.stock import StockLoop
+from serve.work import Encoding, Generated, Prepared, Recipe, Row, Size, Tick, Ticked
 
-# VAE decode takes 2-3 GiB an image at 1024 px.
-DECODE_BATCH_MAX = 8
 ENCODE_THREADS = 4
 CPU_NICENESS = 5
+WARM_UP_STEPS = 3
 
-__all__ = ["DiffusionModel", "ModelError", "load", "pick_device", "start"]
+Result = TypeVar("Result")
 
 
 class DiffusionModel:
-    """A pipeline behind the engine's `Model` protocol.
-
-    One thread computes, so that the event loop stays free; a small pool encodes files beside it.
+    """One pipeline on one device.
 
     Args:
         pipeline: What denoises.
-        threads: torch's CPU threads.
+        slots: Images of one size in one call of the denoiser.
+        threads: torch's CPU threads in each computing thread.
+        captured: Whether the steps of warmed sizes run as CUDA graphs.
+
+    Attributes:
+        rate: What its steps take, from its warm-up on.
     """
 
-    def __init__(self, pipeline: Pipeline, *, threads: int) -> None:
+    def __init__(self, pipeline: Any, *, slots: int, threads: int, captured: bool = False) -> None:
+        pipeline.set_progress_bar_config(disable=True)
+        self.rate = StepRate()
         self._pipeline = pipeline
-        self._pipeline.set_progress_bar_config(disable=True)
-        self._device: torch.device = self._pipeline.device
-        self._compute = ThreadPoolExecutor(1, "compute", self._start_compute, (threads,))
-        self._encoders = ThreadPoolExecutor(ENCODE_THREADS, "encode")
+        self._slots = slots
+        self._device: torch.device = pipeline.device
+        network = network_of(pipeline)
+        self._preparation = Preparation(network)
+        self._stepper = Stepper(network, slots=slots, captured=captured)
+        self._decoder = Decoder(network)
+        self._stock = StockLoop(network, self._decoder)
+        self._costs: dict[Size, Cost] = {}
+        self._denoising = ThreadPoolExecutor(1, "denoise", self._start_thread, (threads, False))
+        self._preparing = ThreadPoolExecutor(1, "prepare", self._start_thread, (threads, True))
+        self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, True))
+        self._encoding = ThreadPoolExecutor(ENCODE_THREADS, "encode")
 
     @property
     def device_name(self) -> str:
@@ -63,95 +78,98 @@ class DiffusionModel:
             return None
         return f"GPU-{torch.cuda.get_device_properties(self._device).uuid}"
 
-    def warm_up(self, settings: Settings) -> None:
-        """Run the default size in the compute thread: once on a CPU, every extreme on a GPU."""
-        side = settings.defaults.side
-        guidance = settings.defaults.guidance_scale
-        recipe = Recipe(width=side, height=side, steps=2, guidance_scale=guidance)
-        row = Row(prompt="warm-up", negative_prompt="", seed=0)
-        for size in (1, settings.batch_limit) if self.device_name == "cuda" else (1,):
-            self._compute.submit(self.denoise, recipe, [row] * size).result()
+    async def step_flop(self, recipe: Recipe) -> float:
+        """Floating point operations of one step of one image; counted once a size."""
+        if recipe.size not in self._costs:
+            await _in(self._preparing, lambda: self._cost(recipe.size))
+        return self._cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
+
+    def image_flop(self, recipe: Recipe) -> float | None:
+        """Floating point operations of one image, from prompt to pixels; None if not counted."""
+        cost = self._costs.get(recipe.size)
+        if cost is None:
+            return None
+        return float(image_flop(cost, recipe.steps, guided=recipe.is_guided))
 
     async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Pixels]:
-        """Denoise one batch in the compute thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._compute, self.denoise, recipe, rows)
+        """Denoise one whole batch with the stock pipeline's loop."""
+        await self.step_flop(recipe)  # so that the answer can tell its FLOPs
+        return await _in(self._denoising, lambda: self._stock.generate(recipe, rows))
+
+    async def prepare(self, asked: Sequence[tuple[Recipe, Row]]) -> Sequence[Prepared | Exception]:
+        """Embed the texts, draw the noise, tabulate the samplers."""
+        return await _in(self._preparing, lambda: self._preparation.prepare(asked))
+
+    async def tick(self, tick: Tick) -> Ticked:
+        """Advance the active slots by one step."""
+        return await _in(self._denoising, lambda: self._stepper.tick(tick))
+
+    def release(self, size: Size) -> None:
+        """Give the memory of a size's slots back, unless it was warmed up to stay."""
+        self._stepper.release(size)
+
+    async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[Pixels | Exception]:
+        """Latents, as `tick` gave them, to pixels."""
+        return await _in(self._decoding, lambda: self._decoder.decode(size, latents))
 
     async def encode(self, image: Pixels, recipe: Recipe, encoding: Encoding) -> bytes:
-        """An image's file in base64, made on the encoding pool."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._encoders, lambda: base64.b64encode(encode(image, encoding))
-        )
+        """An image's file in base64."""
+        return await _in(self._encoding, lambda: base64.b64encode(encode(image, encoding)))
 
-    @torch.inference_mode()
-    def denoise(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Pixels]:
-        """Denoise one batch here and now; images are uint8 of shape (height, width, 3)."""
-        embeddings, text_s = self._timed(lambda: self._encode_text(recipe, rows))
-        latents, denoise_s = self._timed(
-            lambda: (
-                self._pipeline(
-                    **embeddings,
-                    width=recipe.width,
-                    height=recipe.height,
-                    num_inference_steps=recipe.steps,
-                    guidance_scale=recipe.guidance_scale,
-                    generator=[torch.Generator().manual_seed(row.seed) for row in rows],
-                    output_type="latent",
-                ).images
-            )
-        )
-        images, decode_s = self._timed(lambda: self._decode(latents))
-        return Generated(images=images, text_s=text_s, denoise_s=denoise_s, decode_s=decode_s)
+    def warm_up_batches(self, recipe: Recipe, largest: int) -> None:
+        """Run the stock loop once on a CPU, at its smallest and largest batch on a GPU."""
+        recipe = _with_steps(recipe, 2)
+        row = Row(prompt="warm-up", negative_prompt="", seed=0)
+        self._cost(recipe.size)
+        for size in {1, largest} if self.device_name == "cuda" else {1}:
+            self._denoising.submit(self._stock.generate, recipe, [row] * size).result()
 
-    def _encode_text(self, recipe: Recipe, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """The keyword arguments that stand for the prompts in the pipeline's call."""
-        guided = recipe.guidance_scale > 1
-        names = ["prompt_embeds", "negative_prompt_embeds"]
-        if isinstance(self._pipeline, StableDiffusionXLPipeline):
-            names += ["pooled_prompt_embeds", "negative_pooled_prompt_embeds"]
-        tensors = self._pipeline.encode_prompt(
-            prompt=[row.prompt for row in rows],
-            negative_prompt=[row.negative_prompt for row in rows] if guided else None,
-            device=self._device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=guided,
-        )
-        embeddings = dict(zip(names, tensors, strict=True))
-        if guided and self._pipeline.config.get("force_zeros_for_empty_prompt"):
-            # SDXL: no negative prompt is an embedding of zeros, not that of an empty string.
-            bare = [i for i, row in enumerate(rows) if not row.negative_prompt]
-            embeddings["negative_prompt_embeds"][bare] = 0.0
-            embeddings["negative_pooled_prompt_embeds"][bare] = 0.0
-        return {name: tensor for name, tensor in embeddings.items() if tensor is not None}
+    def warm_up_steps(self, recipes: Sequence[Recipe]) -> None:
+        """Make each recipe's size ready to serve at every batch, and learn what its steps take."""
+        for recipe in recipes:
+            self._cost(recipe.size)
+            self._warm_up_size(_with_steps(recipe, WARM_UP_STEPS))
 
-    def _decode(self, latents: torch.Tensor) -> list[Pixels]:
-        """Latents to pixels, as the stock pipelines do it, in capped batches."""
-        vae = self._pipeline.vae
-        mean, std = (getattr(vae.config, f"latents_{name}", None) for name in ("mean", "std"))
-        if mean is not None and std is not None:
-            mean, std = (latents.new_tensor(value).view(1, -1, 1, 1) for value in (mean, std))
-            latents = latents * std / vae.config.scaling_factor + mean
-        else:
-            latents = latents / vae.config.scaling_factor
-        images: list[Pixels] = []
-        for part in latents.split(DECODE_BATCH_MAX):
-            decoded = vae.decode(part, return_dict=False)[0]
-            unit = self._pipeline.image_processor.postprocess(decoded, output_type="pt")
-            pixels = (unit.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-            images.extend(pixels.cpu().numpy())
-        return images
+    def _warm_up_size(self, recipe: Recipe) -> None:
+        row = Row(prompt="warm-up", negative_prompt="", seed=0)
+        rows = [(recipe, row)] * self._slots
+        starts = self._preparing.submit(self._preparation.prepare, rows).result()
+        states = {}
+        for slot, start in enumerate(starts):
+            if isinstance(start, Exception):
+                raise start
+            states[slot] = start.state
+        self._denoising.submit(self._stepper.keep, recipe.size, states[0]).result()
+        step_flop = self._cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
+        latents: Sequence[Any] = []
+        for size in sorted({1, max(1, self._slots // 2), self._slots}):
+            for step in range(recipe.steps):
+                tick = Tick(
+                    size=recipe.size,
+                    joins={slot: states[slot] for slot in range(size)} if step == 0 else {},
+                    active=dict.fromkeys(range(size), step),
+                    step_flop=size * step_flop,
+                    finishes=list(range(size)) if step == recipe.steps - 1 else [],
+                )
+                ticked = self._denoising.submit(self._stepper.tick, tick).result()
+                measured = [
+                    *ticked.measured,
+                    *self._denoising.submit(self._stepper.catch_up).result(),
+                ]
+                latents = list(ticked.latents.values())
+                for each in measured if step > 0 else ():  # the first one pays for set-up
+                    self.rate.observe(each.step_flop, each.seconds)
+        largest = min(DECODE_BATCH, self._slots) if self.device_name == "cuda" else 1
+        for size in range(1, largest + 1):
+            self._decoding.submit(self._decoder.decode, recipe.size, latents[:size]).result()
 
-    def _timed(self, stage: Callable[[], Any]) -> tuple[Any, float]:
-        """A stage's result and its seconds, the device's work included."""
-        started_s = time.perf_counter()
-        result = stage()
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return result, time.perf_counter() - started_s
+    def _cost(self, size: Size) -> Cost:
+        if size not in self._costs:
+            self._costs[size] = count(self._pipeline, size.width, size.height)
+        return self._costs[size]
 
-    def _start_compute(self, threads: int) -> None:
-        """Prepare the compute thread: its torch threads, and a lower priority on a CPU.
+    def _start_thread(self, threads: int, has_own_stream: bool) -> None:
+        """Prepare a computing thread: its torch threads, its stream, lower priority on a CPU.
 
         Niceness belongs to a thread in Linux and passes to the threads it starts, so that torch
         computes behind the event loop, the proxy and a load generator on the same machine.
@@ -160,16 +178,13 @@ class DiffusionModel:
         if self._device.type == "cpu":
             with contextlib.suppress(OSError):
                 os.nice(CPU_NICENESS)
+        elif has_own_stream:
+            torch.cuda.set_stream(torch.cuda.Stream(self._device))
 
 
-def start(settings: Settings) -> DiffusionModel:
-    """The model of these settings, loaded and warm.
+async def _in(pool: ThreadPoolExecutor, run: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(pool, run)
 
-    Raises:
-        ModelError: It cannot be loaded on this device.
-    """
-    device = pick_device(settings.device)
-    pipeline = load(settings.model, settings.weights, device)
-    model = DiffusionModel(pipeline, threads=settings.cpu_threads)
-    model.warm_up(settings)
-    return model
+
+def _with_steps(recipe: Recipe, steps: int) -> Recipe:
+    return msgspec.structs.replace(recipe, steps=steps)

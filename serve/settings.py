@@ -16,8 +16,11 @@ Json: TypeAlias = str | bytes
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Deadline = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
+Policy = Literal["none", "request", "step"]
+SchedulerName = Literal["ddim", "euler", "dpm++2m", "flow-euler"]
 ModelName = Literal[
     "tiny",
     "tiny-sdxl",
@@ -29,6 +32,7 @@ ModelName = Literal[
     "flux-schnell",
     "stub",
 ]
+MIN_SIDE = 64
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -47,6 +51,7 @@ class ModelDefaults(msgspec.Struct, frozen=True, kw_only=True):
         side_step: Width and height are multiples of this many pixels: 8 a latent, and twice
             that where the transformer takes latents in patches of 2x2.
         side_ceiling: Longest width or height in pixels the architecture can make at all.
+        schedulers: The samplers offered; the first one is the default.
     """
 
     side: int
@@ -55,26 +60,46 @@ class ModelDefaults(msgspec.Struct, frozen=True, kw_only=True):
     max_side: int
     side_step: int = 8
     side_ceiling: int = 8192
+    schedulers: tuple[SchedulerName, ...] = ("ddim", "euler", "dpm++2m")
 
+
+XL: tuple[SchedulerName, ...] = ("euler", "ddim", "dpm++2m")
+FLOW: tuple[SchedulerName, ...] = ("flow-euler",)
 
 # Steps and guidance as the models' cards have them; SDXL as MLPerf Inference has it. SD3 places
 # its patches of 16 pixels by a table of 384 x 384 (the twin's: 96 x 96), and ends where it ends.
 MODEL_DEFAULTS: dict[str, ModelDefaults] = {
     "tiny": ModelDefaults(side=64, steps=20, guidance_scale=7.5, max_side=512),
-    "tiny-sdxl": ModelDefaults(side=64, steps=20, guidance_scale=8.0, max_side=512),
+    "tiny-sdxl": ModelDefaults(side=64, steps=20, guidance_scale=8.0, max_side=512, schedulers=XL),
     "tiny-sd35": ModelDefaults(
-        side=64, steps=20, guidance_scale=4.5, max_side=512, side_step=16, side_ceiling=96 * 16
+        side=64,
+        steps=20,
+        guidance_scale=4.5,
+        max_side=512,
+        side_step=16,
+        side_ceiling=96 * 16,
+        schedulers=FLOW,
     ),
-    "tiny-flux": ModelDefaults(side=64, steps=4, guidance_scale=0.0, max_side=512, side_step=16),
+    "tiny-flux": ModelDefaults(
+        side=64, steps=4, guidance_scale=0.0, max_side=512, side_step=16, schedulers=FLOW
+    ),
     "sd15": ModelDefaults(side=512, steps=20, guidance_scale=7.5, max_side=1024),
-    "sdxl": ModelDefaults(side=1024, steps=20, guidance_scale=8.0, max_side=2048),
+    "sdxl": ModelDefaults(side=1024, steps=20, guidance_scale=8.0, max_side=2048, schedulers=XL),
     "sd35-medium": ModelDefaults(
-        side=1024, steps=28, guidance_scale=4.5, max_side=2048, side_step=16, side_ceiling=384 * 16
+        side=1024,
+        steps=28,
+        guidance_scale=4.5,
+        max_side=2048,
+        side_step=16,
+        side_ceiling=384 * 16,
+        schedulers=FLOW,
     ),
     "flux-schnell": ModelDefaults(
-        side=1024, steps=4, guidance_scale=0.0, max_side=2048, side_step=16
+        side=1024, steps=4, guidance_scale=0.0, max_side=2048, side_step=16, schedulers=FLOW
     ),
-    "stub": ModelDefaults(side=512, steps=20, guidance_scale=7.5, max_side=2048),
+    "stub": ModelDefaults(
+        side=512, steps=20, guidance_scale=7.5, max_side=2048, schedulers=(*XL, *FLOW)
+    ),
 }
 
 
@@ -89,13 +114,26 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes:
         model: What denoises. `stub` is no model: it waits, then answers a prepared image.
         weights: `random`, a folder saved by diffusers, or a hub id (`owner/name`).
-        policy: `none` runs the stock pipeline an image at a time; `request` runs whole-loop
-            batches of compatible requests.
+        policy: `step` lets images join and leave the denoiser's batch between steps; `request`
+            runs whole-loop batches of compatible requests; `none` runs the stock pipeline an
+            image at a time. The latter two are baselines, without admission by deadline.
         replicas: Copies of the model; None: one a visible GPU, one on a CPU.
         device: Where the model runs; `auto` takes the GPUs where there are any.
-        max_batch: Most images in one denoising loop (policy `request`).
-        max_wait_s: Longest an image waits for others to fill its batch on an idle replica.
+        max_batch: Most images of one size in one call of the denoiser.
+        max_wait_s: Longest an image waits for others to fill its batch on an idle replica
+            (policy `request`).
         max_queue: Most images waiting in one replica; beyond it a request gets 429.
+        deadline_s: Seconds in which a request that does not say must be done; one that is
+            predicted to take longer gets 429 at once (policy `step`). None: no deadline.
+        sizes: Sizes that are warmed up before the replica is ready, as `512x512,1024x1024`; None:
+            the model's own. Others are served too, without CUDA graphs or compilation.
+        cuda_graphs: Whether warmed steps are replayed as CUDA graphs (GPU, policy `step`).
+        compile: Whether torch compiles the denoiser; the first start takes minutes, later ones
+            find the result in `cache`.
+        fp8: Whether the denoiser's large linear layers compute in 8 bits (Hopper and later). The
+            error against bf16 is measured at the start and told in `GET /v1/models`.
+        cache: Folder for compiled code; None: `$XDG_CACHE_HOME/viralload` or
+            `~/.cache/viralload`.
         host: Address the HTTP server binds; anything but loopback opens it to the network.
         port: Port of the HTTP server.
         metrics_port: Port of the Prometheus metrics, on this machine's own address; None: any
@@ -113,12 +151,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     model: ModelName = "tiny"
     weights: Annotated[str, msgspec.Meta(min_length=1)] = "random"
-    policy: Literal["none", "request"] = "request"
+    policy: Policy = "step"
     replicas: PositiveInt | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_batch: PositiveInt = 8
     max_wait_s: Seconds = 0.005
     max_queue: PositiveInt = 64
+    deadline_s: Deadline | None = 60.0
+    sizes: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    cuda_graphs: bool = True
+    compile: bool = False
+    fp8: bool = False
+    cache: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8000
     metrics_port: Port | None = None
@@ -147,6 +191,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 f"max_side {self.max_side} is above what {self.model} can make: "
                 f"at most {self.defaults.side_ceiling}"
             )
+        for size in self.warm_sizes:
+            self.check_size(*size)
 
     @property
     def defaults(self) -> ModelDefaults:
@@ -162,6 +208,31 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def side_limit(self) -> int:
         """Longest width or height in pixels a request may ask for."""
         return self.max_side or self.defaults.max_side
+
+    @property
+    def warm_sizes(self) -> list[tuple[int, int]]:
+        """Widths and heights in pixels to be ready for.
+
+        Raises:
+            ValueError: `sizes` is no list of sizes.
+        """
+        if self.sizes is None:
+            return [(self.defaults.side, self.defaults.side)]
+        return [parse_size(word.strip()) for word in self.sizes.split(",")]
+
+    def check_size(self, width: int, height: int) -> None:
+        """Make sure that the model can make images of that size.
+
+        Raises:
+            ValueError: It cannot; the text says which sizes it can make.
+        """
+        step, limit, side = self.defaults.side_step, self.side_limit, self.defaults.side
+        for pixels in (width, height):
+            if pixels % step or not MIN_SIDE <= pixels <= limit:
+                raise ValueError(
+                    f"{width}x{height} cannot be made; both sides must be multiples of {step} "
+                    f"from {MIN_SIDE} to {limit}, such as {side}x{side}"
+                )
 
     @property
     def batch_limit(self) -> int:
@@ -182,6 +253,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def cpu_threads(self) -> int:
         """CPU threads for torch: as told, or all cores this process may use but one."""
         return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels of a `512x768`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise ValueError(f"'{text}' is no size; write WIDTHxHEIGHT in pixels, such as 512x512")
+    return int(match[1]), int(match[2])
 
 
 def from_strings(arguments: Mapping[str, object]) -> Settings:

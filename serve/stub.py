@@ -2,31 +2,84 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from serve.encode import encode
-from serve.work import Encoding, Generated, Recipe, Row
+from serve.forecast import StepRate
+from serve.work import (
+    Encoding,
+    Generated,
+    Measured,
+    Prepared,
+    Recipe,
+    Row,
+    Size,
+    Tick,
+    Ticked,
+)
+
+# All images of a stub are this one.
+Picture: TypeAlias = Literal["prepared"]
 
 
 class StubModel:
-    """Takes `fixed_s + steps * step_s` for a batch of any size, then answers a prepared image."""
+    """Takes `step_s` for a step of any batch and `fixed_s` for decoding any batch.
+
+    Its FLOPs are nominal, one a step of an image: steps of any batch take the same time.
+    """
 
     def __init__(self, *, fixed_s: float, step_s: float, image_bytes: int) -> None:
         self._fixed_s = fixed_s
         self._step_s = step_s
         self._image_bytes = image_bytes
+        self.rate = StepRate()
+        for step_flop in (1.0, 100.0):
+            self.rate.observe(step_flop, step_s)
 
-    async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[None]:
+    async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Picture]:
         """Wait the stated time."""
         denoise_s = recipe.steps * self._step_s
         await asyncio.sleep(self._fixed_s + denoise_s)
-        images = [None] * len(rows)
+        images: list[Picture | Exception] = ["prepared"] * len(rows)
         return Generated(images=images, text_s=0.0, denoise_s=denoise_s, decode_s=self._fixed_s)
 
-    async def encode(self, image: None, recipe: Recipe, encoding: Encoding) -> bytes:
+    async def step_flop(self, recipe: Recipe) -> float:
+        """One, nominally."""
+        return 1.0
+
+    def image_flop(self, recipe: Recipe) -> float | None:
+        """None: nothing is computed."""
+        return None
+
+    async def prepare(self, asked: Sequence[tuple[Recipe, Row]]) -> Sequence[Prepared | Exception]:
+        """Nothing to prepare."""
+        return [Prepared(state=None)] * len(asked)
+
+    async def tick(self, tick: Tick) -> Ticked:
+        """Wait a step."""
+        started_s = time.perf_counter()
+        await asyncio.sleep(self._step_s)
+        seconds = time.perf_counter() - started_s
+        return Ticked(
+            latents=dict.fromkeys(tick.finishes),
+            previews=dict.fromkeys(tick.previews),
+            measured=[Measured(step_flop=tick.step_flop, seconds=seconds)],
+        )
+
+    def release(self, size: Size) -> None:
+        """Nothing is held."""
+
+    async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[Picture | Exception]:
+        """Wait the stated time."""
+        await asyncio.sleep(self._fixed_s)
+        return ["prepared"] * len(latents)
+
+    async def encode(self, image: Picture, recipe: Recipe, encoding: Encoding) -> bytes:
         """The prepared file of that size and format, in base64."""
         return prepared_base64(recipe.width, recipe.height, encoding, self._image_bytes)
 

@@ -1,0 +1,54 @@
+"""What a request that ends without images is answered. Pure."""
+
+from serve.admission import Refusal
+from serve.api import ApiError
+from serve.ticket import ExpiredError, RefusedError
+from serve.work import OutOfMemoryError
+
+
+def outcome_of(err: Exception) -> str:
+    """The label of `image_requests_total`."""
+    if isinstance(err, ApiError):
+        return "invalid"
+    if isinstance(err, RefusedError):
+        return "rejected"
+    return "expired" if isinstance(err, ExpiredError) else "failed"
+
+
+def answer_to(err: Exception) -> ApiError:
+    """The answer to an error of the engine's or the model's: 429, 503, or 500."""
+    if isinstance(err, ApiError):
+        return err
+    if isinstance(err, RefusedError):
+        return _refused(err.refusal)
+    if isinstance(err, ExpiredError):
+        return ApiError(
+            503,
+            f"{err}; ask for fewer steps or images, or give it more time with deadline_s",
+            code="deadline_exceeded",
+            headers={"Retry-After": "1"},
+        )
+    if isinstance(err, OutOfMemoryError):
+        return ApiError(
+            503,
+            f"{err}; ask for a smaller size",
+            code="out_of_memory",
+            headers={"Retry-After": "10"},
+        )
+    return ApiError(500, f"the model failed: {err}", code="model_failed")
+
+
+def _refused(refusal: Refusal) -> ApiError:
+    seconds = refusal.retry_after_s
+    texts = {
+        "queue_full": f"{refusal.waiting} images are waiting already",
+        "deadline": f"it would be done in {refusal.predicted_s or 0.0:.1f} s, past its deadline",
+        "shed": "it gave way to a paying request",
+    }
+    codes = {"queue_full": "queue_full", "deadline": "would_be_late", "shed": "shed"}
+    return ApiError(
+        429,
+        f"{texts[refusal.reason]}; try again in {seconds} s",
+        code=codes[refusal.reason],
+        headers={"Retry-After": str(seconds)},
+    )

@@ -1,0 +1,105 @@
+"""How long the denoising of what is queued will take, from how long steps took. Pure."""
+
+import heapq
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+# A step's weight halves after about 35 later ones: seconds of a busy GPU.
+DECAY = 0.98
+# Below this relative spread of FLOPs, a slope is noise.
+SPREAD_LEAST = 0.01
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """An image still to be denoised: the steps it has left, and FLOPs a step."""
+
+    steps: int
+    step_flop: float
+
+
+class StepRate:
+    """Seconds of a step as a line in its FLOPs, fitted to the steps measured so far.
+
+        s = a + b F,  a, b >= 0
+
+    by least squares with weights that decay by `DECAY` a step. F is the step's FLOPs, a what a
+    step costs however small (launches, Python), b the reciprocal of the sustained rate. Where all
+    steps had nearly the same F, a larger one is taken to cost in proportion, a smaller the same.
+    """
+
+    def __init__(self) -> None:
+        self._weight = 0.0
+        self._flop = 0.0
+        self._seconds = 0.0
+        self._flop_flop = 0.0
+        self._flop_seconds = 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any step was measured."""
+        return self._weight > 0
+
+    def observe(self, step_flop: float, seconds: float) -> None:
+        """Learn from one step."""
+        for name, value in (
+            ("_weight", 1.0),
+            ("_flop", step_flop),
+            ("_seconds", seconds),
+            ("_flop_flop", step_flop * step_flop),
+            ("_flop_seconds", step_flop * seconds),
+        ):
+            setattr(self, name, DECAY * getattr(self, name) + value)
+
+    def seconds(self, step_flop: float) -> float:
+        """Predicted seconds of a step of so many FLOPs; 0 while nothing is known."""
+        if not self.is_known:
+            return 0.0
+        flop, seconds = self._flop / self._weight, self._seconds / self._weight
+        variance = self._flop_flop / self._weight - flop * flop
+        if variance <= (SPREAD_LEAST * flop) ** 2:
+            return seconds * max(1.0, step_flop / flop) if flop > 0 else seconds
+        slope = (self._flop_seconds / self._weight - flop * seconds) / variance
+        slope = min(max(slope, 0.0), seconds / flop)  # both a and b stay at 0 or above
+        return seconds + slope * (step_flop - flop)
+
+
+def completion_s(
+    running: Sequence[Load],
+    waiting: Sequence[Load],
+    *,
+    slots: int,
+    step_s: Callable[[float], float],
+) -> list[float]:
+    """Seconds from now until each waiting image is denoised, in the order given.
+
+    Plays the engine's own rule: all running images advance by one step together, an image leaves
+    with its last step, and the next one waiting takes its slot. A step takes `step_s` of the
+    running images' FLOPs. Between two departures nothing changes, so it leaps from one to the
+    next: O((running + waiting) log slots).
+
+    Args:
+        running: What holds slots now.
+        waiting: What waits, first to start first.
+        slots: Most images that run at once.
+        step_s: Seconds of a step of so many FLOPs.
+    """
+    done_s = [0.0] * len(waiting)
+    heap = [(load.steps, -1, load.step_flop) for load in running]  # last step, whose, FLOPs
+    heapq.heapify(heap)
+    flop = sum(load.step_flop for load in running)
+    step, now_s, following, left = 0, 0.0, 0, len(waiting)
+    while left:
+        while following < len(waiting) and len(heap) < slots:
+            load = waiting[following]
+            heapq.heappush(heap, (step + load.steps, following, load.step_flop))
+            flop += load.step_flop
+            following += 1
+        last, index, step_flop = heapq.heappop(heap)
+        now_s += (last - step) * step_s(flop)
+        step = last
+        flop -= step_flop
+        if index >= 0:
+            done_s[index] = now_s
+            left -= 1
+    return done_s

@@ -1,0 +1,167 @@
+"""The running images of one size on the device: fixed slots of latents and conditionings.
+
+A slot holds the latent, the clean latent as last predicted, and two conditionings (with the
+prompt, and without it). A step gathers the rows of the slots that are active, calls the denoiser
+once, and puts the new latents back. An image without guidance takes one row of the batch, with
+guidance two; samplers, steps and guidance are numbers of each row's own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from serve.graphs import NUMBERS, CapturedSteps, EagerSteps, Plan
+from serve.memory import OutOfMemoryError, split_on_oom
+from serve.network import Conditioning, Network
+from serve.solver import Table
+from serve.work import Size
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What an image begins with.
+
+    Attributes:
+        latent: float32, in the denoiser's layout; noise at the sampler's scale.
+        told: Conditioning with the prompt.
+        untold: Conditioning without it; None where there is no guidance.
+        table: Its sampler.
+        guidance_scale: Its guidance.
+        ready: Recorded on the stream that made the tensors; None on a CPU.
+    """
+
+    latent: torch.Tensor
+    told: Conditioning
+    untold: Conditioning | None
+    table: Table
+    guidance_scale: float
+    ready: torch.cuda.Event | None = None
+
+
+class Slots:
+    """The slots of one size.
+
+    Args:
+        network: The denoiser.
+        size: Pixels of the images.
+        count: Slots.
+        device: Where the tensors live.
+        example: Any start of this size: it shows the shapes.
+        pool: CUDA graphs' memory pool; None: steps run eagerly.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        size: Size,
+        count: int,
+        device: torch.device,
+        example: Start,
+        *,
+        captured: bool = False,
+        pool: Any = None,
+    ) -> None:
+        self._network = network
+        self._denoise = network.denoise(size.width, size.height)
+        self._dtype: torch.dtype = network.pipeline.dtype
+        self._device = device
+        # One slot more than images: graphs let their padding work on it.
+        shape = (count + 1, *example.latent.shape)
+        self._latents = torch.zeros(shape, device=device)
+        self._clean = torch.zeros(shape, device=device)
+        self._told = tuple(
+            torch.zeros((2 * (count + 1), *each.shape), device=device, dtype=each.dtype)
+            for each in example.told
+        )
+        self._starts: dict[int, Start] = {}
+        self._steps: EagerSteps | CapturedSteps = (
+            CapturedSteps(
+                self._step,
+                rows=2 * count,
+                scratch_slot=count,
+                scratch_row=2 * count,
+                device=device,
+                pool=pool,
+            )
+            if captured
+            else EagerSteps(self._step, device)
+        )
+
+    def join(self, slot: int, start: Start) -> None:
+        """Put an image into a slot."""
+        if start.ready is not None:
+            torch.cuda.current_stream(self._device).wait_event(start.ready)
+        self._starts[slot] = start
+        self._latents[slot].copy_(start.latent, non_blocking=True)
+        self._clean[slot].zero_()
+        for arena, told in zip(self._told, start.told, strict=True):
+            arena[2 * slot].copy_(told, non_blocking=True)
+        for arena, untold in zip(self._told, start.untold or (), strict=False):
+            arena[2 * slot + 1].copy_(untold, non_blocking=True)
+
+    def advance(self, active: Mapping[int, int]) -> dict[int, OutOfMemoryError]:
+        """Take one step; returns the slots that do not fit into memory.
+
+        Args:
+            active: Slots, each with the step it is at, from 0.
+        """
+
+        def run(items: Sequence[tuple[int, int]]) -> list[None]:
+            self._steps.run(self._plan(items))
+            return [None] * len(items)
+
+        results = split_on_oom(list(active.items()), run)
+        return {
+            slot: result
+            for slot, result in zip(active, results, strict=True)
+            if isinstance(result, OutOfMemoryError)
+        }
+
+    def latent(self, slot: int) -> torch.Tensor:
+        """A copy of a slot's latent."""
+        return self._latents[slot].clone()
+
+    def clean(self, slot: int) -> torch.Tensor:
+        """A copy of a slot's clean latent, as the last step predicted it."""
+        return self._clean[slot].clone()
+
+    def _plan(self, items: Sequence[tuple[int, int]]) -> Plan:
+        """The step in numbers: the images' own rows first, then the unguided rows."""
+        images = len(items)
+        starts = [self._starts[slot] for slot, _ in items]
+        guided = [i for i, start in enumerate(starts) if start.untold is not None]
+        rows = images + len(guided)
+        slots = np.array([slot for slot, _ in items], dtype=np.int64)
+        indices = np.zeros((4, rows), dtype=np.int64)
+        indices[0, :images] = slots
+        indices[1, :images] = np.arange(images)  # unguided: the row itself stands for both
+        indices[1, guided] = np.arange(images, rows)
+        indices[2] = [*range(images), *guided]
+        indices[3, :images] = 2 * slots
+        indices[3, images:] = 2 * slots[guided] + 1
+        numbers = np.zeros((rows, NUMBERS), dtype=np.float32)
+        for i, (start, (_, step)) in enumerate(zip(starts, items, strict=True)):
+            numbers[i, :-1] = start.table.rows[step]
+            numbers[i, -1] = start.guidance_scale
+        return Plan(indices, numbers, images)
+
+    def _step(self, indices: torch.Tensor, numbers: torch.Tensor, images: int) -> None:
+        """One step on the device, of a plan's indices and numbers."""
+        slots, unguided, image_of_row, told_of_row = indices
+        slots, unguided = slots[:images], unguided[:images]
+        t, *others = numbers[:images].unbind(1)
+        ones = [1] * (self._latents.ndim - 1)
+        s, p, q, a, b, c, guidance = (each.view(-1, *ones) for each in others)
+        x = self._latents.index_select(0, slots)
+        output = self._denoise(
+            (x * s).to(self._dtype).index_select(0, image_of_row),
+            t.index_select(0, image_of_row),
+            tuple(arena.index_select(0, told_of_row) for arena in self._told),
+        ).float()
+        told, untold = output[:images], output.index_select(0, unguided)
+        clean = p * x + q * (untold + guidance * (told - untold))
+        moved = a * x + b * clean + c * self._clean.index_select(0, slots)
+        self._latents.index_copy_(0, slots, moved)
+        self._clean.index_copy_(0, slots, clean)

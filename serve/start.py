@@ -1,0 +1,89 @@
+"""A replica's model, from its settings to warm: loaded, made fast, measured."""
+
+# mypy: disallow-untyped-calls=False
+# diffusers ships no types.
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import torch
+
+from serve.limits import measure
+from serve.loading import load, pick_device
+from serve.pipeline import DiffusionModel
+from serve.settings import Settings
+from serve.work import Recipe
+
+CUDA_LIMITS_S = 3.0
+CPU_LIMITS_S = 1.0
+
+
+class Warm(msgspec.Struct, frozen=True):
+    """A model that is ready, and what was found out about it.
+
+    Attributes:
+        model: It.
+        facts: For `GET /v1/models`, JSON values by name.
+    """
+
+    model: DiffusionModel
+    facts: Mapping[str, object]
+
+
+def start(settings: Settings) -> Warm:
+    """The model of these settings: every bucket and size that is to be fast has run once.
+
+    Raises:
+        ModelError: It cannot be loaded, or not made fast as asked, on this device.
+    """
+    device = pick_device(settings.device)
+    torch.set_num_threads(settings.cpu_threads)
+    is_cuda = device.type == "cuda"
+    limits = measure(
+        device,
+        torch.bfloat16 if is_cuda else torch.float32,
+        budget_s=CUDA_LIMITS_S if is_cuda else CPU_LIMITS_S,
+    )
+    pipeline = load(settings.model, settings.weights, device)
+    model = DiffusionModel(
+        pipeline,
+        slots=settings.batch_limit,
+        threads=settings.cpu_threads,
+        captured=settings.cuda_graphs and is_cuda,
+    )
+    if is_cuda:
+        lay_out(pipeline)
+    recipe = default_recipe(settings)
+    facts: dict[str, object] = {"device": device.type, "limits": msgspec.to_builtins(limits)}
+    if settings.policy == "step":
+        model.warm_up_steps(
+            [
+                msgspec.structs.replace(recipe, width=width, height=height)
+                for width, height in settings.warm_sizes
+            ]
+        )
+    else:
+        model.warm_up_batches(recipe, settings.batch_limit)
+    facts["flop_per_image"] = model.image_flop(recipe)
+    return Warm(model, facts)
+
+
+def default_recipe(settings: Settings) -> Recipe:
+    """What a request gets that asks for nothing."""
+    defaults = settings.defaults
+    return Recipe(
+        width=defaults.side,
+        height=defaults.side,
+        steps=settings.steps,
+        guidance_scale=defaults.guidance_scale,
+        scheduler=defaults.schedulers[0],
+    )
+
+
+def lay_out(pipeline: Any) -> None:
+    """Lay convolutional weights out channels last, as tensor cores read them."""
+    for name in ("unet", "vae"):
+        module = getattr(pipeline, name, None)
+        if module is not None:
+            module.to(memory_format=torch.channels_last)

@@ -1,0 +1,112 @@
+"""Policy `step` on the device: the slots of every size, and steps launched ahead of the GPU."""
+
+# mypy: disallow-untyped-calls=False
+# Parts of torch.cuda are untyped.
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from serve.network import Network
+from serve.slots import Slots, Start
+from serve.work import Measured, Size, Tick, Ticked
+
+# Steps that the host may launch before the device has done them: one is running, one is ready.
+AHEAD = 2
+
+
+class Stepper:
+    """Runs ticks; for one thread.
+
+    Args:
+        network: The denoiser.
+        slots: Images of one size in one call.
+        captured: Whether warmed sizes run as CUDA graphs.
+    """
+
+    def __init__(self, network: Network, *, slots: int, captured: bool) -> None:
+        self._network = network
+        self._device: torch.device = network.pipeline.device
+        self._count = slots
+        self._captured = captured
+        self._pool: Any = None
+        self._slots: dict[Size, Slots] = {}
+        self._kept: set[Size] = set()
+        self._launched: deque[tuple[float, torch.cuda.Event, torch.cuda.Event]] = deque()
+
+    @torch.inference_mode()
+    def keep(self, size: Size, example: Start) -> None:
+        """Make a size's slots now, to stay; captured if graphs are on."""
+        if self._captured and self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        self._kept.add(size)
+        self._slots[size] = Slots(
+            self._network,
+            size,
+            self._count,
+            self._device,
+            example,
+            captured=self._captured,
+            pool=self._pool,
+        )
+
+    def release(self, size: Size) -> None:
+        """Give the memory of a size's slots back, unless it is to stay."""
+        if size not in self._kept:
+            self._slots.pop(size, None)
+
+    @torch.inference_mode()
+    def tick(self, tick: Tick) -> Ticked:
+        """One step of one size.
+
+        On a GPU it returns as soon as the step is launched, once the step before the last is
+        done: the host stays ahead, and the device never waits for it.
+        """
+        started_s = time.perf_counter()
+        slots = self._slots.get(tick.size)
+        if slots is None:  # not warmed up: it runs eagerly, and goes with its images
+            example = next(iter(tick.joins.values()))
+            slots = Slots(self._network, tick.size, self._count, self._device, example)
+            self._slots[tick.size] = slots
+        for slot, start in tick.joins.items():
+            slots.join(slot, start)
+        began = self._mark()
+        lost = slots.advance(tick.active)
+        ended = self._mark()
+        finished = {slot: slots.latent(slot) for slot in tick.finishes if slot not in lost}
+        previews = {slot: slots.clean(slot) for slot in tick.previews if slot not in lost}
+        ready = self._mark()
+        measured: Sequence[Measured] = []
+        if began is not None and ended is not None:
+            self._launched.append((tick.step_flop, began, ended))
+            measured = self.catch_up(AHEAD)
+        elif not lost:
+            seconds = time.perf_counter() - started_s
+            measured = [Measured(step_flop=tick.step_flop, seconds=seconds)]
+        return Ticked(
+            latents={slot: (latent, ready) for slot, latent in finished.items()},
+            previews={slot: (latent, ready) for slot, latent in previews.items()},
+            lost=lost,
+            measured=measured,
+        )
+
+    def catch_up(self, ahead: int = 0) -> list[Measured]:
+        """Wait until at most so many launched steps are not done; what the others took."""
+        measured = []
+        while len(self._launched) > ahead:
+            step_flop, began, ended = self._launched.popleft()
+            ended.synchronize()
+            seconds = began.elapsed_time(ended) / 1e3
+            measured.append(Measured(step_flop=step_flop, seconds=seconds))
+        return measured
+
+    def _mark(self) -> torch.cuda.Event | None:
+        """An event that remembers its time; None on a CPU."""
+        if self._device.type != "cuda":
+            return None
+        mark = torch.cuda.Event(enable_timing=True)
+        mark.record(torch.cuda.current_stream(self._device))
+        return mark
