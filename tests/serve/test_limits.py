@@ -1,4 +1,4 @@
-"""The limits of a device: the arithmetic with a clock of ours, and a measurement of this machine."""
+"""The limits of a device: the arithmetic on a clock of ours, and a measurement of this machine."""
 
 import math
 from collections.abc import Callable
