@@ -83,6 +83,27 @@ def parser() -> argparse.ArgumentParser:
         help="address to bind (default 127.0.0.1; 0.0.0.0 opens it to the network)",
     )
 
+    doctor = verbs.add_parser(
+        "doctor", help="measure this machine's limits and check what a run stands on"
+    )
+    doctor.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="what to measure (default: every GPU that torch can use, else the CPU)",
+    )
+    doctor.add_argument(
+        "--threads", type=_count, metavar="N", help="CPU threads (default: all cores but one)"
+    )
+    doctor.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where run folders would go (default: %(default)s)",
+    )
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+
     verbs.add_parser("scenarios", help="list the built-in scenarios")
     return whole
 

@@ -127,6 +127,19 @@ def _serve(options: argparse.Namespace, _command: list[str]) -> NoReturn:
     os.execv(sys.executable, [sys.executable, *words])  # so that signals reach the server itself
 
 
+def _doctor(options: argparse.Namespace, _command: list[str]) -> int:
+    from loadtest.doctor import diagnose
+    from loadtest.doctor_text import doctor_text
+
+    sys.stderr.write("measuring, a few seconds a device\n")
+    found = diagnose(device=options.device, threads=options.threads, runs=options.out)
+    if options.json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+    else:
+        sys.stdout.write(doctor_text(found))
+    return 1 if found.checkup.failure else 0
+
+
 def _list(_options: argparse.Namespace, _command: list[str]) -> int:
     for name in scenarios.builtin_names():
         scenario = scenarios.parse_scenario(scenarios.scenario_text(name)[0])
@@ -139,6 +152,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "plan": _plan,
     "report": _report,
     "serve": _serve,
+    "doctor": _doctor,
     "scenarios": _list,
 }
 

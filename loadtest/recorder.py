@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from loadtest import told
 from loadtest.answer import error_message, parse_server_timing
 from loadtest.client import Exchange
 from loadtest.job import Job
@@ -58,6 +59,7 @@ class Recorder:
             batch_mean=_number(exchange.headers.get("x-batch-mean")),
             replica=exchange.headers.get("x-replica"),
             gpu_uuid=exchange.headers.get("x-gpu-uuid"),
+            flop=told.flop_header(exchange.headers.get("x-flop")),
         )
         self._write(record)
         return record

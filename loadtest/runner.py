@@ -153,6 +153,8 @@ class _Run:
                 is_stub=offer.is_stub,
                 replicas=target.replicas or offer.replicas,
                 device=target.device or offer.device,
+                limits=offer.limits,
+                flop_per_image=offer.flop_per_image,
             )
         )
 

@@ -12,7 +12,9 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 import msgspec
 
+from loadtest import told
 from loadtest.errors import TargetError
+from profiles.schema import DeviceLimits
 
 FALLBACK_SIZE = "1024x1024"  # what the OpenAI Images API makes unless told otherwise
 MAX_BATCH_TOLD = 256
@@ -39,6 +41,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     replicas: Annotated[int, msgspec.Meta(ge=1)] | None = None
     device: str | None = None
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH_TOLD)] | None = None
+    limits: DeviceLimits | None = None  # measured by the server, of one device
+    flop_per_image: float | None = None  # at the default size and steps
 
 
 def normalize_url(url: str) -> str:
@@ -90,11 +94,23 @@ def ask_models(base_url: str, key: str | None, model: str | None, key_env: str) 
     name = model or next(iter(offered), None)
     if model is not None and offered and model not in offered:
         raise TargetError(f"{base_url} has no model {model!r}; it has: {', '.join(offered)}")
-    extra = offered.get(name or "", {}).get("viralload") or {}
+    return _offer(name, offered.get(name or "", {}).get("viralload"))
+
+
+def _offer(model: str | None, extra: Any) -> Offer:
+    """What the server said of the model beyond OpenAI's fields, as far as it makes sense."""
+    if not isinstance(extra, dict):
+        return Offer(model=model)
+    plain = {key: value for key, value in extra.items() if key not in ("limits", "flop_per_image")}
     try:
-        return msgspec.convert({**extra, "model": name}, Offer)
+        offer = msgspec.convert({**plain, "model": model}, Offer)
     except msgspec.ValidationError:
-        return Offer(model=name)
+        offer = Offer(model=model)
+    return msgspec.structs.replace(
+        offer,
+        limits=told.device_limits(extra.get("limits")),
+        flop_per_image=told.flop(extra.get("flop_per_image")),
+    )
 
 
 def is_healthy(base_url: str, timeout_s: float = 2.0) -> bool | None:

@@ -44,6 +44,7 @@ _PLAIN = (
     "bytes_in",
     "queue_s",
     "batch_mean",
+    "flop",
 )
 _STAGES = ("text_s", "denoise_s", "decode_s", "encode_s")
 _GPU = (
@@ -80,6 +81,7 @@ class Requests:
     queue_s: Floats
     service_s: Floats
     batch_mean: Floats
+    flop: Floats
     errors: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:

@@ -124,6 +124,9 @@ def environment(manifest: RunManifest) -> list[Row]:
         ("Model", model),
         ("Device", f"{target.device or figures.UNKNOWN}, {_replicas(target.replicas)}"),
     ]
+    if target.flop_per_image is not None:
+        told = figures.tflop(target.flop_per_image / 1e12)
+        rows.append(("FLOP an image, told", f"{told} at the target's default size and steps"))
     if target.settings:
         told = ", ".join(f"{key} = {value}" for key, value in sorted(target.settings.items()))
         rows.append(("Server settings", told))

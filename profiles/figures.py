@@ -96,6 +96,22 @@ def data(value: float | None) -> str:
     return f"{number(value)} TB"
 
 
+def tflop(value: float | None) -> str:
+    """Floating point operations, given in tera: 1,979 TFLOP, 34.7 TFLOP, 803 GFLOP."""
+    if value is None:
+        return UNKNOWN
+    for unit in ("TFLOP", "GFLOP"):
+        if abs(value) >= 0.9995:
+            return f"{number(value)} {unit}"
+        value *= 1e3
+    return f"{number(value)} MFLOP"
+
+
+def tflops(value: float | None) -> str:
+    """A rate of them, given in tera a second."""
+    return UNKNOWN if value is None else f"{tflop(value)}/s"
+
+
 def watts(value: float | None) -> str:
     """Power."""
     return UNKNOWN if value is None else f"{value:,.0f} W"

@@ -68,7 +68,7 @@ def open_gpus(node: str) -> "Nvml":
         lib.nvmlInit()
     except lib.NVMLError as err:
         if err.value in NO_GPU:
-            return Nvml(node, lib, count=0)
+            return Nvml(node, lib, count=0, absent=str(err))
         raise _gpu_error(err) from err
     try:
         return Nvml(node, lib, count=lib.nvmlDeviceGetCount())
@@ -126,9 +126,13 @@ def select_visible(uuids: list[str], spec: str | None) -> list[int]:
 
 
 class Nvml:
-    """The GPUs of one machine, held open. Use as a context, or `close` it."""
+    """The GPUs of one machine, held open. Use as a context, or `close` it.
 
-    def __init__(self, node: str, lib: Any, count: int) -> None:
+    `absent` is the driver's word for why there are none; None where NVML was reached.
+    """
+
+    def __init__(self, node: str, lib: Any, count: int, absent: str | None = None) -> None:
+        self.absent = absent
         self._node = node
         self._lib = lib
         self._faults: list[GpuFault] = []
@@ -168,6 +172,16 @@ class Nvml:
     def describe(self) -> list[GpuInfo]:
         """The GPUs, in NVML's order (PCI bus)."""
         return [gpu.info for gpu in self._gpus]
+
+    def cuda_version(self) -> str | None:
+        """The newest CUDA the driver supports, such as "13.0"; None where it does not tell."""
+        if not self._open:
+            return None
+        try:
+            version = int(self._lib.nvmlSystemGetCudaDriverVersion_v2())
+        except self._lib.NVMLError:
+            return None
+        return f"{version // 1000}.{version % 1000 // 10}"
 
     def faults(self) -> list[GpuFault]:
         """What befell the GPUs since the last call."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from profiles import cards, columns, facts, figures, series, text
+from profiles import cards, columns, facts, figures, limit_facts, series, text
 from profiles import summary as summaries
 from profiles.columns import Recorded
 from profiles.device_panels import device_panels
@@ -61,6 +61,9 @@ def render(recorded: Recorded, summary: Summary) -> str:
         load=[_drawn(panel) for panel in load_panels(recorded, time)] if time else [],
         devices=[_drawn(panel) for panel in device_panels(recorded, time)] if time else [],
         device_tables=[facts.gpu_table(summary), facts.host_table(summary)],
+        limit=_sentence(limit_facts.limit_sentence(summary, manifest) or ""),
+        limit_rows=limit_facts.limit_rows(summary, manifest),
+        limit_meaning=limit_facts.MEANING,
         capacity=facts.capacity_rows(summary.capacity) if summary.capacity else [],
         assumptions=facts.tagged(summary.capacity.assumptions) if summary.capacity else [],
         replayed=facts.replayed(manifest),

@@ -79,6 +79,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     batch_mean: float | None = None  # images that shared the denoiser call, averaged over steps
     replica: str | None = None
     gpu_uuid: str | None = None
+    flop: float | None = None  # floating point operations its images took, told in `X-Flop`
 
 
 class LoadSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +169,19 @@ class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
     mem_total_bytes: int
 
 
+class DeviceLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of the target's devices was measured to do at most, as the server told it."""
+
+    device_name: str | None = None
+    matmul_dtype: str | None = None  # of the measured matmul: "bfloat16" | "float32"
+    matmul_flop_per_s: float | None = None  # 2 x MAC
+    fp8_flop_per_s: float | None = None
+    copy_bytes_per_s: float | None = None  # read plus written
+    threads: int | None = None  # of a CPU
+    measured_s: float | None = None  # how long measuring took
+    torch_version: str | None = None
+
+
 class TargetInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What was loaded."""
 
@@ -178,6 +192,8 @@ class TargetInfo(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int | None = None
     device: str | None = None  # "cuda" | "cpu"
     settings: dict[str, str | int | float | bool | None] | None = None
+    limits: DeviceLimits | None = None  # of one device; its others are taken to be alike
+    flop_per_image: float | None = None  # at the target's default size and steps
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -348,5 +364,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[HostSummary] = []
     energy_j_per_image: float | None = None  # all GPUs' energy over ok images; None if unknown
     energy_basis: str | None = None  # "counter" | "integrated power"
+    tflop_per_image: float | None = None  # mean over the ok images whose FLOP the server told
+    achieved_devices: int | None = (
+        None  # GPUs (or replicas on a CPU) the rates below are a share of
+    )
+    achieved_tflops: float | None = None  # TFLOP/s a device: FLOP of ok images done in the load
+    peak_achieved_tflops: float | None = None  # the same in its busiest window of peak_window_s
+    limit_tflops: float | None = None  # measured matmul rate of one device, TFLOP/s ...
+    limit_basis: str | None = None  # ... of what, in words
+    limit_percent: float | None = None  # achieved_tflops of it
+    peak_limit_percent: float | None = None  # peak_achieved_tflops of it
+    datasheet_tflops: float | None = None  # the vendor's dense figure for one device, TFLOP/s ...
+    datasheet_basis: str | None = None  # ... and where it stands
+    datasheet_percent: float | None = None  # achieved_tflops of it
     thresholds: list[ThresholdResult] = []
     capacity: Capacity | None = None

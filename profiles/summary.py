@@ -3,12 +3,14 @@
 `summarize` reads the folder; `compute` is the pure core on what was read.
 """
 
+import msgspec
 import numpy as np
 
 from profiles import columns, stats, threshold, validity
 from profiles.capacity import block_capacity, target_shares_machine
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import Energy, gpu_energy, summarize_gpu, summarize_host
+from profiles.limits import attained
 from profiles.rates import (
     LoadWindow,
     Rates,
@@ -129,6 +131,7 @@ def compute(recorded: Recorded) -> Summary:
         else [],
         energy_j_per_image=energy_j_per_image,
         energy_basis=energy.basis if energy and energy_j_per_image is not None else None,
+        **msgspec.structs.asdict(attained(requests, manifest, window, peak_window_s)),
         thresholds=thresholds,
         capacity=block_capacity(
             manifest,

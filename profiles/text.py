@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
-from profiles import facts, figures
+from profiles import facts, figures, limit_facts
 from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
@@ -43,7 +43,7 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
     if len(summary.reasons) > 1:
         lines += _sentences("also", summary.reasons[1:])
     lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
-    lines += _errors(summary) + _hardware(summary)
+    lines += _errors(summary) + _hardware(summary) + _limits(summary, manifest)
     if summary.thresholds:
         lines += ["", *_thresholds(summary)]
     if summary.capacity is not None:
@@ -126,6 +126,11 @@ def _hardware(summary: Summary) -> list[str]:
         joules = figures.joules(summary.energy_j_per_image)
         lines.append(_row("energy", f"{joules} an image, gross ({summary.energy_basis})"))
     return lines
+
+
+def _limits(summary: Summary, manifest: RunManifest) -> list[str]:
+    told = limit_facts.limit_text(summary, manifest)
+    return [] if told is None else _wrapped("limits", told)
 
 
 def _thresholds(summary: Summary) -> list[str]:

@@ -24,6 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "stall_s": 0.0,  # from 1 s after the first request, every answer waits for the stall's end
     "redirect": None,  # where every GET is sent
     "capacity": None,  # requests at once; beyond it 429
+    "told": None,  # what /v1/models says under "viralload"; json's NaN and Infinity as they are
+    "flop": None,  # text of the X-Flop header, times the images where it is a number
 }
 
 
@@ -64,7 +66,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/models" or models is None:
             self._answer(404, {"error": {"message": "no such page"}})
         else:
-            self._answer(200, {"data": [{"id": name, "object": "model"} for name in models]})
+            entries = [{"id": name, "object": "model"} for name in models]
+            if self.server.options["told"] is not None:
+                entries = [{**entry, "viralload": self.server.options["told"]} for entry in entries]
+            self._answer(200, {"data": entries})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -106,7 +111,11 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "empty":
             self._answer(200, {})
         else:
-            self._answer(200, {"data": [{"b64_json": encoded}] * count})
+            flop = options["flop"]
+            if isinstance(flop, float):
+                flop = repr(flop * count)
+            headers = {} if flop is None else {"X-Flop": flop}
+            self._answer(200, {"data": [{"b64_json": encoded}] * count}, headers)
 
     def _refused(self) -> bool:
         key = self.server.options["key"]

@@ -62,6 +62,7 @@ def test_what_the_server_told_is_kept_and_what_it_did_not_is_unknown(
         "x-batch-mean": "3.5",
         "x-replica": "r1",
         "x-request-id": "abc",
+        "x-flop": "34700000000000",
     }
     told = Exchange(sent_s=101.0, done_s=102.0, status=200, headers=headers, body=b"x" * 10)
     recorder.answered(0, 1.0, 1, told, None)
@@ -70,6 +71,7 @@ def test_what_the_server_told_is_kept_and_what_it_did_not_is_unknown(
     ok, unsent = RunFolder(tmp_path).requests().read()
     assert (ok.queue_s, ok.denoise_s, ok.text_s) == (0.04, 0.9, None)
     assert (ok.batch_mean, ok.replica, ok.gpu_uuid, ok.bytes_in) == (3.5, "r1", None, 10)
+    assert (ok.flop, unsent.flop) == (34.7e12, None)
     assert (unsent.outcome, unsent.sent_s, unsent.prompt_chars) == (Outcome.UNSENT, None, 5)
     assert recorder.done == 1  # an unsent request is not done
 

@@ -126,6 +126,46 @@ def test_locusts_own_web_ui_shows_the_run_and_ends_with_it(
     assert_nothing_is_left(command)
 
 
+def test_limits_and_flop_that_a_server_tells_reach_the_summary(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    # 20 images/s of 2 TFLOP on two devices of 100 TFLOP/s each: 20 TFLOP/s a device, 20 %
+    limits = {"device_name": "Other 1", "matmul_dtype": "bfloat16", "matmul_flop_per_s": 1e14}
+    told = {"replicas": 2, "limits": limits, "flop_per_image": 2e12}
+    command = run(tmp_path, image_server(told=told, flop=2e12))
+    assert command.finish() in (0, 3), command.stderr  # 3: a busy machine sent late
+    summary = command.summary
+    assert all(record.flop == 2e12 for record in command.folder.requests().read())
+    target = command.folder.manifest().target
+    assert target.flop_per_image == 2e12
+    assert target.limits is not None
+    assert target.limits.matmul_flop_per_s == 1e14
+    assert (summary.tflop_per_image, summary.achieved_devices) == (2.0, 2)
+    assert summary.achieved_tflops == pytest.approx(20.0, rel=0.05)
+    assert summary.limit_percent == pytest.approx(20.0, rel=0.05)
+    assert (summary.limit_basis, summary.datasheet_tflops) == (
+        "bfloat16 matmul measured on Other 1",
+        None,
+    )
+    assert "of the measured matmul limit" in command.folder.report_path.read_text()
+    assert_nothing_is_left(command)
+
+
+@pytest.mark.parametrize("flop", ["-3", "nan", "many"])  # the others: test_told.py
+def test_flop_that_cannot_be_true_counts_as_not_told(
+    tmp_path: Path, image_server: StartServer, flop: str
+) -> None:
+    told = {"limits": {"matmul_flop_per_s": float("inf")}, "flop_per_image": -1}
+    command = run(tmp_path, image_server(told=told, flop=flop), rate=10, duration=1)
+    assert command.finish() in (0, 3), command.stderr
+    summary = command.summary
+    assert (summary.tflop_per_image, summary.achieved_tflops, summary.limit_percent) == (
+        None, None, None,
+    )  # fmt: skip
+    assert command.folder.manifest().target.limits is None
+    assert all(record.flop is None for record in command.folder.requests().read())
+
+
 @pytest.mark.parametrize(
     ("process", "reason"),
     [("locustfile.py", EndReason.GENERATOR_DIED), ("profiles.sampler", EndReason.SAMPLER_DIED)],

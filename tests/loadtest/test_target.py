@@ -3,7 +3,8 @@ import socket
 import pytest
 
 from loadtest.errors import TargetError
-from loadtest.target import ask_models, check_port_free, free_port, is_healthy, normalize_url
+from loadtest.target import Offer, ask_models, check_port_free, free_port, is_healthy, normalize_url
+from profiles.schema import DeviceLimits
 from tests.loadtest.conftest import StartServer
 
 
@@ -33,6 +34,38 @@ def test_a_server_tells_its_model(image_server: StartServer) -> None:
     with pytest.raises(TargetError, match="has no model 'c'; it has: a, b"):
         ask_models(url, None, "c", "KEY")
     assert is_healthy(url) is False  # it has no /health: 404
+
+
+def test_a_server_tells_its_limits(image_server: StartServer) -> None:
+    limits = {"device_name": "NVIDIA H200", "matmul_flop_per_s": 7.9e14, "copy_bytes_per_s": 4.3e12}
+    told = {"replicas": 2, "limits": limits, "flop_per_image": 3.47e13, "someday": [1]}
+    offer = ask_models(image_server(told=told), None, None, "KEY")
+    assert (offer.model, offer.replicas, offer.flop_per_image) == ("other-model", 2, 3.47e13)
+    assert offer.limits == DeviceLimits(
+        device_name="NVIDIA H200", matmul_flop_per_s=7.9e14, copy_bytes_per_s=4.3e12
+    )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "nonsense",
+        [1, 2],
+        {"limits": "fast", "flop_per_image": "a lot"},
+        {"limits": {"matmul_flop_per_s": -1.0}, "flop_per_image": float("nan")},
+        {"limits": [3], "flop_per_image": float("inf")},
+        {"limits": {"matmul_flop_per_s": float("inf"), "threads": 0}, "flop_per_image": 0},
+        {"limits": {"matmul_flop_per_s": True}, "flop_per_image": {}},
+        {"replicas": "many", "limits": None},  # a wrong field beside them
+    ],
+)
+def test_nonsense_of_a_server_is_not_told(image_server: StartServer, told: object) -> None:
+    assert ask_models(image_server(told=told), None, None, "KEY") == Offer(model="other-model")
+
+
+def test_a_wrong_field_leaves_the_limits_told(image_server: StartServer) -> None:
+    told = {"replicas": "many", "flop_per_image": 5.0}
+    assert ask_models(image_server(told=told), None, None, "KEY").flop_per_image == 5.0
 
 
 def test_a_server_that_lists_nothing_is_taken_at_its_word(image_server: StartServer) -> None:

@@ -4,6 +4,7 @@
  *   - gpus N               how many GPUs there are (1)
  *   - init CODE            what nvmlInit returns (0)
  *   - driver TEXT
+ *   - cuda N               the newest CUDA the driver supports (13000 is 13.0)
  *   i|* KEY VALUE          of GPU i or of all of them; the keys are the members of `struct gpu` below
  *   i|* error:CALL CODE    CALL returns CODE: name, uuid, handle, util, memory, memory_v2, clock,
  *                          temp, temp_v, power, limit, fields, gpm, gpm_get, or field:ID for one field
@@ -59,7 +60,7 @@ struct gpu {
     int error_count, calls;
 };
 static struct gpu gpus[MAX_GPUS], mig[MAX_GPUS]; /* mig[i]: the MIG instance of gpus[i] */
-static int gpu_count, init_code;
+static int gpu_count, init_code, cuda_version;
 static char driver[80];
 static double zero_s;
 
@@ -91,6 +92,7 @@ static void set(struct gpu *g, const char *key, const char *value) {
 static void read_script(void) {
     gpu_count = 1;
     init_code = SUCCESS;
+    cuda_version = 13000;
     strcpy(driver, "580.00.fake");
     for (int i = 0; i < MAX_GPUS; i++) {
         memset(&gpus[i], 0, sizeof gpus[i]);
@@ -108,6 +110,7 @@ static void read_script(void) {
         if (!strcmp(who, "-")) {
             if (!strcmp(key, "gpus")) gpu_count = atoi(value);
             else if (!strcmp(key, "init")) init_code = atoi(value);
+            else if (!strcmp(key, "cuda")) cuda_version = atoi(value);
             else if (!strcmp(key, "driver")) snprintf(driver, sizeof driver, "%s", value);
             else abort();
             continue;
@@ -140,6 +143,7 @@ API int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 API int nvmlShutdown(void) { return SUCCESS; }
 API const char *nvmlErrorString(int code) { (void)code; return "Fake Error"; }
 API int nvmlSystemGetDriverVersion(char *text, unsigned size) { snprintf(text, size, "%s", driver); return SUCCESS; }
+API int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = cuda_version; return SUCCESS; }
 API int nvmlDeviceGetCount_v2(unsigned *count) { *count = gpu_count; return SUCCESS; }
 API int nvmlDeviceGetHandleByIndex_v2(unsigned i, struct gpu **handle) {
     if ((int)i >= gpu_count) return INVALID_ARGUMENT;

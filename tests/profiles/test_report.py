@@ -11,7 +11,7 @@ import pytest
 from profiles.columns import read
 from profiles.report import render, write_report
 from profiles.run import RunError, RunFolder
-from profiles.schema import EndReason, Outcome, RunEvent, TargetInfo
+from profiles.schema import DeviceLimits, EndReason, Outcome, RunEvent, TargetInfo
 from profiles.summary import compute
 from tests.profiles.synthetic import (
     START_S,
@@ -130,7 +130,14 @@ def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
         git_commit=EVIL,
         end_detail=EVIL,
         end_reason=EndReason.ERROR,
-        target=TargetInfo(url=EVIL, embedded=True, model=EVIL, device=EVIL, settings={EVIL: EVIL}),
+        target=TargetInfo(
+            url=EVIL,
+            embedded=True,
+            model=EVIL,
+            device=EVIL,
+            settings={EVIL: EVIL},
+            limits=DeviceLimits(device_name=EVIL, matmul_dtype=EVIL, matmul_flop_per_s=1e12),
+        ),
         gpus=[msgspec.structs.replace(gpu_info(0), node=EVIL, name=EVIL)],
         gpu_price_basis=EVIL,
     )
@@ -140,7 +147,7 @@ def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
     folder = write_run(
         tmp_path,
         about,
-        [record(0, error=EVIL, outcome=Outcome.FAILED), record(1, error=EVIL)],
+        [record(0, error=EVIL, outcome=Outcome.FAILED), record(1, error=EVIL, flop=1e12)],
         gpu=[gpu_sample(START_S + i / 2, node=EVIL) for i in range(21)],
         events=[RunEvent(t_s=START_S, kind="server_unhealthy", source=EVIL, detail=EVIL)],
     )
@@ -230,6 +237,25 @@ def test_the_order_is_verdict_figures_pictures_capacity_environment(tmp_path: Pa
         "Host CPU over time",
         "Host memory over time",
     ]
+
+
+def test_how_full_the_gpus_were_stands_beside_their_utilization(tmp_path: Path) -> None:
+    seen = page(viral_run(tmp_path, peak_images_per_s=4.0)).words
+    for words in (
+        "33 % utilized, 3.2 % of the measured matmul limit: 25.3 of 790 TFLOP/s a GPU",
+        "34.7 TFLOP, mean of the ok images",
+        "25.3 TFLOP/s a GPU (2 GPUs, mean over the load)",
+        "790 TFLOP/s (bfloat16 matmul measured on NVIDIA H200); 3.2 % of it on average",
+        "989 TFLOP/s (dense bfloat16, NVIDIA H200",
+        "4.3 TB/s, read plus written",
+    ):
+        assert words in seen
+    assert seen.index("How full the GPUs were") < seen.index("GPU utilization")
+
+
+def test_a_server_that_tells_no_flop_has_no_such_box(tmp_path: Path) -> None:
+    seen = page(write_run(tmp_path, manifest(plan(2, 10.0)), [record(0), record(1)]))
+    assert "FLOP" not in seen.words
 
 
 def test_without_a_gpu_host_readings_are_called_so_and_capacity_is_withheld(

@@ -10,6 +10,7 @@ import numpy as np
 from profiles.run import RunFolder
 from profiles.schema import (
     Demand,
+    DeviceLimits,
     GpuSample,
     HostSample,
     LoadSample,
@@ -26,6 +27,28 @@ from tests.profiles.synthetic import (
     plan,
     record,
     write_run,
+)
+
+# SD 1.5 at 512 px: 20 steps of 2 UNet passes at 0.8033 TFLOP, a VAE decode of 2.515, text 0.03
+SD15_TFLOP = 34.7
+TINY_TFLOP = 0.02
+H200 = DeviceLimits(
+    device_name="NVIDIA H200",
+    matmul_dtype="bfloat16",
+    matmul_flop_per_s=790e12,
+    fp8_flop_per_s=1400e12,
+    copy_bytes_per_s=4.3e12,
+    measured_s=2.1,
+    torch_version="2.11.0",
+)
+CPU = DeviceLimits(
+    device_name="AMD EPYC",
+    matmul_dtype="float32",
+    matmul_flop_per_s=98e9,
+    copy_bytes_per_s=19e9,
+    threads=1,
+    measured_s=2.2,
+    torch_version="2.11.0",
 )
 
 
@@ -48,7 +71,8 @@ def viral_run(
     curve_t = np.linspace(0.0, duration_s, 241)
     curve = peak_images_per_s * _wave(curve_t / duration_s)
     arrivals = _poisson(curve_t, curve, random)
-    records = list(_serve(arrivals, service_s, gpus, queue_limit, random))
+    flop = 1e12 * (SD15_TFLOP if use_gpu else TINY_TFLOP)
+    records = list(_serve(arrivals, service_s, gpus, queue_limit, random, flop))
     images = sum(one.images for one in records)
     mean = float(np.trapezoid(curve, curve_t)) / duration_s
     load = plan(
@@ -101,6 +125,8 @@ def viral_run(
             replicas=gpus,
             device="cuda" if use_gpu else "cpu",
             settings={"weights": "random", "policy": "request", "max_batch": 8, "steps": 20},
+            limits=H200 if use_gpu else CPU,
+            flop_per_image=flop,
         ),
         "demand": Demand(
             peak_images_per_s=833.0,
@@ -147,6 +173,7 @@ def _serve(
     gpus: int,
     queue_limit: int,
     random: np.random.Generator,
+    flop: float,
 ) -> Iterable[RequestRecord]:
     free = [0.0] * gpus
     starts: list[float] = []
@@ -194,6 +221,7 @@ def _serve(
             batch_mean=1.0 + min(7.0, (start - sent) / service_s / 2),
             replica=f"replica-{gpu}",
             gpu_uuid=f"GPU-{gpu:08x}",
+            flop=None if failed else flop,
         )
 
 

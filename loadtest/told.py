@@ -1,0 +1,63 @@
+"""Figures that a server tells of itself, taken only where they can be true. Pure.
+
+A figure that is no number, not above 0, or beyond anything there is counts as not told: a server
+may be somebody else's, and its nonsense must not become a measurement.
+"""
+
+import math
+from typing import Any
+
+from profiles.schema import DeviceLimits
+
+MOST_FLOP_PER_S = 1e18  # of one device; the fastest GPU of 2025 does 2e16 with its smallest numbers
+MOST_FLOP = 1e20  # of one request; ten images of 50 FLUX steps at 2048 px take some 2e17
+MOST_BYTES_PER_S = 1e15
+MOST_THREADS = 1e5
+MOST_SECONDS = 1e5
+MOST_NAME_CHARS = 100
+
+
+def positive(value: object, most: float) -> float | None:
+    """The number, or None for anything but a finite number in (0, most]."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value <= most else None
+
+
+def flop_header(text: str | None) -> float | None:
+    """FLOP of an answer's images from its `X-Flop` header; None where it tells none."""
+    try:
+        value = math.nan if text is None else float(text)
+    except ValueError:
+        return None
+    return positive(value, MOST_FLOP)
+
+
+def flop(value: object) -> float | None:
+    """FLOP of one image."""
+    return positive(value, MOST_FLOP)
+
+
+def device_limits(value: object) -> DeviceLimits | None:
+    """A device's limits from a server's JSON object, each field by itself; None if none is told."""
+    if not isinstance(value, dict):
+        return None
+    threads = positive(value.get("threads"), MOST_THREADS)
+    limits = DeviceLimits(
+        device_name=_name(value.get("device_name")),
+        matmul_dtype=_name(value.get("matmul_dtype")),
+        matmul_flop_per_s=positive(value.get("matmul_flop_per_s"), MOST_FLOP_PER_S),
+        fp8_flop_per_s=positive(value.get("fp8_flop_per_s"), MOST_FLOP_PER_S),
+        copy_bytes_per_s=positive(value.get("copy_bytes_per_s"), MOST_BYTES_PER_S),
+        threads=None if threads is None else int(threads) or None,
+        measured_s=positive(value.get("measured_s"), MOST_SECONDS),
+        torch_version=_name(value.get("torch_version")),
+    )
+    return limits if limits != DeviceLimits() else None
+
+
+def _name(value: Any) -> str | None:
+    """A short printable text."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        return None
+    return value.strip()[:MOST_NAME_CHARS]

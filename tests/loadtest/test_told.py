@@ -1,0 +1,67 @@
+"""Figures a server tells: taken only where they can be true."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest import told
+from profiles.schema import DeviceLimits
+
+
+@pytest.mark.parametrize(
+    ("text", "flop"),
+    [
+        (None, None),
+        ("34700000000000", 3.47e13),
+        ("3.47e13", 3.47e13),
+        (" 5 ", 5.0),
+        ("-5", None),
+        ("0", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e21", None),  # beyond anything there is
+        ("1e400", None),
+        ("5 TFLOP", None),
+        ("", None),
+    ],
+)
+def test_flop_header(text: str | None, flop: float | None) -> None:
+    assert told.flop_header(text) == flop
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        (None, None),
+        ("fast", None),
+        ({}, None),
+        ({"device_name": 3, "threads": 0.5, "measured_s": "1"}, None),
+        (
+            {"device_name": " A \n", "matmul_flop_per_s": 5, "someday": 1},
+            DeviceLimits(matmul_flop_per_s=5.0),
+        ),  # no control characters
+        ({"device_name": "A", "threads": 4}, DeviceLimits(device_name="A", threads=4)),
+        ({"device_name": "A" * 1000}, DeviceLimits(device_name="A" * 100)),
+        (
+            {"matmul_flop_per_s": math.nan, "copy_bytes_per_s": -1, "fp8_flop_per_s": 2e15},
+            DeviceLimits(fp8_flop_per_s=2e15),
+        ),
+    ],
+)
+def test_each_field_stands_by_itself(value: object, limits: DeviceLimits | None) -> None:
+    assert told.device_limits(value) == limits
+
+
+ODD = st.sampled_from([None, True, "", "3", "nan", [], [1], {}, {"a": 1}])
+ANYTHING = ODD | st.integers() | st.floats()
+
+
+@given(st.dictionaries(st.sampled_from(DeviceLimits.__struct_fields__), ANYTHING))
+def test_whatever_is_told_figures_are_positive_and_finite(value: Any) -> None:
+    limits = told.device_limits(value) or DeviceLimits()
+    for field in ("matmul_flop_per_s", "fp8_flop_per_s", "copy_bytes_per_s", "threads"):
+        figure = getattr(limits, field)
+        assert figure is None or 0 < figure < math.inf

@@ -1,0 +1,89 @@
+"""`python -m serve.doctor` as a process, and what it says without one."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from serve import doctor
+from serve.limits import DeviceLimits
+
+H200 = DeviceLimits(
+    device_name="NVIDIA H200", matmul_dtype="bfloat16", matmul_flop_per_s=7.9e14,
+    fp8_flop_per_s=1.4e15, copy_bytes_per_s=4.3e12, measured_s=2.04, torch_version="2.11.0",
+)  # fmt: skip
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "serve.doctor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.e2e
+def test_one_json_line_on_stdout() -> None:
+    done = run("--json", "--device", "cpu", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert (told["device"], told["cuda_fault"]) == ("cpu", None)
+    (limits,) = told["limits"]
+    assert (limits["matmul_dtype"], limits["threads"]) == ("float32", 1)
+    assert limits["matmul_flop_per_s"] > 1e8
+    assert limits["copy_bytes_per_s"] > 1e8
+    assert limits["torch_version"] == told["torch_version"]
+    assert limits["measured_s"] < 60
+    assert done.stderr.splitlines() == ["measuring cpu"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--device", "gpu"], "did you mean 'cpu'?"),
+        (["--threads", "0"], "threads: Expected `int` >= 1"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+def torch_of(cuda: str | None, available: bool, devices: int = 0) -> SimpleNamespace:
+    def is_available() -> bool:
+        if not available:
+            import warnings
+
+            warnings.warn("CUDA initialization: The driver\nis too old", stacklevel=1)
+        return available
+
+    return SimpleNamespace(
+        version=SimpleNamespace(cuda=cuda),
+        cuda=SimpleNamespace(is_available=is_available, device_count=lambda: devices),
+    )
+
+
+@pytest.mark.parametrize(
+    ("torch", "found"),
+    [
+        (torch_of(None, False), (0, None)),
+        (torch_of("13.0", True, 8), (8, None)),
+        (torch_of("13.0", False), (0, "CUDA initialization: The driver is too old")),
+        (torch_of("13.0", True, 0), (0, "no CUDA GPU is visible to torch")),
+    ],
+)
+def test_why_torch_uses_no_gpu(torch: SimpleNamespace, found: tuple[int, str | None]) -> None:
+    assert doctor._cuda_gpus(torch) == found
+
+
+def test_a_gpu_in_words() -> None:
+    assert doctor.line(H200) == (
+        "NVIDIA H200: 790 TFLOP/s bfloat16 matmul, 1,400 TFLOP/s float8 matmul, "
+        "4,300 GB/s copied (read + written); measured in 2.0 s"
+    )
