@@ -186,9 +186,9 @@ def model_list(settings: Settings, facts: Mapping[str, object]) -> bytes:
         settings: The server's.
         facts: What the replica found out about its model and device.
     """
-    side = settings.defaults.side
+    sizes = [f"{width}x{height}" for width, height in settings.warm_sizes]
     told: dict[str, object] = {
-        "default_size": f"{side}x{side}",
+        "default_size": sizes[0],
         "default_steps": settings.steps,
         "default_guidance_scale": settings.defaults.guidance_scale,
         "max_side": settings.side_limit,
@@ -201,7 +201,7 @@ def model_list(settings: Settings, facts: Mapping[str, object]) -> bytes:
         "max_queue": settings.max_queue,
         "deadline_s": settings.deadline_s,
         "schedulers": settings.defaults.schedulers,
-        "warm_sizes": [f"{width}x{height}" for width, height in settings.warm_sizes],
+        "warm_sizes": sizes,
         **facts,
     }
     entry = {
@@ -239,9 +239,8 @@ def _encoding(request: ImageRequest) -> Encoding:
 
 
 def _size(size: str | None, settings: Settings) -> tuple[int, int]:
-    side = settings.defaults.side
     if size in (None, "auto"):
-        return side, side
+        return settings.warm_sizes[0]
     try:
         width, height = parse_size(size or "")
         settings.check_size(width, height)

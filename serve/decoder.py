@@ -31,7 +31,7 @@ class Decoder:
         self._network = network
         self._vae: Any = network.pipeline.vae
         self._processor: Any = network.pipeline.image_processor
-        self._device: torch.device = network.pipeline.device
+        self._device: torch.device = network.device
         is_cuda = self._device.type == "cuda"
         self._stream = torch.cuda.Stream(self._device) if is_cuda else None
 

@@ -24,9 +24,17 @@ Denoise: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.
 
 
 class Network(Protocol):
-    """One diffusers pipeline, in the engine's terms."""
+    """One diffusers pipeline, in the engine's terms.
+
+    Attributes:
+        pipeline: It.
+        device: Where it is. Asked once: diffusers walks all modules to tell.
+        dtype: Of its denoiser.
+    """
 
     pipeline: Any
+    device: torch.device
+    dtype: torch.dtype
 
     @property
     def denoiser(self) -> torch.nn.Module:
@@ -83,6 +91,7 @@ class UNetNetwork:
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
+        self.device, self.dtype = _place(self.denoiser)
         self._is_xl = isinstance(pipeline, StableDiffusionXLPipeline)
 
     @property
@@ -95,7 +104,7 @@ class UNetNetwork:
         """SD1.5: (tokens, width). SDXL: that, and the pooled (width,)."""
         told = self.pipeline.encode_prompt(
             prompt=list(texts),
-            device=self.pipeline.device,
+            device=self.device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=False,
         )
@@ -121,7 +130,7 @@ class UNetNetwork:
         return _noise(
             seed,
             (self.pipeline.unet.config.in_channels, height // scale, width // scale),
-            self.denoiser,
+            self.dtype,
         )
 
     def timesteps(self, steps: int, width: int, height: int) -> dict[str, Any]:
@@ -161,6 +170,7 @@ class Sd3Network:
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
+        self.device, self.dtype = _place(self.denoiser)
 
     @property
     def denoiser(self) -> torch.nn.Module:
@@ -174,7 +184,7 @@ class Sd3Network:
             prompt=list(texts),
             prompt_2=None,
             prompt_3=None,
-            device=self.pipeline.device,
+            device=self.device,
             do_classifier_free_guidance=False,
             max_sequence_length=T5_TOKENS,
         )
@@ -188,7 +198,7 @@ class Sd3Network:
         """Noise of shape (16, height/8, width/8)."""
         scale = self.pipeline.vae_scale_factor
         channels = self.pipeline.transformer.config.in_channels
-        return _noise(seed, (channels, height // scale, width // scale), self.denoiser)
+        return _noise(seed, (channels, height // scale, width // scale), self.dtype)
 
     def timesteps(self, steps: int, width: int, height: int) -> dict[str, Any]:
         """The shift by size, where the scheduler wants one."""
@@ -230,6 +240,7 @@ class FluxNetwork:
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
+        self.device, self.dtype = _place(self.denoiser)
 
     @property
     def denoiser(self) -> torch.nn.Module:
@@ -242,7 +253,7 @@ class FluxNetwork:
         embeddings, pooled, _ = self.pipeline.encode_prompt(
             prompt=list(texts),
             prompt_2=None,
-            device=self.pipeline.device,
+            device=self.device,
             max_sequence_length=T5_TOKENS,
         )
         return list(zip(embeddings, pooled, strict=True))
@@ -255,7 +266,7 @@ class FluxNetwork:
         """Noise of shape (patches, 64), drawn as (16, height/8, width/8)."""
         rows, columns = self._patches(width, height)
         channels = self.pipeline.transformer.config.in_channels // 4
-        drawn = _noise(seed, (channels, 2 * rows, 2 * columns), self.denoiser)
+        drawn = _noise(seed, (channels, 2 * rows, 2 * columns), self.dtype)
         packed: torch.Tensor = self.pipeline._pack_latents(
             drawn[None], 1, channels, 2 * rows, 2 * columns
         )[0]
@@ -271,7 +282,7 @@ class FluxNetwork:
         """The transformer's call, with the places of this size's patches."""
         transformer: Any = self.denoiser
         rows, columns = self._patches(width, height)
-        device, dtype = self.pipeline.device, transformer.dtype
+        device, dtype = self.device, self.dtype
         image_places = self.pipeline._prepare_latent_image_ids(1, rows, columns, device, dtype)
         text_places = torch.zeros(T5_TOKENS, 3, device=device, dtype=dtype)
 
@@ -310,11 +321,17 @@ class FluxNetwork:
         return height // side, width // side
 
 
-def _noise(seed: int, shape: tuple[int, ...], module: Any) -> torch.Tensor:
-    """What the stock pipelines draw for one image: on the CPU, in the module's dtype."""
+def _place(module: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where a module is, and in which type it computes."""
+    parameter = next(module.parameters())
+    return parameter.device, parameter.dtype
+
+
+def _noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """What the stock pipelines draw for one image: on the CPU, in the denoiser's type."""
     generator = torch.Generator().manual_seed(seed)
     drawn: torch.Tensor = randn_tensor(
-        (1, *shape), generator=generator, device=torch.device("cpu"), dtype=module.dtype
+        (1, *shape), generator=generator, device=torch.device("cpu"), dtype=dtype
     )
     return drawn[0].float()
 

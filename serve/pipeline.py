@@ -47,6 +47,9 @@ class DiffusionModel:
 
     Attributes:
         rate: What its steps take, from its warm-up on.
+        preparation: Rows to what their first step needs; for the preparing thread.
+        stepper: The slots; for the denoising thread.
+        decoder: The VAE; for the decoding thread.
     """
 
     def __init__(self, pipeline: Any, *, slots: int, threads: int, captured: bool = False) -> None:
@@ -56,10 +59,10 @@ class DiffusionModel:
         self._slots = slots
         self._device: torch.device = pipeline.device
         network = network_of(pipeline)
-        self._preparation = Preparation(network)
-        self._stepper = Stepper(network, slots=slots, captured=captured)
-        self._decoder = Decoder(network)
-        self._stock = StockLoop(network, self._decoder)
+        self.preparation = Preparation(network)
+        self.stepper = Stepper(network, slots=slots, captured=captured)
+        self.decoder = Decoder(network)
+        self._stock = StockLoop(network, self.decoder)
         self._costs: dict[Size, Cost] = {}
         self._denoising = ThreadPoolExecutor(1, "denoise", self._start_thread, (threads, False))
         self._preparing = ThreadPoolExecutor(1, "prepare", self._start_thread, (threads, True))
@@ -81,8 +84,8 @@ class DiffusionModel:
     async def step_flop(self, recipe: Recipe) -> float:
         """Floating point operations of one step of one image; counted once a size."""
         if recipe.size not in self._costs:
-            await _in(self._preparing, lambda: self._cost(recipe.size))
-        return self._cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
+            await _in(self._preparing, lambda: self.cost(recipe.size))
+        return self.cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
 
     def image_flop(self, recipe: Recipe) -> float | None:
         """Floating point operations of one image, from prompt to pixels; None if not counted."""
@@ -98,19 +101,19 @@ class DiffusionModel:
 
     async def prepare(self, asked: Sequence[tuple[Recipe, Row]]) -> Sequence[Prepared | Exception]:
         """Embed the texts, draw the noise, tabulate the samplers."""
-        return await _in(self._preparing, lambda: self._preparation.prepare(asked))
+        return await _in(self._preparing, lambda: self.preparation.prepare(asked))
 
     async def tick(self, tick: Tick) -> Ticked:
         """Advance the active slots by one step."""
-        return await _in(self._denoising, lambda: self._stepper.tick(tick))
+        return await _in(self._denoising, lambda: self.stepper.tick(tick))
 
     def release(self, size: Size) -> None:
         """Give the memory of a size's slots back, unless it was warmed up to stay."""
-        self._stepper.release(size)
+        self.stepper.release(size)
 
     async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[Pixels | Exception]:
         """Latents, as `tick` gave them, to pixels."""
-        return await _in(self._decoding, lambda: self._decoder.decode(size, latents))
+        return await _in(self._decoding, lambda: self.decoder.decode(size, latents))
 
     async def encode(self, image: Pixels, recipe: Recipe, encoding: Encoding) -> bytes:
         """An image's file in base64."""
@@ -120,27 +123,27 @@ class DiffusionModel:
         """Run the stock loop once on a CPU, at its smallest and largest batch on a GPU."""
         recipe = _with_steps(recipe, 2)
         row = Row(prompt="warm-up", negative_prompt="", seed=0)
-        self._cost(recipe.size)
+        self.cost(recipe.size)
         for size in {1, largest} if self.device_name == "cuda" else {1}:
             self._denoising.submit(self._stock.generate, recipe, [row] * size).result()
 
     def warm_up_steps(self, recipes: Sequence[Recipe]) -> None:
         """Make each recipe's size ready to serve at every batch, and learn what its steps take."""
         for recipe in recipes:
-            self._cost(recipe.size)
+            self.cost(recipe.size)
             self._warm_up_size(_with_steps(recipe, WARM_UP_STEPS))
 
     def _warm_up_size(self, recipe: Recipe) -> None:
         row = Row(prompt="warm-up", negative_prompt="", seed=0)
         rows = [(recipe, row)] * self._slots
-        starts = self._preparing.submit(self._preparation.prepare, rows).result()
+        starts = self._preparing.submit(self.preparation.prepare, rows).result()
         states = {}
         for slot, start in enumerate(starts):
             if isinstance(start, Exception):
                 raise start
             states[slot] = start.state
-        self._denoising.submit(self._stepper.keep, recipe.size, states[0]).result()
-        step_flop = self._cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
+        self._denoising.submit(self.stepper.keep, recipe.size, states[0]).result()
+        step_flop = self.cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
         latents: Sequence[Any] = []
         for size in sorted({1, max(1, self._slots // 2), self._slots}):
             for step in range(recipe.steps):
@@ -151,19 +154,20 @@ class DiffusionModel:
                     step_flop=size * step_flop,
                     finishes=list(range(size)) if step == recipe.steps - 1 else [],
                 )
-                ticked = self._denoising.submit(self._stepper.tick, tick).result()
+                ticked = self._denoising.submit(self.stepper.tick, tick).result()
                 measured = [
                     *ticked.measured,
-                    *self._denoising.submit(self._stepper.catch_up).result(),
+                    *self._denoising.submit(self.stepper.catch_up).result(),
                 ]
                 latents = list(ticked.latents.values())
                 for each in measured if step > 0 else ():  # the first one pays for set-up
                     self.rate.observe(each.step_flop, each.seconds)
         largest = min(DECODE_BATCH, self._slots) if self.device_name == "cuda" else 1
         for size in range(1, largest + 1):
-            self._decoding.submit(self._decoder.decode, recipe.size, latents[:size]).result()
+            self._decoding.submit(self.decoder.decode, recipe.size, latents[:size]).result()
 
-    def _cost(self, size: Size) -> Cost:
+    def cost(self, size: Size) -> Cost:
+        """FLOPs of an image of that size, counted once."""
         if size not in self._costs:
             self._costs[size] = count(self._pipeline, size.width, size.height)
         return self._costs[size]

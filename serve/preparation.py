@@ -40,7 +40,7 @@ class Preparation:
         made = self._texts.embed(
             text for recipe, row in asked for text in _texts(recipe, row).values()
         )
-        ready = _recorded(self._pipeline.device)
+        ready = _recorded(self._network.device)
         text_s = time.perf_counter() - started_s
         prepared: list[Prepared | Exception] = []
         for recipe, row in asked:

@@ -126,7 +126,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         deadline_s: Seconds in which a request that does not say must be done; one that is
             predicted to take longer gets 429 at once (policy `step`). None: no deadline.
         sizes: Sizes that are warmed up before the replica is ready, as `512x512,1024x1024`; None:
-            the model's own. Others are served too, without CUDA graphs or compilation.
+            the model's own. The first is what a request gets that does not say. Others are served
+            too, without CUDA graphs or compilation.
         cuda_graphs: Whether warmed steps are replayed as CUDA graphs (GPU, policy `step`).
         compile: Whether torch compiles the denoiser; the first start takes minutes, later ones
             find the result in `cache`.

@@ -65,7 +65,7 @@ class Slots:
     ) -> None:
         self._network = network
         self._denoise = network.denoise(size.width, size.height)
-        self._dtype: torch.dtype = network.pipeline.dtype
+        self._dtype: torch.dtype = network.dtype
         self._device = device
         # One slot more than images: graphs let their padding work on it.
         shape = (count + 1, *example.latent.shape)

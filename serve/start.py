@@ -72,9 +72,10 @@ def start(settings: Settings) -> Warm:
 def default_recipe(settings: Settings) -> Recipe:
     """What a request gets that asks for nothing."""
     defaults = settings.defaults
+    width, height = settings.warm_sizes[0]
     return Recipe(
-        width=defaults.side,
-        height=defaults.side,
+        width=width,
+        height=height,
         steps=settings.steps,
         guidance_scale=defaults.guidance_scale,
         scheduler=defaults.schedulers[0],

@@ -29,7 +29,7 @@ class Stepper:
 
     def __init__(self, network: Network, *, slots: int, captured: bool) -> None:
         self._network = network
-        self._device: torch.device = network.pipeline.device
+        self._device: torch.device = network.device
         self._count = slots
         self._captured = captured
         self._pool: Any = None

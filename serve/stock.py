@@ -84,7 +84,7 @@ class StockLoop:
         """A stage's result, its seconds added up, the device's work included."""
         started_s = time.perf_counter()
         result = run()
-        if self._pipeline.device.type == "cuda":
-            torch.cuda.synchronize(self._pipeline.device)
+        if self._network.device.type == "cuda":
+            torch.cuda.synchronize(self._network.device)
         stages[stage] += time.perf_counter() - started_s
         return result

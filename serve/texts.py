@@ -17,6 +17,8 @@ from serve.parts import T5_TOKENS
 # FLUX keeps 2 MB a text, SD1.5 a twentieth of that.
 CACHED = 256
 BATCH = 16
+# What tokenizers add at most: CLIP begins and ends a text, T5 ends it.
+SPECIAL_TOKENS = 2
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -83,10 +85,12 @@ def truncation(pipeline: Any, texts: dict[str, str]) -> str | None:
         counts = set()
         for part in ("tokenizer", "tokenizer_2", "tokenizer_3"):
             tokenizer = getattr(pipeline, part, None)
-            if tokenizer is None or not text:
+            if tokenizer is None:
                 continue
             is_clip = isinstance(tokenizer, CLIPTokenizer)
             limit = tokenizer.model_max_length if is_clip else T5_TOKENS
+            if len(text.encode()) + SPECIAL_TOKENS <= limit:
+                continue  # no tokenizer makes more tokens than bytes
             tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
             if tokens > limit:
                 counts.add(f"{limit} of {tokens} tokens")

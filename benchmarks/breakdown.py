@@ -1,0 +1,209 @@
+"""Where an image's time goes: text, steps by kind of kernel, gaps, VAE, file.
+
+    python -m benchmarks.breakdown [--model sdxl --px 1024 --steps 20 …]
+
+Runs each stage of policy `step` alone on a warm model at its full batch: the seconds that it takes
+of the device for one image, the rate that its FLOPs make of that, and the percentage of the
+measured matmul limit. torch's profiler splits the steps by kind of kernel (on a CPU: of operator);
+gaps are what the device spent on none. The stages overlap while serving, so their sum is more
+than a busy replica needs for an image.
+
+stderr shows a table; the last line of stdout is one JSON object.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.options import add_model_arguments, environment, settings_of
+from serve.decoder import DECODE_BATCH
+from serve.encode import encode
+from serve.pipeline import DiffusionModel
+from serve.settings import Settings, SettingsError
+from serve.start import default_recipe, start
+from serve.work import Encoding, Recipe, Row, Tick
+
+TICKS = 10
+REPEATS = 5
+# The first kind whose word stands in a kernel's (or operator's) name, in lower case.
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "attention": ("attention", "flash", "fmha", "sdpa"),
+    "convolution": ("conv", "implicit", "fprop", "dgrad"),
+    "matmul": ("gemm", "nvjet", "cutlass", "cublas", "addmm", "bmm", "::mm", "linear", "matmul"),
+    "norm": ("norm", "softmax", "reduce", "welford"),
+    "copy": ("memcpy", "memset", "copy", "index", "gather", "cat", "transpose", "contiguous"),
+    "pointwise": ("elementwise", "vectorized", "triton", "silu", "gelu", "mul", "add", "aten::"),
+}
+
+
+def kind_of(name: str) -> str:
+    """The kind of a kernel or operator, by its name."""
+    lower = name.lower()
+    for kind, words in KINDS.items():
+        if any(word in lower for word in words):
+            return kind
+    return "other"
+
+
+def by_kind(seconds: Iterable[tuple[str, float]], wall_s: float) -> dict[str, float]:
+    """Seconds by kind of kernel, and the gaps between them.
+
+    Args:
+        seconds: Kernels' names and times; they do not overlap.
+        wall_s: The time in which they ran.
+    """
+    kinds: dict[str, float] = defaultdict(float)
+    for name, spent_s in seconds:
+        kinds[kind_of(name)] += spent_s
+    kinds["gaps"] = max(0.0, wall_s - sum(kinds.values()))
+    return dict(sorted(kinds.items(), key=lambda item: -item[1]))
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit code."""
+    arguments = _parse()
+    try:
+        settings = settings_of(arguments)
+    except SettingsError as err:
+        print(f"error: {err}", file=sys.stderr)  # noqa: T201
+        return 2
+    warm = start(settings)
+    told = _measure(warm.model, settings, warm.facts)
+    for stage, figures in told["stages"].items():
+        line = f"{stage:10}{figures['s_per_image'] * 1e3:10.2f} ms an image"
+        percent = figures.get("limit_percent")
+        print(line + (f"{percent:8.1f} % of the limit" if percent else ""), file=sys.stderr)  # noqa: T201
+    for kind, share in told["steps_by_kind"].items():
+        print(f"  steps: {kind:14}{share:7.1%}", file=sys.stderr)  # noqa: T201
+    print(json.dumps(told))  # noqa: T201
+    return 0
+
+
+def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
+    recipe, slots = default_recipe(settings), settings.batch_limit
+    row = Row(prompt="a red fox", negative_prompt="", seed=0)
+    cost = model.cost(recipe.size)
+    texts = iter(range(10**6))
+
+    def prepare() -> None:
+        fresh = msgspec.structs.replace(row, prompt=f"a red fox, {next(texts)}")
+        model.preparation.prepare([(recipe, fresh)])
+
+    ticks = _Ticks(model, recipe, slots)
+    latents = ticks.latents()[:DECODE_BATCH]
+    pixels = model.decoder.decode(recipe.size, latents)
+    step_s = _best_s(ticks.run) / TICKS
+    rows = 2 if recipe.is_guided else 1
+    stages = {
+        "text": (_best_s(prepare), float(cost.text_flop)),  # the negative prompt is cached
+        "denoise": (step_s * recipe.steps / slots, float(cost.row_flop * rows * recipe.steps)),
+        "decode": (
+            _best_s(lambda: model.decoder.decode(recipe.size, latents)) / len(latents),
+            float(cost.decode_flop),
+        ),
+        "encode": (_best_s(lambda: encode(pixels[0], Encoding())), None),  # type: ignore[arg-type]
+    }
+    limit = facts["limits"]["matmul_flop_per_s"]
+    return {
+        "benchmark": "breakdown",
+        "stages": {
+            name: {
+                "s_per_image": seconds,
+                "tflop": None if flop is None else flop / 1e12,
+                "tflops": None if flop is None else flop / seconds / 1e12,
+                "limit_percent": None if flop is None else 100 * flop / seconds / limit,
+            }
+            for name, (seconds, flop) in stages.items()
+        },
+        "steps_by_kind": _profiled(ticks, model.device_name),
+        "slots": slots,
+        "settings": msgspec.to_builtins(settings),
+        "facts": dict(facts),
+        **environment("benchmarks.breakdown"),
+    }
+
+
+class _Ticks:
+    """A full batch that can be stepped again and again."""
+
+    def __init__(self, model: DiffusionModel, recipe: Recipe, slots: int) -> None:
+        self._model = model
+        self._recipe = msgspec.structs.replace(recipe, steps=max(recipe.steps, TICKS))
+        rows = [(self._recipe, Row(prompt="x", negative_prompt="", seed=i)) for i in range(slots)]
+        self._starts = {}
+        for slot, prepared in enumerate(model.preparation.prepare(rows)):
+            if isinstance(prepared, Exception):
+                raise prepared
+            self._starts[slot] = prepared.state
+
+    def run(self) -> None:
+        """Join, step `TICKS` times, and wait for the device."""
+        for step in range(TICKS):
+            self._tick(step, finishes=False)
+        self._model.stepper.catch_up()
+
+    def latents(self) -> list[Any]:
+        """The latents after one step."""
+        return list(self._tick(0, finishes=True).latents.values())
+
+    def _tick(self, step: int, *, finishes: bool) -> Any:
+        slots = list(self._starts)
+        return self._model.stepper.tick(
+            Tick(
+                size=self._recipe.size,
+                joins=self._starts if step == 0 else {},
+                active=dict.fromkeys(slots, step),
+                finishes=slots if finishes else [],
+            )
+        )
+
+
+def _profiled(ticks: _Ticks, device: str) -> dict[str, float]:
+    """Shares of the steps' time by kind of kernel."""
+    is_cuda = device == "cuda"
+    activity = ProfilerActivity.CUDA if is_cuda else ProfilerActivity.CPU
+    with profile(activities=[activity]) as profiled:
+        started_s = time.perf_counter()
+        ticks.run()
+        wall_s = time.perf_counter() - started_s
+    field = "self_device_time_total" if is_cuda else "self_cpu_time_total"
+    spent = [(each.key, getattr(each, field) / 1e6) for each in profiled.key_averages()]
+    kinds = by_kind(spent, wall_s)
+    total = sum(kinds.values())
+    return {kind: seconds / total for kind, seconds in kinds.items()}
+
+
+def _best_s(run: Callable[[], object]) -> float:
+    """Median seconds of a few runs, after one that does not count."""
+    run()
+    took = []
+    for _ in range(REPEATS):
+        started_s = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        took.append(time.perf_counter() - started_s)
+    return statistics.median(took)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.breakdown",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

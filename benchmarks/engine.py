@@ -1,0 +1,233 @@
+"""The three policies under the same load: a burst, and Poisson arrivals around capacity.
+
+    python -m benchmarks.engine [--model tiny --px 64 --steps 20 …]
+
+The unit of load is the capacity of policy `none`: images/s of the stock pipeline, an image after
+another, measured first. The SLO is a multiple of the lone latency, measured with it. Then every
+policy gets the same seeded arrivals, in one run on one warm model. `none` and `request` take what
+fits their queue; `step` also refuses at once what it predicts to miss the SLO, which is its
+deadline.
+
+stderr shows the progress; the last line of stdout is one JSON object:
+`result[policy][load]` with the figures of `benchmarks.cell.Figures`, and what it was measured on.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.cell import (
+    Figures,
+    Outcome,
+    burst_window,
+    poisson,
+    steady_window,
+    summarize,
+)
+from benchmarks.doors import Door, in_process, over_http
+from benchmarks.options import add_model_arguments, environment, settings_of
+from serve.settings import Settings, SettingsError
+
+POLICIES = ("none", "request", "step")
+LOADS = ("burst", "0.8", "1.0", "1.5", "3.0")
+LONE_IMAGES = 5
+CAPACITY_S = 6.0
+# Images at once in a burst, as a multiple of the images `none` makes within the SLO.
+BURST = 2.0
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit code."""
+    arguments = _parse()
+    try:
+        settings = settings_of(arguments)
+    except SettingsError as err:
+        print(f"error: {err}", file=sys.stderr)  # noqa: T201
+        return 2
+    told = asyncio.run(_measure(settings, arguments))
+    text = json.dumps(told)
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(text)  # noqa: T201
+    return 0
+
+
+async def _measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    began_s = time.monotonic()
+    warm, facts = await asyncio.to_thread(_warm, settings, http=arguments.http)
+    none = msgspec.structs.replace(settings, policy="none")
+    async with _door(none, arguments.http, warm, 1e6) as door:
+        lone_s = await _lone_s(door)
+        capacity = await _capacity(door, lone_s)
+        flop = (await door.ask(0, 0.0, time.perf_counter())).flop
+    slo_s = arguments.slo * lone_s
+    _say(f"lone latency {lone_s:.3f} s, SLO {slo_s:.3f} s, none makes {capacity:.3g} images/s")
+    arrivals = {
+        load: _arrivals(load, capacity, slo_s, arguments.window, arguments.seed)
+        for load in arguments.loads
+    }
+    limit = facts.get("limits", {}).get("matmul_flop_per_s")
+    result: dict[str, dict[str, Any]] = {}
+    for policy in arguments.policies:
+        chosen = msgspec.structs.replace(settings, policy=policy)
+        result[policy] = {}
+        async with _door(chosen, arguments.http, warm, slo_s) as door:
+            for load, times in arrivals.items():
+                figures = await _cell(door, load, times, arguments.window, slo_s, limit)
+                result[policy][load] = msgspec.to_builtins(figures)
+                _say(_line(policy, load, figures))
+    return {
+        "benchmark": "engine",
+        "result": result,
+        "slo_s": slo_s,
+        "slo_multiple": arguments.slo,
+        "lone_latency_s": lone_s,
+        "none_capacity_images_per_s": capacity,
+        "tflop_per_image": None if flop is None else flop / 1e12,
+        "through": "http" if arguments.http else "in process",
+        "model": settings.model,
+        "size": "{}x{}".format(*settings.warm_sizes[0]),
+        "steps": settings.steps,
+        "max_batch": settings.max_batch,
+        "settings": msgspec.to_builtins(settings),
+        "facts": facts,
+        "window_s": arguments.window,
+        "seed": arguments.seed,
+        "seconds": time.monotonic() - began_s,
+        **environment("benchmarks.engine"),
+    }
+
+
+def _warm(settings: Settings, *, http: bool) -> tuple[Any, dict[str, Any]]:
+    """The warm model that all policies share, and its facts; with HTTP only the limits."""
+    import torch
+
+    from serve.limits import measure
+    from serve.loading import pick_device
+    from serve.start import default_recipe, start
+
+    _say(f"loading {settings.model}")
+    if http:
+        device = pick_device(settings.device)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        limits = measure(device, dtype, budget_s=3.0)
+        return None, {"device": device.type, "limits": msgspec.to_builtins(limits)}
+    warm = start(msgspec.structs.replace(settings, policy="step"))
+    warm.model.warm_up_batches(default_recipe(settings), settings.max_batch)
+    return warm.model, dict(warm.facts)
+
+
+def _door(
+    settings: Settings, http: bool, model: Any, slo_s: float
+) -> "contextlib.AbstractAsyncContextManager[Door]":
+    return over_http(settings, slo_s) if http else in_process(model, settings, slo_s)
+
+
+async def _lone_s(door: Door) -> float:
+    """Median latency of an image when nothing else runs."""
+    latencies = []
+    for seed in range(LONE_IMAGES):
+        begin_s = time.perf_counter()
+        outcome = await door.ask(seed, 0.0, begin_s)
+        assert outcome.done_s is not None
+        latencies.append(outcome.done_s)
+    return statistics.median(latencies)
+
+
+async def _capacity(door: Door, lone_s: float) -> float:
+    """Images/s with always another one waiting."""
+    images = max(LONE_IMAGES, round(CAPACITY_S / lone_s))
+    seeds = iter(range(images))
+    begin_s = time.perf_counter()
+
+    async def ask_on() -> None:
+        for seed in seeds:
+            await door.ask(seed, 0.0, begin_s)
+
+    await asyncio.gather(ask_on(), ask_on())
+    return images / (time.perf_counter() - begin_s)
+
+
+def _arrivals(load: str, capacity: float, slo_s: float, window_s: float, seed: int) -> list[float]:
+    if load == "burst":
+        return [0.0] * max(2, round(BURST * capacity * slo_s))
+    return poisson(float(load) * capacity, window_s, seed)
+
+
+async def _cell(
+    door: Door,
+    load: str,
+    times: Sequence[float],
+    window_s: float,
+    slo_s: float,
+    limit: float | None,
+) -> Figures:
+    """Send each request when it is due, wait for all, and count."""
+    begin_s = time.perf_counter()
+    asked: list[asyncio.Task[Outcome]] = []
+    for seed, due_s in enumerate(times):
+        await asyncio.sleep(begin_s + due_s - time.perf_counter())
+        asked.append(asyncio.ensure_future(door.ask(seed, due_s, begin_s)))
+    outcomes = await asyncio.gather(*asked)
+    window = burst_window(outcomes) if load == "burst" else steady_window(window_s)
+    return summarize(outcomes, window, slo_s=slo_s, limit_flop_per_s=limit)
+
+
+def _line(policy: str, load: str, figures: Figures) -> str:
+    def seconds(value: float | None) -> str:
+        return "   —   " if value is None else f"{value:6.3f}s"
+
+    percent = "" if figures.limit_percent is None else f"  {figures.limit_percent:4.1f} % of limit"
+    return (
+        f"{policy:8}{load:>6}  goodput {figures.goodput_images_per_s:7.2f}/s  "
+        f"p50 {seconds(figures.latency_p50_s)}  p95 {seconds(figures.latency_p95_s)}  "
+        f"batch {figures.batch_mean or 0:5.2f}  images {figures.images_per_s:7.2f}/s  "
+        f"refused {figures.refused_share:5.1%}{percent}"
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.engine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--window", type=float, default=25.0, help="seconds of arrivals a cell")
+    parser.add_argument("--slo", type=float, default=5.0, help="in lone latencies")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--http", action="store_true", help="through the server")
+    parser.add_argument("--policies", type=_words(POLICIES), default=POLICIES)
+    parser.add_argument("--loads", type=_words(()), default=LOADS, help="burst, or times capacity")
+    parser.add_argument("--out", type=Path, help="write the JSON here as well")
+    return parser.parse_args()
+
+
+def _words(valid: Sequence[str]) -> Any:
+    def split(text: str) -> tuple[str, ...]:
+        words = tuple(word.strip() for word in text.split(","))
+        for word in words:
+            if valid and word not in valid:
+                raise argparse.ArgumentTypeError(f"'{word}' is none of {', '.join(valid)}")
+            if not valid and word != "burst":
+                float(word)
+        return words
+
+    return split
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What the benchmarks of models share: which model, and where it ran."""
+
+import argparse
+import datetime
+import os
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from serve.settings import Settings, from_strings
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that choose and set the model."""
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--weights", default="random")
+    parser.add_argument("--px", type=int, help="width and height; default: the model's own")
+    parser.add_argument("--steps", type=int, help="default: the model's own")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting")
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """The server's settings that the options stand for.
+
+    Raises:
+        SettingsError: One of them is wrong.
+    """
+    words: dict[str, object] = {"model": arguments.model, "weights": arguments.weights}
+    if arguments.px is not None:
+        words["sizes"] = f"{arguments.px}x{arguments.px}"
+    if arguments.steps is not None:
+        words["default_steps"] = str(arguments.steps)
+    for word in arguments.set:
+        key, _, value = word.partition("=")
+        words[key] = value
+    return from_strings(words)
+
+
+def environment(module: str) -> dict[str, Any]:
+    """What a reader must know of where a benchmark ran."""
+    return {
+        "date_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("torch", "diffusers", "ray")},
+    }
