@@ -225,7 +225,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         "tiny-flux, or stub; with --host, the server's name of it",
     )
     parser.add_argument("--weights", help="random, a diffusers folder, or a hub id")
-    parser.add_argument("--policy", choices=("none", "request"))
+    parser.add_argument("--policy", choices=("step", "request", "none"))
     parser.add_argument("--replicas", type=_count, metavar="N", help="default: one a GPU")
     parser.add_argument("--port", type=_port, help="of the server that is started")
     parser.add_argument(

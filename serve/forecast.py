@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-# A step's weight halves after about 35 later ones: seconds of a busy GPU.
-DECAY = 0.98
+# A step's weight halves after about 140 later ones: some seconds, so that one stall tells little.
+DECAY = 0.995
 # Below this relative spread of FLOPs, a slope is noise.
 SPREAD_LEAST = 0.01
 
