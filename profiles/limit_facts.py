@@ -7,7 +7,7 @@ from profiles.schema import RunManifest, Summary
 Row = tuple[str, str]
 
 MEANING = (
-    "FLOP are 2 x MAC as the server told them, of ok images done in the load. The mean counts "
+    "FLOP are 2 × MAC as the server told them, of ok images done in the load. The mean counts "
     "the time without work too; the busiest window says how far the node was driven."
 )
 
@@ -119,4 +119,4 @@ def _of(part: str, whole: str) -> str:
 def _limit(tflops: float | None, reached: float | None, basis: str | None) -> str:
     if tflops is None:
         return "unknown: the server told none"
-    return f"{figures.tflops(tflops)} ({basis}); {percent(reached)} of it on average"
+    return f"{figures.tflops(tflops)}, {percent(reached)} of it on average: {basis}"

@@ -55,7 +55,7 @@ def attained(
     mean, peak = _achieved(requests, window, peak_window_s, devices)
     limits = manifest.target.limits
     limit = limits.matmul_flop_per_s if limits else None
-    sheet_name, sheet = _sheet(manifest)
+    sheet = _sheet(manifest)
     sheet_flop_per_s = sheet.bf16_flop_per_s if sheet else None
     return Attained(
         tflop_per_image=_tera(flop_per_image(requests)),
@@ -67,7 +67,7 @@ def attained(
         limit_percent=percent_of(mean, limit),
         peak_limit_percent=percent_of(peak, limit),
         datasheet_tflops=_tera(sheet_flop_per_s),
-        datasheet_basis=f"dense bfloat16, {sheet_name} ({sheet.source})" if sheet else None,
+        datasheet_basis=f"dense bfloat16, {sheet.source}" if sheet else None,
         datasheet_percent=percent_of(mean, sheet_flop_per_s),
     )
 
@@ -124,23 +124,20 @@ def _achieved(
     return mean, None if busiest is None else busiest[1] / peak_window_s / devices
 
 
-def _sheet(manifest: RunManifest) -> tuple[str | None, Datasheet | None]:
-    """The one GPU model the images were made on, and its datasheet; none for a CPU or a stub.
+def _sheet(manifest: RunManifest) -> Datasheet | None:
+    """The datasheet of the one GPU model the images were made on; None for a CPU or a stub.
 
     A datasheet is compared only where the model runs in its precision, which the server's own
     measurement tells; without one, the GPUs that NVML named are taken to run bfloat16.
     """
     target, limits = manifest.target, manifest.target.limits
     if target.device == "cpu" or target.is_stub:
-        return None, None
+        return None
     if limits is not None and limits.device_name is not None:
         fits = limits.matmul_dtype in (None, DATASHEET_DTYPE)
-        return limits.device_name, datasheet(limits.device_name) if fits else None
+        return datasheet(limits.device_name) if fits else None
     names = {gpu.name for gpu in manifest.gpus} if target_shares_machine(manifest) else set()
-    if len(names) != 1:
-        return None, None
-    (name,) = names
-    return name, datasheet(name)
+    return datasheet(names.pop()) if len(names) == 1 else None
 
 
 def _tera(flop: float | None) -> float | None:

@@ -62,7 +62,9 @@ def render(recorded: Recorded, summary: Summary) -> str:
         devices=[_drawn(panel) for panel in device_panels(recorded, time)] if time else [],
         device_tables=[facts.gpu_table(summary), facts.host_table(summary)],
         limit=_sentence(limit_facts.limit_sentence(summary, manifest) or ""),
-        limit_rows=limit_facts.limit_rows(summary, manifest),
+        limit_rows=[
+            (name, _unbroken(told)) for name, told in limit_facts.limit_rows(summary, manifest)
+        ],
         limit_meaning=limit_facts.MEANING,
         capacity=facts.capacity_rows(summary.capacity) if summary.capacity else [],
         assumptions=facts.tagged(summary.capacity.assumptions) if summary.capacity else [],
@@ -73,8 +75,13 @@ def render(recorded: Recorded, summary: Summary) -> str:
 
 
 def _sentence(words: str) -> str:
-    """With a capital, and no line break between a number and its percent sign."""
-    return (words[:1].upper() + words[1:]).replace(" %", "\u00a0%")
+    """With a capital, and unbroken."""
+    return _unbroken(words[:1].upper() + words[1:])
+
+
+def _unbroken(words: str) -> str:
+    """No line break between a number and its percent sign."""
+    return words.replace(" %", "\u00a0%")
 
 
 def _outcome_shares(summary: Summary) -> list[tuple[str, str, int, float]]:

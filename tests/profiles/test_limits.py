@@ -214,7 +214,7 @@ def test_a_cpu_run_has_its_threads_and_no_datasheet() -> None:
     )
     rows = dict(limit_rows(summary, CPU_RUN))
     assert rows["Measured limit"] == (
-        "100 GFLOP/s (float32 matmul measured on AMD EPYC, 1 CPU thread); 40 % of it on average"
+        "100 GFLOP/s, 40 % of it on average: float32 matmul measured on AMD EPYC, 1 CPU thread"
     )
     assert "Datasheet limit" not in rows
 
