@@ -3,17 +3,20 @@
 # mypy: disallow-untyped-calls=False
 # diffusers ships no types.
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import torch
 
-from serve.limits import measure
+from serve.limits import LimitsError, measure
 from serve.loading import load, pick_device
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings
 from serve.work import Recipe
+
+logger = logging.getLogger(__name__)
 
 CUDA_LIMITS_S = 3.0
 CPU_LIMITS_S = 1.0
@@ -40,11 +43,7 @@ def start(settings: Settings) -> Warm:
     device = pick_device(settings.device)
     torch.set_num_threads(settings.cpu_threads)
     is_cuda = device.type == "cuda"
-    limits = measure(
-        device,
-        torch.bfloat16 if is_cuda else torch.float32,
-        budget_s=CUDA_LIMITS_S if is_cuda else CPU_LIMITS_S,
-    )
+    limits = _limits(device)
     pipeline = load(settings.model, settings.weights, device)
     model = DiffusionModel(
         pipeline,
@@ -55,7 +54,7 @@ def start(settings: Settings) -> Warm:
     if is_cuda:
         lay_out(pipeline)
     recipe = default_recipe(settings)
-    facts: dict[str, object] = {"device": device.type, "limits": msgspec.to_builtins(limits)}
+    facts: dict[str, object] = {"device": device.type, "limits": limits}
     if settings.policy == "step":
         model.warm_up_steps(
             [
@@ -88,3 +87,18 @@ def lay_out(pipeline: Any) -> None:
         module = getattr(pipeline, name, None)
         if module is not None:
             module.to(memory_format=torch.channels_last)
+
+
+def _limits(device: torch.device) -> object:
+    """The device's measured limits as JSON, or None if it cannot be measured."""
+    is_cuda = device.type == "cuda"
+    try:
+        limits = measure(
+            device,
+            torch.bfloat16 if is_cuda else torch.float32,
+            budget_s=CUDA_LIMITS_S if is_cuda else CPU_LIMITS_S,
+        )
+    except LimitsError as err:
+        logger.warning("the device's limits are unknown: %s", err)
+        return None
+    return msgspec.to_builtins(limits)
