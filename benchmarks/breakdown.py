@@ -39,7 +39,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "attention": ("attention", "flash", "fmha", "sdpa"),
     "convolution": ("conv", "implicit", "fprop", "dgrad"),
     "matmul": ("gemm", "nvjet", "cutlass", "cublas", "addmm", "bmm", "::mm", "linear", "matmul"),
-    "norm": ("norm", "softmax", "reduce", "welford"),
+    "norm": ("norm", "moments", "softmax", "reduce", "welford"),
     "copy": ("memcpy", "memset", "copy", "index", "gather", "cat", "transpose", "contiguous"),
     "pointwise": ("elementwise", "vectorized", "triton", "silu", "gelu", "mul", "add", "aten::"),
 }

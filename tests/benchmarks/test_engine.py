@@ -1,0 +1,68 @@
+"""The benchmark as it is called, on a load of seconds. What it measures is not judged here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def last_line(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+@pytest.mark.e2e
+def test_every_policy_meets_the_same_load(tmp_path: Path) -> None:
+    out = tmp_path / "engine.json"
+    done = run(
+        "benchmarks.engine", "--steps", "4", "--window", "2", "--loads", "burst,1.0",
+        "--out", str(out), "--set", "device=cpu",
+    )  # fmt: skip
+    told = last_line(done)
+    assert json.loads(out.read_text()) == told
+    assert set(told["result"]) == {"none", "request", "step"}
+    for policy, loads in told["result"].items():
+        assert set(loads) == {"burst", "1.0"}
+        assert loads["burst"]["requests"] == told["result"]["none"]["burst"]["requests"]
+        for figures in loads.values():
+            assert figures["images_per_s"] > 0
+            assert figures["goodput_images_per_s"] >= 0
+            assert 0 < figures["limit_percent"] < 100
+            assert figures["batch_mean"] >= 1
+        assert policy != "none" or loads["burst"]["batch_mean"] == 1
+    assert told["slo_s"] == pytest.approx(5 * told["lone_latency_s"])
+    assert told["tflop_per_image"] > 0
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model", "sd51"], "did you mean 'sd15'?"),
+        (["--px", "65"], "65x65 cannot be made"),
+        (["--policies", "stepp"], "'stepp' is none of none, request, step"),
+        (["--loads", "burst,many"], "--loads"),
+    ],
+)
+def test_wrong_options_cost_nothing(arguments: list[str], told: str) -> None:
+    done = run("benchmarks.engine", *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
