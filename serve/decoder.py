@@ -3,6 +3,7 @@
 # mypy: disallow-untyped-calls=False
 # diffusers ships no types.
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,8 @@ class Decoder:
     def decode(self, size: Size, latents: Sequence[Latent]) -> list[Pixels | Exception]:
         """Images of shape (height, width, 3), uint8; waits until they are there."""
         images: list[Pixels | Exception] = []
-        with torch.cuda.stream(self._stream):  # does nothing on a CPU
+        stream = torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext()
+        with stream:
             for i in range(0, len(latents), DECODE_BATCH):
                 part = latents[i : i + DECODE_BATCH]
                 images += split_on_oom(part, lambda some: self._run(size, some))

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# A pinned buffer may be written again once its copy has run; the engine stays two steps ahead.
+# A pinned buffer may be written again once its copy has run: with two steps launched ahead and a
+# third on its way, the fourth's buffer is free.
 RING = 4
 WARM_UP_CALLS = 3
 INDICES = 4
@@ -49,8 +50,21 @@ class Plan(msgspec.Struct, frozen=True):
 Step = Callable[[torch.Tensor, torch.Tensor, int], None]
 
 
+class Capture(msgspec.Struct, frozen=True):
+    """What all graphs of a process share; they never run at the same time.
+
+    Attributes:
+        pool: Their memory.
+        stream: Where they are warmed up and captured. One for all: each stream that multiplies
+            matrices keeps a cuBLAS workspace of its own, 32 MiB on Hopper.
+    """
+
+    pool: Any
+    stream: torch.cuda.Stream
+
+
 def buckets(rows: int) -> list[int]:
-    """The batch sizes that are captured, up to `rows`: gaps of at most an eighth or so.
+    """The batch sizes that are captured, up to `rows`: one row is padding, or below a fifth.
 
     1, then every even number to 16, every fourth to 32, every eighth beyond.
     """
@@ -104,7 +118,7 @@ class CapturedSteps:
         scratch_slot: A slot that no image has.
         scratch_row: A conditioning that no image has.
         device: A CUDA device.
-        pool: The memory pool that all graphs of a process share.
+        capture: What the graphs of a process share.
     """
 
     def __init__(
@@ -115,12 +129,12 @@ class CapturedSteps:
         scratch_slot: int,
         scratch_row: int,
         device: torch.device,
-        pool: Any,
+        capture: Capture,
     ) -> None:
         self._step = step
         self._scratch = (scratch_slot, scratch_row)
         self._device = device
-        self._pool = pool
+        self._shared = capture
         self._buckets = buckets(rows)
         self._graphs = {size: self._capture(size) for size in reversed(self._buckets)}
 
@@ -131,30 +145,35 @@ class CapturedSteps:
 
     def _capture(self, size: int) -> "Captured":
         empty = Plan(np.zeros((INDICES, 0), np.int64), np.zeros((0, NUMBERS), np.float32), 0)
-        return Captured(self._step, padded(empty, size, *self._scratch), self._device, self._pool)
+        plan = padded(empty, size, *self._scratch)
+        return Captured(self._step, plan, self._device, self._shared)
 
 
 class Captured:
     """One bucket's graph, its input on the device, and the pinned buffers on the way there."""
 
-    def __init__(self, step: Step, plan: Plan, device: torch.device, pool: Any) -> None:
+    def __init__(self, step: Step, plan: Plan, device: torch.device, capture: Capture) -> None:
         self._indices = torch.from_numpy(plan.indices).to(device)
         self._numbers = torch.from_numpy(plan.numbers).to(device)
-        self._ring = itertools.cycle(
+        buffers = [  # a list: pinning memory waits for the device, so it is done here and now
             (
                 torch.empty(self._indices.shape, dtype=torch.int64, pin_memory=True),
                 torch.empty(self._numbers.shape, dtype=torch.float32, pin_memory=True),
             )
             for _ in range(RING)
-        )
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
+        ]
+        self._ring = itertools.cycle(buffers)
+        capture.stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(capture.stream):
             for _ in range(WARM_UP_CALLS):  # autotuning and lazy set-up must not be captured
                 step(self._indices, self._numbers, plan.images)
-        torch.cuda.current_stream(device).wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
+        with torch.cuda.graph(  # waits for the warm-up, then records
+            self._graph,
+            pool=capture.pool,
+            stream=capture.stream,
+            capture_error_mode="thread_local",  # what other threads do is no part of it
+        ):
             step(self._indices, self._numbers, plan.images)
 
     def replay(self, plan: Plan) -> None:

@@ -11,6 +11,7 @@ A pool of threads makes files.
 import asyncio
 import base64
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,8 @@ class DiffusionModel:
 
     def __init__(self, pipeline: Any, *, slots: int, threads: int, captured: bool = False) -> None:
         pipeline.set_progress_bar_config(disable=True)
+        # Of every prompt cut it would log the rest, padding and all; the answer tells it instead.
+        logging.getLogger(type(pipeline).__module__).setLevel(logging.ERROR)
         self.rate = StepRate()
         self._pipeline = pipeline
         self._slots = slots
@@ -128,14 +131,22 @@ class DiffusionModel:
             self._denoising.submit(self._stock.generate, recipe, [row] * size).result()
 
     def warm_up_steps(self, recipes: Sequence[Recipe]) -> None:
-        """Make each recipe's size ready to serve at every batch, and learn what its steps take."""
+        """Make each recipe's size ready to serve at every batch, and learn what its steps take.
+
+        Raises:
+            OutOfMemoryError: One image alone does not fit.
+            torch.OutOfMemoryError: The largest batch does not fit as a CUDA graph.
+            SolverError: The pipeline's scheduler cannot be tabulated.
+        """
         for recipe in recipes:
             self.cost(recipe.size)
             self._warm_up_size(_with_steps(recipe, WARM_UP_STEPS))
 
     def _warm_up_size(self, recipe: Recipe) -> None:
-        row = Row(prompt="warm-up", negative_prompt="", seed=0)
-        rows = [(recipe, row)] * self._slots
+        rows = [
+            (recipe, Row(prompt=f"warm-up {slot}", negative_prompt="", seed=slot))
+            for slot in range(self._slots)  # texts of their own, as a full batch has them
+        ]
         starts = self._preparing.submit(self.preparation.prepare, rows).result()
         states = {}
         for slot, start in enumerate(starts):
@@ -155,6 +166,8 @@ class DiffusionModel:
                     finishes=list(range(size)) if step == recipe.steps - 1 else [],
                 )
                 ticked = self._denoising.submit(self.stepper.tick, tick).result()
+                for lost in ticked.lost.values():
+                    raise lost
                 measured = [
                     *ticked.measured,
                     *self._denoising.submit(self.stepper.catch_up).result(),
@@ -164,7 +177,10 @@ class DiffusionModel:
                     self.rate.observe(each.step_flop, each.seconds)
         largest = min(DECODE_BATCH, self._slots) if self.device_name == "cuda" else 1
         for size in range(1, largest + 1):
-            self._decoding.submit(self.decoder.decode, recipe.size, latents[:size]).result()
+            decoding = self._decoding.submit(self.decoder.decode, recipe.size, latents[:size])
+            for image in decoding.result():
+                if isinstance(image, Exception):
+                    raise image
 
     def cost(self, size: Size) -> Cost:
         """FLOPs of an image of that size, counted once."""

@@ -4,7 +4,7 @@
 # Parts of torch.cuda are untyped.
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from serve.network import Conditioning, Network
 from serve.settings import SchedulerName
 from serve.slots import Start
-from serve.solver import Table, tabulate, variant
+from serve.solver import SolverError, Table, tabulate, variant
 from serve.texts import Text, Texts, truncation
 from serve.work import OutOfMemoryError, Prepared, Recipe, Row, Size
 
@@ -40,46 +40,45 @@ class Preparation:
         made = self._texts.embed(
             text for recipe, row in asked for text in _texts(recipe, row).values()
         )
-        ready = _recorded(self._network.device)
+        told = [self._told(recipe, row, made) for recipe, row in asked]
+        if self._network.device.type == "cuda":
+            # This thread waits, so that no step of images under way has to wait for a text.
+            torch.cuda.current_stream(self._network.device).synchronize()
         text_s = time.perf_counter() - started_s
-        prepared: list[Prepared | Exception] = []
-        for recipe, row in asked:
-            texts = _texts(recipe, row)
-            told: dict[str, Conditioning] = {}
-            for role, text in texts.items():
-                embedded = made[text]
-                if isinstance(embedded, OutOfMemoryError):
-                    prepared.append(embedded)
-                    break
-                told[role] = self._network.condition(embedded, recipe.width, recipe.height)
-            else:
-                words = {role: text.words for role, text in texts.items()}
-                prepared.append(
-                    Prepared(
-                        state=self._start(recipe, row, told, ready),
-                        text_s=text_s,
-                        truncated=truncation(self._pipeline, words),
-                    )
-                )
-        return prepared
+        return [
+            each if isinstance(each, Exception) else self._prepared(*row, each, text_s)
+            for row, each in zip(asked, told, strict=True)
+        ]
 
-    def _start(
-        self,
-        recipe: Recipe,
-        row: Row,
-        told: dict[str, Conditioning],
-        ready: torch.cuda.Event | None,
-    ) -> Start:
-        table = self._tables(recipe.scheduler, recipe.steps, recipe.size)
+    def _told(
+        self, recipe: Recipe, row: Row, made: Mapping[Text, Conditioning | OutOfMemoryError]
+    ) -> dict[str, Conditioning] | OutOfMemoryError:
+        """A row's conditionings by the role of their text."""
+        told = {}
+        for role, text in _texts(recipe, row).items():
+            embedded = made[text]
+            if isinstance(embedded, OutOfMemoryError):
+                return embedded
+            told[role] = self._network.condition(embedded, recipe.width, recipe.height)
+        return told
+
+    def _prepared(
+        self, recipe: Recipe, row: Row, told: dict[str, Conditioning], text_s: float
+    ) -> Prepared | Exception:
+        try:
+            table = self._tables(recipe.scheduler, recipe.steps, recipe.size)
+        except SolverError as err:  # this row's own fault: the others begin
+            return err
         latent = self._network.noise(row.seed, recipe.width, recipe.height) * table.noise_scale
-        return Start(
-            latent=latent if ready is None else latent.pin_memory(),
+        start = Start(
+            latent=latent.pin_memory() if self._network.device.type == "cuda" else latent,
             told=told["prompt"],
             untold=told.get("negative_prompt"),
             table=table,
             guidance_scale=recipe.guidance_scale,
-            ready=ready,
         )
+        words = {role: text.words for role, text in _texts(recipe, row).items()}
+        return Prepared(state=start, text_s=text_s, truncated=truncation(self._pipeline, words))
 
     def _tabulate(self, name: SchedulerName, steps: int, size: Size) -> Table:
         timesteps = self._network.timesteps(steps, size.width, size.height)
@@ -92,12 +91,3 @@ def _texts(recipe: Recipe, row: Row) -> dict[str, Text]:
     if not recipe.is_guided:
         return prompt
     return prompt | {"negative_prompt": Text(row.negative_prompt, is_negative=True)}
-
-
-def _recorded(device: torch.device) -> torch.cuda.Event | None:
-    """An event recorded on the current stream; None on a CPU, where all is done already."""
-    if device.type != "cuda":
-        return None
-    event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(device))
-    return event

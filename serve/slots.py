@@ -7,13 +7,12 @@ guidance two; samplers, steps and guidance are numbers of each row's own.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 
-from serve.graphs import NUMBERS, CapturedSteps, EagerSteps, Plan
+from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.network import Conditioning, Network
 from serve.solver import Table
@@ -21,15 +20,14 @@ from serve.work import Size
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What an image begins with.
+    """What an image begins with; its tensors are there, whichever stream made them.
 
     Attributes:
-        latent: float32, in the denoiser's layout; noise at the sampler's scale.
+        latent: float32, in the denoiser's layout, on the host; noise at the sampler's scale.
         told: Conditioning with the prompt.
         untold: Conditioning without it; None where there is no guidance.
         table: Its sampler.
         guidance_scale: Its guidance.
-        ready: Recorded on the stream that made the tensors; None on a CPU.
     """
 
     latent: torch.Tensor
@@ -37,7 +35,6 @@ class Start(msgspec.Struct, frozen=True):
     untold: Conditioning | None
     table: Table
     guidance_scale: float
-    ready: torch.cuda.Event | None = None
 
 
 class Slots:
@@ -49,7 +46,7 @@ class Slots:
         count: Slots.
         device: Where the tensors live.
         example: Any start of this size: it shows the shapes.
-        pool: CUDA graphs' memory pool; None: steps run eagerly.
+        capture: What its CUDA graphs share with others; None: steps run eagerly.
     """
 
     def __init__(
@@ -60,12 +57,12 @@ class Slots:
         device: torch.device,
         example: Start,
         *,
-        captured: bool = False,
-        pool: Any = None,
+        capture: Capture | None = None,
     ) -> None:
         self._network = network
         self._denoise = network.denoise(size.width, size.height)
-        self._dtype: torch.dtype = network.dtype
+        # The stock pipelines make latents in the dtype of their prompt's embeddings.
+        self._dtype = example.told[0].dtype
         self._device = device
         # One slot more than images: graphs let their padding work on it.
         shape = (count + 1, *example.latent.shape)
@@ -76,24 +73,25 @@ class Slots:
             for each in example.told
         )
         self._starts: dict[int, Start] = {}
-        self._steps: EagerSteps | CapturedSteps = (
-            CapturedSteps(
+        self._steps: EagerSteps | CapturedSteps = EagerSteps(self._step, device)
+        if capture is not None:
+            self._steps = CapturedSteps(
                 self._step,
                 rows=2 * count,
                 scratch_slot=count,
                 scratch_row=2 * count,
                 device=device,
-                pool=pool,
+                capture=capture,
             )
-            if captured
-            else EagerSteps(self._step, device)
-        )
 
     def join(self, slot: int, start: Start) -> None:
         """Put an image into a slot."""
-        if start.ready is not None:
-            torch.cuda.current_stream(self._device).wait_event(start.ready)
         self._starts[slot] = start
+        if self._device.type == "cuda":
+            # The copies below run later on this stream, and the start may be dropped before:
+            # the stream that made its tensors must not get their memory back until then.
+            for each in (*start.told, *(start.untold or ())):
+                each.record_stream(torch.cuda.current_stream(self._device))
         self._latents[slot].copy_(start.latent, non_blocking=True)
         self._clean[slot].zero_()
         for arena, told in zip(self._told, start.told, strict=True):

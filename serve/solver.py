@@ -88,13 +88,14 @@ def tabulate(scheduler: Any, steps: int, **timesteps: Any) -> Table:
         timesteps: What the pipeline hands to `set_timesteps` beside the number.
 
     Raises:
-        SolverError: The scheduler is not linear, or not finite.
+        SolverError: The scheduler is not linear, not finite, or has not so many steps.
     """
     _check(scheduler)
-    if "sigmas" in timesteps:
-        scheduler.set_timesteps(sigmas=timesteps.pop("sigmas"), **timesteps)
-    else:
-        scheduler.set_timesteps(steps, **timesteps)
+    number = {} if "sigmas" in timesteps else {"num_inference_steps": steps}
+    try:
+        scheduler.set_timesteps(**number, **timesteps)
+    except ValueError as err:
+        raise SolverError(f"{type(scheduler).__name__} at {steps} steps: {err}") from err
     rows = np.array(
         [[float(t), *_probe(scheduler, i, t)] for i, t in enumerate(scheduler.timesteps)],
         dtype=np.float64,

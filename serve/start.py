@@ -11,10 +11,10 @@ import msgspec
 import torch
 
 from serve.limits import LimitsError, measure
-from serve.loading import load, pick_device
+from serve.loading import ModelError, load, pick_device
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings
-from serve.work import Recipe
+from serve.work import OutOfMemoryError, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,16 @@ def start(settings: Settings) -> Warm:
         ModelError: It cannot be loaded, or not made fast as asked, on this device.
     """
     device = pick_device(settings.device)
+    try:
+        return _warm(settings, device)
+    except (OutOfMemoryError, torch.OutOfMemoryError) as err:
+        raise ModelError(
+            f"{settings.model} does not fit into the GPU's memory with max_batch="
+            f"{settings.batch_limit}: lower max_batch, or warm up smaller sizes"
+        ) from err
+
+
+def _warm(settings: Settings, device: torch.device) -> Warm:
     torch.set_num_threads(settings.cpu_threads)
     is_cuda = device.type == "cuda"
     limits = _limits(device)
@@ -53,6 +63,7 @@ def start(settings: Settings) -> Warm:
     )
     if is_cuda:
         lay_out(pipeline)
+        torch.cuda.synchronize(device)  # other streams than this one's read the weights from now on
     recipe = default_recipe(settings)
     facts: dict[str, object] = {"device": device.type, "limits": limits}
     if settings.policy == "step":

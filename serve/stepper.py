@@ -6,10 +6,11 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from serve.graphs import Capture
+from serve.memory import OutOfMemoryError, split_on_oom
 from serve.network import Network
 from serve.slots import Slots, Start
 from serve.work import Measured, Size, Tick, Ticked
@@ -32,7 +33,7 @@ class Stepper:
         self._device: torch.device = network.device
         self._count = slots
         self._captured = captured
-        self._pool: Any = None
+        self._capture: Capture | None = None
         self._slots: dict[Size, Slots] = {}
         self._kept: set[Size] = set()
         self._launched: deque[tuple[float, torch.cuda.Event, torch.cuda.Event]] = deque()
@@ -40,18 +41,10 @@ class Stepper:
     @torch.inference_mode()
     def keep(self, size: Size, example: Start) -> None:
         """Make a size's slots now, to stay; captured if graphs are on."""
-        if self._captured and self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
+        if self._captured and self._capture is None:
+            self._capture = Capture(torch.cuda.graph_pool_handle(), torch.cuda.Stream(self._device))
         self._kept.add(size)
-        self._slots[size] = Slots(
-            self._network,
-            size,
-            self._count,
-            self._device,
-            example,
-            captured=self._captured,
-            pool=self._pool,
-        )
+        self._slots[size] = self._make(size, example, self._capture)
 
     def release(self, size: Size) -> None:
         """Give the memory of a size's slots back, unless it is to stay."""
@@ -69,8 +62,10 @@ class Stepper:
         slots = self._slots.get(tick.size)
         if slots is None:  # not warmed up: it runs eagerly, and goes with its images
             example = next(iter(tick.joins.values()))
-            slots = Slots(self._network, tick.size, self._count, self._device, example)
-            self._slots[tick.size] = slots
+            (made,) = split_on_oom([tick.size], lambda sizes: [self._make(sizes[0], example)])
+            if isinstance(made, OutOfMemoryError):
+                return Ticked(lost=dict.fromkeys(tick.active, made))
+            slots = self._slots[tick.size] = made
         for slot, start in tick.joins.items():
             slots.join(slot, start)
         began = self._mark()
@@ -80,10 +75,12 @@ class Stepper:
         previews = {slot: slots.clean(slot) for slot in tick.previews if slot not in lost}
         ready = self._mark()
         measured: Sequence[Measured] = []
-        if began is not None and ended is not None:
+        if lost:
+            pass  # its time was spent on giving memory back, which waits for the device anyhow
+        elif began is not None and ended is not None:
             self._launched.append((tick.step_flop, began, ended))
             measured = self.catch_up(AHEAD)
-        elif not lost:
+        else:
             seconds = time.perf_counter() - started_s
             measured = [Measured(step_flop=tick.step_flop, seconds=seconds)]
         return Ticked(
@@ -102,6 +99,9 @@ class Stepper:
             seconds = began.elapsed_time(ended) / 1e3
             measured.append(Measured(step_flop=step_flop, seconds=seconds))
         return measured
+
+    def _make(self, size: Size, example: Start, capture: Capture | None = None) -> Slots:
+        return Slots(self._network, size, self._count, self._device, example, capture=capture)
 
     def _mark(self) -> torch.cuda.Event | None:
         """An event that remembers its time; None on a CPU."""

@@ -60,14 +60,15 @@ class Texts:
         self, texts: Sequence[Text], is_negative: bool
     ) -> dict[Text, Conditioning | OutOfMemoryError]:
         def run(part: Sequence[Text]) -> list[Conditioning]:
-            return self._network.embed([text.words for text in part], negative=is_negative)
+            made = self._network.embed([text.words for text in part], negative=is_negative)
+            # A row of a batch would keep all of the batch's memory.
+            return [tuple(each.clone() for each in conditioning) for conditioning in made]
 
         made = dict(zip(texts, split_on_oom(texts, run), strict=True))
         self.embedded += len(texts)
         for text, conditioning in made.items():
             if isinstance(conditioning, tuple):
-                # A row of a batch would keep all of the batch's memory.
-                made[text] = self._known[text] = tuple(each.clone() for each in conditioning)
+                self._known[text] = conditioning
         while len(self._known) > self._cached:
             self._known.popitem(last=False)
         return made

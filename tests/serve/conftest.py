@@ -57,6 +57,15 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
+def inference() -> Iterator[None]:
+    """As the model's threads compute: torch tracks no gradients."""
+    import torch
+
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
 def free_port() -> int:
     return find_free_port()
 
