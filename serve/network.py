@@ -73,17 +73,16 @@ class Network(Protocol):
 
 
 def network_of(pipeline: Any) -> Network:
-    """The network of a diffusers pipeline."""
+    """The network of a diffusers pipeline, whose denoiser is not to be trained any more."""
+    network: Network
     if isinstance(pipeline, FluxPipeline):
-        return FluxNetwork(pipeline)
-    if isinstance(pipeline, StableDiffusion3Pipeline):
-        return Sd3Network(pipeline)
-    return UNetNetwork(pipeline)
-
-
-def is_guided(guidance_scale: float) -> bool:
-    """Whether classifier-free guidance is on: every pipeline here takes it above 1."""
-    return guidance_scale > 1.0
+        network = FluxNetwork(pipeline)
+    elif isinstance(pipeline, StableDiffusion3Pipeline):
+        network = Sd3Network(pipeline)
+    else:
+        network = UNetNetwork(pipeline)
+    network.denoiser.requires_grad_(False)
+    return network
 
 
 class UNetNetwork:

@@ -44,7 +44,8 @@ class DiffusionModel:
         pipeline: What denoises.
         slots: Images of one size in one call of the denoiser.
         threads: torch's CPU threads in each computing thread.
-        captured: Whether the steps of warmed sizes run as CUDA graphs.
+        graphs: Whether the steps of warmed sizes are recorded and replayed: as CUDA graphs, or
+            on a CPU as traces.
 
     Attributes:
         rate: What its steps take, from its warm-up on.
@@ -53,7 +54,7 @@ class DiffusionModel:
         decoder: The VAE; for the decoding thread.
     """
 
-    def __init__(self, pipeline: Any, *, slots: int, threads: int, captured: bool = False) -> None:
+    def __init__(self, pipeline: Any, *, slots: int, threads: int, graphs: bool = False) -> None:
         pipeline.set_progress_bar_config(disable=True)
         # Of every prompt cut it would log the rest, padding and all; the answer tells it instead.
         logging.getLogger(type(pipeline).__module__).setLevel(logging.ERROR)
@@ -63,7 +64,10 @@ class DiffusionModel:
         self._device: torch.device = pipeline.device
         network = network_of(pipeline)
         self.preparation = Preparation(network)
-        self.stepper = Stepper(network, slots=slots, captured=captured)
+        is_cuda = self._device.type == "cuda"
+        self.stepper = Stepper(
+            network, slots=slots, captured=graphs and is_cuda, traced=graphs and not is_cuda
+        )
         self.decoder = Decoder(network)
         self._stock = StockLoop(network, self.decoder)
         self._costs: dict[Size, Cost] = {}

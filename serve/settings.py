@@ -127,8 +127,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             predicted to take longer gets 429 at once (policy `step`). None: no deadline.
         sizes: Sizes that are warmed up before the replica is ready, as `512x512,1024x1024`; None:
             the model's own. The first is what a request gets that does not say. Others are served
-            too, without CUDA graphs or compilation.
-        cuda_graphs: Whether warmed steps are replayed as CUDA graphs (GPU, policy `step`).
+            too, without graphs or compilation.
+        graphs: Whether the steps of warmed sizes are recorded once and replayed (policy `step`):
+            as CUDA graphs, or on a CPU as traces.
         compile: Whether torch compiles the denoiser; the first start takes minutes, later ones
             find the result in `cache`.
         fp8: Whether the denoiser's large linear layers compute in 8 bits (Hopper and later). The
@@ -160,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_queue: PositiveInt = 64
     deadline_s: Deadline | None = 60.0
     sizes: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    cuda_graphs: bool = True
+    graphs: bool = True
     compile: bool = False
     fp8: bool = False
     cache: Annotated[str, msgspec.Meta(min_length=1)] | None = None

@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 import torch
 
-from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
+from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan, buckets
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.network import Conditioning, Network
 from serve.solver import Table
+from serve.traces import TracedDenoise
 from serve.work import Size
 
 
@@ -47,6 +48,7 @@ class Slots:
         device: Where the tensors live.
         example: Any start of this size: it shows the shapes.
         capture: What its CUDA graphs share with others; None: steps run eagerly.
+        traced: Whether the denoiser is recorded for a CPU.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Slots:
         example: Start,
         *,
         capture: Capture | None = None,
+        traced: bool = False,
     ) -> None:
         self._network = network
         self._denoise = network.denoise(size.width, size.height)
@@ -72,6 +75,8 @@ class Slots:
             torch.zeros((2 * (count + 1), *each.shape), device=device, dtype=each.dtype)
             for each in example.told
         )
+        if traced:
+            self._denoise = TracedDenoise(self._denoise, buckets(2 * count), self._blank)
         self._starts: dict[int, Start] = {}
         self._steps: EagerSteps | CapturedSteps = EagerSteps(self._step, device)
         if capture is not None:
@@ -124,6 +129,12 @@ class Slots:
     def clean(self, slot: int) -> torch.Tensor:
         """A copy of a slot's clean latent, as the last step predicted it."""
         return self._clean[slot].clone()
+
+    def _blank(self, rows: int) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
+        """Inputs of the denoiser for so many rows."""
+        x = torch.zeros((rows, *self._latents.shape[1:]), device=self._device, dtype=self._dtype)
+        told = tuple(arena[:1].repeat(rows, *[1] * (arena.ndim - 1)) for arena in self._told)
+        return x, torch.zeros(rows, device=self._device), told
 
     def _plan(self, items: Sequence[tuple[int, int]]) -> Plan:
         """The step in numbers: the images' own rows first, then the unguided rows."""

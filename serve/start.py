@@ -59,7 +59,7 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
         pipeline,
         slots=settings.batch_limit,
         threads=settings.cpu_threads,
-        captured=settings.cuda_graphs and is_cuda,
+        graphs=settings.graphs,
     )
     if is_cuda:
         lay_out(pipeline)

@@ -26,13 +26,17 @@ class Stepper:
         network: The denoiser.
         slots: Images of one size in one call.
         captured: Whether warmed sizes run as CUDA graphs.
+        traced: Whether their denoiser is recorded for a CPU.
     """
 
-    def __init__(self, network: Network, *, slots: int, captured: bool) -> None:
+    def __init__(
+        self, network: Network, *, slots: int, captured: bool, traced: bool = False
+    ) -> None:
         self._network = network
         self._device: torch.device = network.device
         self._count = slots
         self._captured = captured
+        self._traced = traced
         self._capture: Capture | None = None
         self._slots: dict[Size, Slots] = {}
         self._kept: set[Size] = set()
@@ -40,11 +44,11 @@ class Stepper:
 
     @torch.inference_mode()
     def keep(self, size: Size, example: Start) -> None:
-        """Make a size's slots now, to stay; captured if graphs are on."""
+        """Make a size's slots now, to stay; recorded if graphs are on."""
         if self._captured and self._capture is None:
             self._capture = Capture(torch.cuda.graph_pool_handle(), torch.cuda.Stream(self._device))
         self._kept.add(size)
-        self._slots[size] = self._make(size, example, self._capture)
+        self._slots[size] = self._make(size, example, self._capture, traced=self._traced)
 
     def release(self, size: Size) -> None:
         """Give the memory of a size's slots back, unless it is to stay."""
@@ -100,8 +104,18 @@ class Stepper:
             measured.append(Measured(step_flop=step_flop, seconds=seconds))
         return measured
 
-    def _make(self, size: Size, example: Start, capture: Capture | None = None) -> Slots:
-        return Slots(self._network, size, self._count, self._device, example, capture=capture)
+    def _make(
+        self, size: Size, example: Start, capture: Capture | None = None, *, traced: bool = False
+    ) -> Slots:
+        return Slots(
+            self._network,
+            size,
+            self._count,
+            self._device,
+            example,
+            capture=capture,
+            traced=traced,
+        )
 
     def _mark(self) -> torch.cuda.Event | None:
         """An event that remembers its time; None on a CPU."""
