@@ -8,6 +8,11 @@ from tests.serve.diffusing import TWINS, Arrival, Together, error, recipe, row, 
 
 torch = pytest.importorskip("torch")
 
+# diffusers' Euler scheduler, under numpy 2
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
 
 def crowd(model: str) -> list[Arrival]:
     """Guided and unguided images that join one after the other: 1 to 6 rows, odd ones too."""
