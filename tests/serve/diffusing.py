@@ -25,15 +25,15 @@ Arrival = tuple[int, Recipe, Row]  # the tick it joins at, at the earliest
 
 
 @functools.cache
-def twin(model: str) -> Any:
-    """A toy pipeline in fp32 on the CPU; tests leave it as it was."""
+def twin(model: str, dtype: str = "float32") -> Any:
+    """A toy pipeline on the CPU; tests leave it as it was."""
     import torch
 
     from serve.architectures import build_random
 
     torch.set_num_threads(1)  # toys: a second thread costs more than it brings
     with torch.inference_mode(False):  # whoever asks first
-        pipeline = build_random(model, torch.device("cpu"), torch.float32)
+        pipeline = build_random(model, torch.device("cpu"), getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -169,6 +169,7 @@ class Together:
                 finishes=[s for s, i in seats.items() if done[i] + 1 == arrivals[i][1].steps],
             )
         )
+        assert not ticked.lost.keys() & (ticked.latents.keys() | ticked.previews.keys())
         for slot, i in list(seats.items()):
             done[i] += 1
             if slot in ticked.lost:
