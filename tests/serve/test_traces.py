@@ -4,14 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.serve.diffusing import TWINS, Arrival, Together, error, recipe, row, twin
+from tests.serve.diffusing import TWINS, Arrival, Together, error, quiet, recipe, row, twin
 
 torch = pytest.importorskip("torch")
 
-# diffusers' Euler scheduler, under numpy 2
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = quiet
 
 
 def crowd(model: str) -> list[Arrival]:
