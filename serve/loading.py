@@ -13,11 +13,12 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 
 from serve.architectures import Pipeline, build_random
 from serve.weights import PIPELINES
 
+LATENT_CHANNELS = 4  # of SD1.5's and SDXL's UNets; an inpainting one takes 9
 # SD3 makes do without its T5: zeros stand for what it would have said.
 MAY_LACK = ("text_encoder_3", "tokenizer_3")
 NEEDED = r"unet|transformer|vae|scheduler|(text_encoder|tokenizer)(_\d)?"
@@ -67,8 +68,7 @@ def load(model: str, weights: str, device: torch.device) -> Pipeline:
 def _read(kind: str, weights: str, dtype: torch.dtype) -> Pipeline:
     pipeline: Any = getattr(diffusers, kind)
     local = Path(weights).is_dir()
-    if kind == "FluxPipeline":
-        _refuse_guidance_embeds(weights, local=local)
+    _refuse_relatives(kind, weights, local=local)
     extras: dict[str, Any] = dict.fromkeys(_lacking(pipeline, weights, local=local))
     if kind == "StableDiffusionPipeline":
         extras |= {"safety_checker": None, "requires_safety_checker": False}
@@ -90,13 +90,21 @@ def _lacking(pipeline: Any, weights: str, *, local: bool) -> list[str]:
     return lacking
 
 
-def _refuse_guidance_embeds(weights: str, *, local: bool) -> None:
-    """Refuse FLUX.1-dev and its like by their config, before 34 GB of weights are read."""
-    config: Any = FluxTransformer2DModel.load_config(
-        weights, subfolder="transformer", local_files_only=local
-    )
-    if config.get("guidance_embeds"):
-        raise ModelError(
-            f"weights: '{weights}' takes its guidance as an input (guidance_embeds), as "
-            "FLUX.1-dev does; use a FLUX.1-schnell, which takes none"
+def _refuse_relatives(kind: str, weights: str, *, local: bool) -> None:
+    """Refuse denoisers that want other inputs, by their config, before any weights are read."""
+    if kind == "FluxPipeline":
+        config: Any = FluxTransformer2DModel.load_config(
+            weights, subfolder="transformer", local_files_only=local
         )
+        if config.get("guidance_embeds"):
+            raise ModelError(
+                f"weights: '{weights}' takes its guidance as an input (guidance_embeds), as "
+                "FLUX.1-dev does; use a FLUX.1-schnell, which takes none"
+            )
+    elif kind != "StableDiffusion3Pipeline":
+        config = UNet2DConditionModel.load_config(weights, subfolder="unet", local_files_only=local)
+        if config.get("in_channels") != LATENT_CHANNELS or config.get("time_cond_proj_dim"):
+            raise ModelError(
+                f"weights: '{weights}' holds an inpainting or guidance-distilled UNet, which wants "
+                "more than a latent and a prompt; use a text-to-image model"
+            )

@@ -62,6 +62,18 @@ def test_a_flux_that_takes_its_guidance_as_an_input_is_refused(tmp_path: Path) -
         load("tiny-flux", str(tmp_path), CPU)
 
 
+@pytest.mark.parametrize(("field", "value"), [("in_channels", 9), ("time_cond_proj_dim", 256)])
+@pytest.mark.parametrize("model", ["tiny", "tiny-sdxl"])
+def test_a_unet_that_wants_more_inputs_is_refused(
+    model: str, field: str, value: int, tmp_path: Path
+) -> None:
+    from serve.loading import ModelError, load
+
+    change(save(model, tmp_path) / "unet" / "config.json", **{field: value})
+    with pytest.raises(ModelError, match="use a text-to-image model"):
+        load(model, str(tmp_path), CPU)
+
+
 def test_sd3_makes_do_without_its_t5(tmp_path: Path) -> None:
     from serve.loading import load
 
