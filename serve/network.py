@@ -57,8 +57,14 @@ class Network(Protocol):
         """What the pipeline hands to its scheduler's `set_timesteps` beside the steps."""
         ...
 
-    def denoise(self, width: int, height: int) -> Denoise:
-        """The denoiser for one size: (latents, timesteps, conditionings) -> output, in rows."""
+    def denoise(self, width: int, height: int, denoiser: torch.nn.Module | None = None) -> Denoise:
+        """The denoiser for one size: (latents, timesteps, conditionings) -> output, in rows.
+
+        Args:
+            width: Pixels.
+            height: Pixels.
+            denoiser: The compiled denoiser; None: the plain one.
+        """
         ...
 
     def unpack(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -136,9 +142,9 @@ class UNetNetwork:
         """Nothing: the scheduler knows."""
         return {}
 
-    def denoise(self, width: int, height: int) -> Denoise:
+    def denoise(self, width: int, height: int, denoiser: torch.nn.Module | None = None) -> Denoise:
         """The UNet's call."""
-        unet: Any = self.denoiser
+        unet: Any = self.denoiser if denoiser is None else denoiser
 
         def call(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
             added = {"text_embeds": told[1], "time_ids": told[2]} if self._is_xl else None
@@ -207,9 +213,9 @@ class Sd3Network:
         patch = self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size
         return {"mu": _shift(config, (width // patch) * (height // patch), max_shift=1.16)}
 
-    def denoise(self, width: int, height: int) -> Denoise:
+    def denoise(self, width: int, height: int, denoiser: torch.nn.Module | None = None) -> Denoise:
         """The transformer's call."""
-        transformer: Any = self.denoiser
+        transformer: Any = self.denoiser if denoiser is None else denoiser
 
         def call(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
             output: torch.Tensor = transformer(
@@ -277,9 +283,9 @@ class FluxNetwork:
         mu = _shift(self.pipeline.scheduler.config, rows * columns, max_shift=1.15)
         return {"sigmas": np.linspace(1.0, 1.0 / steps, steps), "mu": mu}
 
-    def denoise(self, width: int, height: int) -> Denoise:
+    def denoise(self, width: int, height: int, denoiser: torch.nn.Module | None = None) -> Denoise:
         """The transformer's call, with the places of this size's patches."""
-        transformer: Any = self.denoiser
+        transformer: Any = self.denoiser if denoiser is None else denoiser
         rows, columns = self._patches(width, height)
         device, dtype = self.device, self.dtype
         image_places = self.pipeline._prepare_latent_image_ids(1, rows, columns, device, dtype)

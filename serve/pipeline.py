@@ -46,6 +46,7 @@ class DiffusionModel:
         threads: torch's CPU threads in each computing thread.
         graphs: Whether the steps of warmed sizes are recorded and replayed: as CUDA graphs, or
             on a CPU as traces.
+        compiled: The compiled denoiser, for warmed sizes; None: the plain one.
 
     Attributes:
         rate: What its steps take, from its warm-up on.
@@ -54,7 +55,15 @@ class DiffusionModel:
         decoder: The VAE; for the decoding thread.
     """
 
-    def __init__(self, pipeline: Any, *, slots: int, threads: int, graphs: bool = False) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        slots: int,
+        threads: int,
+        graphs: bool = False,
+        compiled: torch.nn.Module | None = None,
+    ) -> None:
         pipeline.set_progress_bar_config(disable=True)
         # Of every prompt cut it would log the rest, padding and all; the answer tells it instead.
         logging.getLogger(type(pipeline).__module__).setLevel(logging.ERROR)
@@ -66,7 +75,11 @@ class DiffusionModel:
         self.preparation = Preparation(network)
         is_cuda = self._device.type == "cuda"
         self.stepper = Stepper(
-            network, slots=slots, captured=graphs and is_cuda, traced=graphs and not is_cuda
+            network,
+            slots=slots,
+            captured=graphs and is_cuda,
+            traced=graphs and not is_cuda,
+            compiled=compiled,
         )
         self.decoder = Decoder(network)
         self._stock = StockLoop(network, self.decoder)

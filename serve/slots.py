@@ -14,9 +14,9 @@ import torch
 
 from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan, buckets
 from serve.memory import OutOfMemoryError, split_on_oom
-from serve.network import Conditioning, Network
+from serve.network import Conditioning, Denoise, Network
 from serve.solver import Table
-from serve.traces import TracedDenoise
+from serve.traces import Inputs, Recorded, trace
 from serve.work import Size
 
 
@@ -49,6 +49,7 @@ class Slots:
         example: Any start of this size: it shows the shapes.
         capture: What its CUDA graphs share with others; None: steps run eagerly.
         traced: Whether the denoiser is recorded for a CPU.
+        compiled: The compiled denoiser; it is compiled here for every bucket of rows.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Slots:
         *,
         capture: Capture | None = None,
         traced: bool = False,
+        compiled: torch.nn.Module | None = None,
     ) -> None:
         self._network = network
-        self._denoise = network.denoise(size.width, size.height)
+        self._denoise: Denoise = network.denoise(size.width, size.height)
         # The stock pipelines make latents in the dtype of their prompt's embeddings.
         self._dtype = example.told[0].dtype
         self._device = device
@@ -75,8 +77,15 @@ class Slots:
             torch.zeros((2 * (count + 1), *each.shape), device=device, dtype=each.dtype)
             for each in example.told
         )
-        if traced:
-            self._denoise = TracedDenoise(self._denoise, buckets(2 * count), self._blank)
+        if compiled is not None:
+            fast = network.denoise(size.width, size.height, compiled)
+            for rows in buckets(2 * count):
+                fast(*self._blank(rows))
+            self._denoise = Recorded(self._denoise, dict.fromkeys(buckets(2 * count), fast))
+        elif traced:
+            plain = self._denoise
+            traces = {rows: trace(plain, self._blank(rows)) for rows in buckets(2 * count)}
+            self._denoise = Recorded(plain, traces)
         self._starts: dict[int, Start] = {}
         self._steps: EagerSteps | CapturedSteps = EagerSteps(self._step, device)
         if capture is not None:
@@ -130,7 +139,7 @@ class Slots:
         """A copy of a slot's clean latent, as the last step predicted it."""
         return self._clean[slot].clone()
 
-    def _blank(self, rows: int) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
+    def _blank(self, rows: int) -> Inputs:
         """Inputs of the denoiser for so many rows."""
         x = torch.zeros((rows, *self._latents.shape[1:]), device=self._device, dtype=self._dtype)
         told = tuple(arena[:1].repeat(rows, *[1] * (arena.ndim - 1)) for arena in self._told)

@@ -4,22 +4,29 @@
 # diffusers ships no types.
 
 import logging
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 
+from serve.compilation import CompilationError, cache_use, compile_module
+from serve.fp8 import Quantized, is_supported, quantize
 from serve.limits import LimitsError, measure
 from serve.loading import ModelError, load, pick_device
+from serve.network import Network, network_of
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings
-from serve.work import OutOfMemoryError, Recipe
+from serve.work import OutOfMemoryError, Recipe, Size
 
 logger = logging.getLogger(__name__)
 
 CUDA_LIMITS_S = 3.0
 CPU_LIMITS_S = 1.0
+# The middle of the samplers' thousand.
+FP8_TIMESTEP = 500.0
 
 
 class Warm(msgspec.Struct, frozen=True):
@@ -43,6 +50,8 @@ def start(settings: Settings) -> Warm:
     device = pick_device(settings.device)
     try:
         return _warm(settings, device)
+    except CompilationError as err:
+        raise ModelError(str(err)) from err
     except (OutOfMemoryError, torch.OutOfMemoryError) as err:
         raise ModelError(
             f"{settings.model} does not fit into the GPU's memory with max_batch="
@@ -52,20 +61,27 @@ def start(settings: Settings) -> Warm:
 
 def _warm(settings: Settings, device: torch.device) -> Warm:
     torch.set_num_threads(settings.cpu_threads)
-    is_cuda = device.type == "cuda"
-    limits = _limits(device)
+    _check_fast_path(settings, device)
+    facts: dict[str, object] = {"device": device.type, "limits": _limits(device)}
     pipeline = load(settings.model, settings.weights, device)
+    if device.type == "cuda":
+        lay_out(pipeline)
+    recipe = default_recipe(settings)
+    if settings.fp8:
+        made = to_fp8(network_of(pipeline), recipe.size, 2 * settings.batch_limit)
+        facts["fp8"] = msgspec.to_builtins(made)
+    compiled = None
+    if settings.compile:
+        compiled = compile_module(network_of(pipeline).denoiser, cache_folder=_cache(settings))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # other streams than this one's read the weights from now on
     model = DiffusionModel(
         pipeline,
         slots=settings.batch_limit,
         threads=settings.cpu_threads,
         graphs=settings.graphs,
+        compiled=compiled,
     )
-    if is_cuda:
-        lay_out(pipeline)
-        torch.cuda.synchronize(device)  # other streams than this one's read the weights from now on
-    recipe = default_recipe(settings)
-    facts: dict[str, object] = {"device": device.type, "limits": limits}
     if settings.policy == "step":
         model.warm_up_steps(
             [
@@ -76,7 +92,44 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
     else:
         model.warm_up_batches(recipe, settings.batch_limit)
     facts["flop_per_image"] = model.image_flop(recipe)
+    if settings.compile:
+        facts["compile"] = msgspec.to_builtins(cache_use())
     return Warm(model, facts)
+
+
+def to_fp8(network: Network, size: Size, rows: int) -> Quantized:
+    """Quantize a network's denoiser where it pays at this batch, and measure the error."""
+    device, dtype = network.device, network.dtype
+    with torch.inference_mode():
+        (text,) = network.embed(["a red fox"], negative=False)
+        told = network.condition(text, size.width, size.height)
+        batch = tuple(each.expand(rows, *each.shape).contiguous() for each in told)
+        drawn = [network.noise(seed, size.width, size.height) for seed in range(rows)]
+        x = torch.stack(drawn).to(device, dtype)
+        t = torch.full((rows,), FP8_TIMESTEP, device=device)
+        call = network.denoise(size.width, size.height)
+        return quantize(network.denoiser, lambda: call(x, t, batch))
+
+
+def _check_fast_path(settings: Settings, device: torch.device) -> None:
+    """Refuse what this device cannot do, before the model is loaded.
+
+    Raises:
+        ModelError: Names the setting and the remedy.
+    """
+    reason = is_supported(device) if settings.fp8 else None
+    if reason is not None:
+        raise ModelError(reason)
+    if settings.compile and device.type == "cuda" and not settings.graphs:
+        raise ModelError("compile=true needs graphs=true on a GPU: they fix the batches to compile")
+
+
+def _cache(settings: Settings) -> Path:
+    """Where compiled code persists."""
+    if settings.cache is not None:
+        return Path(settings.cache)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "viralload"
 
 
 def default_recipe(settings: Settings) -> Recipe:

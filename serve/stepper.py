@@ -5,10 +5,12 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 
+from serve.compilation import forbid_recompiles
 from serve.graphs import Capture
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.network import Network
@@ -27,16 +29,24 @@ class Stepper:
         slots: Images of one size in one call.
         captured: Whether warmed sizes run as CUDA graphs.
         traced: Whether their denoiser is recorded for a CPU.
+        compiled: The compiled denoiser for warmed sizes; None: the plain one.
     """
 
     def __init__(
-        self, network: Network, *, slots: int, captured: bool, traced: bool = False
+        self,
+        network: Network,
+        *,
+        slots: int,
+        captured: bool,
+        traced: bool = False,
+        compiled: torch.nn.Module | None = None,
     ) -> None:
         self._network = network
         self._device: torch.device = network.device
         self._count = slots
         self._captured = captured
         self._traced = traced
+        self._compiled = compiled
         self._capture: Capture | None = None
         self._slots: dict[Size, Slots] = {}
         self._kept: set[Size] = set()
@@ -48,7 +58,16 @@ class Stepper:
         if self._captured and self._capture is None:
             self._capture = Capture(torch.cuda.graph_pool_handle(), torch.cuda.Stream(self._device))
         self._kept.add(size)
-        self._slots[size] = self._make(size, example, self._capture, traced=self._traced)
+        self._slots[size] = Slots(
+            self._network,
+            size,
+            self._count,
+            self._device,
+            example,
+            capture=self._capture,
+            traced=self._traced,
+            compiled=self._compiled,
+        )
 
     def release(self, size: Size) -> None:
         """Give the memory of a size's slots back, unless it is to stay."""
@@ -73,7 +92,7 @@ class Stepper:
         for slot, start in tick.joins.items():
             slots.join(slot, start)
         began = self._mark()
-        lost = slots.advance(tick.active)
+        lost = self._advance(slots, tick)
         ended = self._mark()
         finished = {slot: slots.latent(slot) for slot in tick.finishes if slot not in lost}
         previews = {slot: slots.clean(slot) for slot in tick.previews if slot not in lost}
@@ -104,18 +123,16 @@ class Stepper:
             measured.append(Measured(step_flop=step_flop, seconds=seconds))
         return measured
 
-    def _make(
-        self, size: Size, example: Start, capture: Capture | None = None, *, traced: bool = False
-    ) -> Slots:
-        return Slots(
-            self._network,
-            size,
-            self._count,
-            self._device,
-            example,
-            capture=capture,
-            traced=traced,
-        )
+    def _make(self, size: Size, example: Start) -> Slots:
+        """Slots of a size that was not warmed up: its steps run as they are."""
+        return Slots(self._network, size, self._count, self._device, example)
+
+    def _advance(self, slots: Slots, tick: Tick) -> Mapping[int, OutOfMemoryError]:
+        """Take the step; a warmed size compiles nothing any more, or raises."""
+        if self._compiled is None:
+            return slots.advance(tick.active)
+        with forbid_recompiles() if tick.size in self._kept else nullcontext():
+            return slots.advance(tick.active)
 
     def _mark(self) -> torch.cuda.Event | None:
         """An event that remembers its time; None on a CPU."""

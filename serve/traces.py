@@ -6,8 +6,12 @@ up the event loop's thread. It is deprecated, yet nothing else in torch 2.13 doe
 (torch.compile takes a minute a shape); without it, steps would run as they are.
 """
 
+# mypy: disallow-untyped-calls=False
+# torch.jit is untyped.
+
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -19,37 +23,43 @@ Inputs = tuple[torch.Tensor, torch.Tensor, Conditioning]
 WARM_UP_CALLS = 2
 
 
-class TracedDenoise:
-    """A denoiser that replays what it did for as many rows; other numbers of rows run as usual.
+class Recorded:
+    """A denoiser with a faster one for some numbers of rows.
 
     Args:
-        denoise: The denoiser of one size; its control flow hangs on shapes alone.
-        sizes: Numbers of rows to record.
-        example: Inputs of so many rows.
+        plain: For all others.
+        recorded: By number of rows.
     """
 
-    def __init__(
-        self, denoise: Denoise, sizes: Sequence[int], example: Callable[[int], Inputs]
-    ) -> None:
-        self._denoise = denoise
-        self._traces = {size: _trace(denoise, example(size)) for size in sizes}
+    def __init__(self, plain: Denoise, recorded: Mapping[int, Denoise]) -> None:
+        self._plain = plain
+        self._recorded = recorded
 
     def __call__(self, x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
         """The denoiser's output for latents, timesteps and conditionings, in rows."""
-        trace = self._traces.get(len(x))
-        return self._denoise(x, t, told) if trace is None else trace(x, t, *told)
+        return self._recorded.get(len(x), self._plain)(x, t, told)
 
 
-def _trace(denoise: Denoise, inputs: Inputs) -> Callable[..., torch.Tensor]:
-    x, t, told = inputs
+def trace(denoise: Denoise, inputs: Inputs) -> Denoise:
+    """The denoiser as it ran on these inputs, for others of their shapes.
 
-    def call(x: torch.Tensor, t: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
+    Args:
+        denoise: Its control flow hangs on shapes alone; no parameter of it wants a gradient.
+        inputs: Latents, timesteps and conditionings.
+    """
+
+    def flat(x: torch.Tensor, t: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
         return denoise(x, t, told)
 
+    def replay(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
+        output: torch.Tensor = traced(x, t, *told)
+        return output
+
+    x, t, told = inputs
     with warnings.catch_warnings():
         # Deprecated, as said above; and diffusers' checks of shapes become constants, as they may.
         warnings.simplefilter("ignore")
-        trace: Callable[..., torch.Tensor] = torch.jit.trace(call, (x, t, *told), check_trace=False)
+        traced: Any = torch.jit.trace(flat, (x, t, *told), check_trace=False)
         for _ in range(WARM_UP_CALLS):
-            trace(x, t, *told)
-    return trace
+            replay(x, t, told)
+    return replay

@@ -1,8 +1,10 @@
 """A replica's model from its settings. torch comes inside."""
 
 import asyncio
+import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from serve.settings import MODEL_DEFAULTS, Settings
@@ -70,3 +72,109 @@ def test_what_does_not_fit_names_the_setting(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("serve.start.load", full)
     with pytest.raises(ModelError, match="max_batch=5: lower max_batch"):
         start(Settings(device="cpu", max_batch=5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (Settings(device="cpu", fp8=True), "fp8 needs a CUDA GPU"),
+        (Settings(device="cpu", compile=True, cache="/dev/null/cache"), "cannot make"),
+        (Settings(device="cpu", compile=True, cache="/tmp/with a blank"), "no blank in its path"),
+    ],
+)
+def test_a_fast_path_that_is_not_to_be_had_says_so(settings: Settings, told: str) -> None:
+    from serve.loading import ModelError
+    from serve.start import start
+
+    with pytest.raises(ModelError, match=told):
+        start(settings)
+
+
+def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_serving(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """The compiler itself takes minutes for a UNet: its stand-in counts the batches it gets."""
+    from contextlib import contextmanager
+
+    from serve.graphs import buckets
+    from serve.start import default_recipe, start
+    from serve.work import Tick
+
+    seen: list[int] = []
+    guarded: list[bool] = []
+
+    class Compiled(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self, module: Any) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append(len(x))
+            return self.module(x, *args, **kwargs)
+
+    @contextmanager
+    def forbid() -> Any:
+        guarded.append(True)
+        yield
+
+    monkeypatch.setattr("serve.start.compile_module", lambda module, **_: Compiled(module))
+    monkeypatch.setattr("serve.stepper.forbid_recompiles", forbid)
+    settings = Settings(device="cpu", threads=1, max_batch=2, compile=True, cache=str(tmp_path))
+    warm = start(settings)
+    assert set(seen) == set(buckets(4)) == {1, 2, 4}  # before it is ready
+    assert "compile" in warm.facts
+    seen.clear()
+    guarded.clear()
+    recipe = default_recipe(settings)
+    for width, called, guards in ((64, [2], 1), (96, [], 0)):
+        (start_of,) = warm.model.preparation.prepare(
+            [(msgspec.structs.replace(recipe, width=width), row(1))]
+        )
+        warm.model.stepper.tick(
+            Tick(size=Size(width=width, height=64), joins={0: start_of.state}, active={0: 0})  # type: ignore[union-attr]
+        )
+        assert (seen, len(guarded)) == (called, guards)
+        seen.clear()
+        guarded.clear()
+
+
+def test_fp8_tells_its_layers_and_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No layer of the twin is large enough to pay, so it is left as it is, without error."""
+    from serve.start import start
+
+    monkeypatch.setattr("serve.start.is_supported", lambda device: None)
+    warm = start(Settings(device="cpu", threads=1, max_batch=1, fp8=True))
+    told: Any = warm.facts["fp8"]
+    assert told["layers"] == 0 < told["of_layers"]
+    assert (told["flop_share"], told["relative_error"]) == (0.0, 0.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("switches", [{"fp8": True}, {"compile": True}])
+def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any) -> None:
+    from serve.compilation import compilations, recompiles
+    from serve.start import default_recipe, start
+
+    settings = Settings(model="sd15", device="cuda", max_batch=2, cache=str(tmp_path), **switches)  # type: ignore[arg-type]
+    warm = start(settings)
+    compiled = compilations()
+    recipe = msgspec.structs.replace(default_recipe(settings), steps=4)
+
+    async def run() -> Any:
+        from serve.engine import StepEngine
+        from serve.ticket import complete
+        from serve.work import Encoding, Order
+
+        engine: Any = StepEngine(warm.model, slots=2, max_queue=8, clock=time.perf_counter)
+        loop = asyncio.create_task(engine.run())
+        order = Order(recipe=recipe, rows=(row(1), row(2), row(3)), encoding=Encoding())
+        done = await complete(await engine.enter(order), warm.model, time.perf_counter)
+        loop.cancel()
+        return done
+
+    assert len(asyncio.run(run()).images) == 3
+    assert recompiles(compiled) == 0
+    if "fp8" in switches:
+        told: Any = warm.facts["fp8"]
+        assert 0 < told["relative_error"] < 0.2
