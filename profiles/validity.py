@@ -99,6 +99,11 @@ def warnings(recorded: Recorded, window: LoadWindow | None, energy: Energy | Non
             "that much faster than the event did while start-up and service times stay real, so "
             "autoscaling looks worse than it is."
         )
+    if (manifest.target.settings or {}).get("fp8"):
+        found.append(
+            "The denoiser computed its large layers in 8 bits, while the percentages of a limit "
+            "refer to bf16: above 100 % is possible. GET /v1/models tells the error against bf16."
+        )
     if recorded.damaged:
         found.append(
             f"{recorded.damaged:,} lines of the run folder do not decode and were left out."
