@@ -157,6 +157,9 @@ def test_stopped_before_the_load_is_interrupted() -> None:
     assert "before its load began" in summary.reasons[0]
 
 
+FP8 = TargetInfo(url="http://127.0.0.1:8000", embedded=True, settings={"fp8": True})
+
+
 def busy_generator() -> list[LoadSample]:
     return [
         LoadSample(t_s=START_S + i, generator="0", due=i, sent=i, done=i, in_flight=0, cpu_pct=90.0)
@@ -168,6 +171,7 @@ def busy_generator() -> list[LoadSample]:
     ("about", "changes", "words"),
     [
         ({"target": STUB}, {}, "stub without a model"),
+        ({"target": FP8}, {}, "refer to bf16"),
         ({"plan": plan(10, 10.0, time_compression=40.0)}, {}, "compressed 40 times"),
         ({}, {"damaged": 3}, "3 lines"),
         ({}, {"load": busy_generator()}, "Generator 0 kept 90 % of a core busy"),
