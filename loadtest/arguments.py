@@ -1,6 +1,7 @@
 """The command line's grammar, and what its words mean."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -164,11 +165,20 @@ def _peak(text: str | None) -> float | str | None:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of the embedded server from --weights, --policy, --replicas and --set."""
-    chosen: dict[str, Any] = dict(pairs(options.set, "--set"))
+    chosen = {key: _scalar(value) for key, value in pairs(options.set, "--set").items()}
     for name in ("weights", "policy", "replicas"):
         if getattr(options, name) is not None:
             chosen[name] = getattr(options, name)
     return chosen
+
+
+def _scalar(text: str) -> Any:
+    """A number, true, false or null as JSON has them, else the words themselves."""
+    try:
+        value = json.loads(text, parse_constant=str)  # NaN and infinities are words
+    except ValueError:
+        return text
+    return text if isinstance(value, str | list | dict) else value
 
 
 def pairs(words: Sequence[str], option: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.arguments import parser, settings_of
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
 
@@ -176,3 +177,22 @@ def test_a_report_is_made_again_anywhere(tmp_path: Path, image_server: StartServ
     assert again.code == 0  # type: ignore[attr-defined]
     assert json.loads(again.stdout) == json.loads(first.stdout)
     assert (elsewhere / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("max_queue=9", 9),
+        ("stub_step_s=0.5", 0.5),
+        ("graphs=false", False),
+        ("deadline_s=null", None),
+        ("sizes=64x64", "64x64"),
+        ("cache=a=b", "a=b"),
+        ('model="tiny"', '"tiny"'),
+        ("max_wait_s=NaN", "NaN"),
+        ("sizes=[1]", "[1]"),
+    ],
+)
+def test_settings_are_numbers_and_switches_where_they_look_so(word: str, value: object) -> None:
+    key = word.partition("=")[0]
+    assert settings_of(parser().parse_args(["run", "--set", word])) == {key: value}
