@@ -25,6 +25,12 @@ MAX_PREVIEWS = 3
 MAX_DEADLINE_S = 86400.0
 SEED_LIMIT = 2**63
 
+# OpenAI's event must say how many tokens are billed: none are.
+NO_USAGE = (
+    b'"usage":{"input_tokens":0,"output_tokens":0,"total_tokens":0,'
+    b'"input_tokens_details":{"image_tokens":0,"text_tokens":0}},'
+)
+
 ERROR_TYPES = {400: "invalid_request_error", 429: "rate_limit_error", 503: "overloaded_error"}
 
 
@@ -164,7 +170,7 @@ def partial_event(order: Order, index: int, image: bytes) -> bytes:
 
 def completed_event(order: Order, done: Done) -> bytes:
     """The event of the finished image, which ends the stream."""
-    return _event(order, "image_generation.completed", done.images[0], b"")
+    return _event(order, "image_generation.completed", done.images[0], NO_USAGE)
 
 
 def error_event(err: ApiError) -> bytes:

@@ -7,11 +7,13 @@ latents are decoded beside it once an image is through; files are made by the re
 """
 
 import asyncio
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 from serve.admission import Admitted, Asked, Backlog, Refusal, admit
-from serve.forecast import Load
+from serve.forecast import Load, Tail
+from serve.job import Job
 from serve.line import Line
 from serve.pools import Pool, Pools
 from serve.ticket import ExpiredError, RefusedError, Ticket
@@ -20,9 +22,6 @@ from serve.work import (
     Model,
     Order,
     Prepared,
-    Priority,
-    Recipe,
-    Row,
     Size,
     Tick,
     Ticked,
@@ -31,58 +30,6 @@ from serve.work import (
 TEXT_BATCH = 16
 # VAE decode takes 2-3 GiB an image at 1024 px.
 DECODE_BATCH = 8
-TAIL_SMOOTHING = 0.2
-
-
-class Job(Generic[Image]):
-    """One image under way.
-
-    Attributes:
-        ticket: Whose it is.
-        index: Which of the ticket's images.
-        recipe: How it is denoised.
-        row: What is its own.
-        step_flop: FLOPs of one of its steps.
-        prepared: The model's own value, once its text is embedded.
-        step: Steps done.
-    """
-
-    def __init__(self, ticket: Ticket[Image], index: int, step_flop: float) -> None:
-        self.ticket = ticket
-        self.index = index
-        self.recipe: Recipe = ticket.order.recipe
-        self.row: Row = ticket.order.rows[index]
-        self.step_flop = step_flop
-        self.prepared: Prepared | None = None
-        self.step = 0
-
-    @property
-    def priority(self) -> Priority:
-        """Its ticket's class."""
-        return self.ticket.order.priority
-
-    @property
-    def size(self) -> Size:
-        """Its pool."""
-        return self.recipe.size
-
-    @property
-    def load(self) -> Load:
-        """What it still costs."""
-        return Load(steps=self.recipe.steps - self.step, step_flop=self.step_flop)
-
-    @property
-    def flop_left(self) -> float:
-        """FLOPs of its remaining steps."""
-        return (self.recipe.steps - self.step) * self.step_flop
-
-    @property
-    def wants_preview(self) -> bool:
-        """Whether the step it takes now ends at one of its previews, spread evenly."""
-        count, steps = self.ticket.order.previews, self.recipe.steps
-        after = self.step + 1
-        marks = {round(steps * (i + 1) / (count + 1)) for i in range(count)}
-        return after in marks and after < steps
 
 
 class StepEngine(Generic[Image]):
@@ -94,9 +41,6 @@ class StepEngine(Generic[Image]):
         max_queue: Most images waiting.
         clock: Monotonic seconds.
         on_tick: Told of every step's images and of how many wait.
-
-    Attributes:
-        failures_in_a_row: Ticks that raised since one last went well.
     """
 
     def __init__(
@@ -113,8 +57,9 @@ class StepEngine(Generic[Image]):
         self._clock = clock
         self._on_tick = on_tick
         self._rate = model.rate
-        self._tail_s = 0.0
-        self.failures_in_a_row = 0
+        self._warm_rate = copy.copy(model.rate)
+        self._tail = Tail()
+        self._failures = {"prepare": 0, "tick": 0, "decode": 0}
         self._line: Line[Job[Image]] = Line()
         self._pools: Pools[Job[Image]] = Pools(slots)
         self._joins: dict[Size, dict[int, Any]] = {}
@@ -133,36 +78,52 @@ class StepEngine(Generic[Image]):
         """Images that hold a slot."""
         return len(self._pools)
 
+    @property
+    def failures_in_a_row(self) -> int:
+        """Most calls of one kind (prepare, tick, decode) that raised since one last went well.
+
+        Each kind counts alone: a device that fails in one may never get to the next, and one that
+        goes well says nothing of the others.
+        """
+        return max(self._failures.values())
+
     async def enter(self, order: Order) -> Ticket[Image]:
         """Take an order on.
 
         Raises:
             RefusedError: It is not taken; nothing was queued.
         """
-        step_flop = await self._model.step_flop(order.recipe)
+        ticket: Ticket[Image] = Ticket(order, self._clock())
+        step_flop = await self._model.step_flop(order.recipe)  # a size's first one takes a while
         load = Load(steps=order.recipe.steps, step_flop=step_flop)
         asked = Asked(
-            loads=[load] * len(order.rows), priority=order.priority, deadline_s=order.deadline_s
+            loads=[load] * len(order.rows),
+            priority=order.priority,
+            deadline_s=None if ticket.expires_s is None else ticket.expires_s - self._clock(),
         )
         self._line.keep(lambda job: not job.ticket.is_over)
         free = self._sheddable() if order.priority == "paying" else []
         verdict = admit(
             asked,
             Backlog(
-                running=[job.load for pool in self._pools for job in pool.jobs.values()],
+                running=[
+                    job.load
+                    for pool in self._pools
+                    for job in pool.jobs.values()
+                    if not job.ticket.is_over
+                ],
                 paying=[job.load for job in self._line.paying],
                 free=[job.load for job in self._line.free],
                 sheddable=[len(ticket.order.rows) for ticket in free],
             ),
             slots=self._pools.slots,
             max_queue=self._max_queue,
-            step_s=self._rate.seconds,
-            tail_s=self._tail_s,
+            step_s=self._step_s,
+            tail_s=self._tail.mean_s if self.running else self._tail.least_s,
         )
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict)
         self._shed(free, verdict)
-        ticket: Ticket[Image] = Ticket(order, self._clock())
         self._line.put(Job(ticket, index, step_flop) for index in range(len(order.rows)))
         self._has_texts.set()
         return ticket
@@ -177,7 +138,9 @@ class StepEngine(Generic[Image]):
     async def _prepare(self) -> None:
         """Embed the texts of what waits, first to start first."""
         while True:
-            fresh = [job for job in self._line if job.prepared is None][:TEXT_BATCH]
+            fresh = [job for job in self._line if job.prepared is None and not job.ticket.is_over][
+                :TEXT_BATCH
+            ]
             if not fresh:
                 self._has_texts.clear()
                 await self._has_texts.wait()
@@ -186,13 +149,17 @@ class StepEngine(Generic[Image]):
             try:
                 made = await self._model.prepare([(job.recipe, job.row) for job in fresh])
             except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
+                self._failures["prepare"] += 1
                 made = [err] * len(fresh)
+            else:
+                self._failures["prepare"] = 0
             for job, prepared in zip(fresh, made, strict=True):
                 if isinstance(prepared, Exception):
                     job.ticket.fail(prepared)
                     continue
                 job.prepared = prepared
-                job.ticket.text_s = max(job.ticket.text_s, prepared.text_s)
+                if job.ticket.joined_s is None:
+                    job.ticket.text_s = max(job.ticket.text_s, prepared.text_s)
                 job.ticket.truncated = job.ticket.truncated or prepared.truncated
             self._line.keep(lambda job: not job.ticket.is_over)
             self._has_work.set()
@@ -221,10 +188,10 @@ class StepEngine(Generic[Image]):
             try:
                 ticked = await self._model.tick(tick)
             except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
-                self.failures_in_a_row += 1
+                self._failures["tick"] += 1
                 ticked = Ticked(lost=dict.fromkeys(jobs, err))
             else:
-                self.failures_in_a_row = 0
+                self._failures["tick"] = 0
             for measured in ticked.measured:
                 self._rate.observe(measured.step_flop, measured.seconds)
             self._pools.charge(pool, step_flop)
@@ -246,7 +213,7 @@ class StepEngine(Generic[Image]):
                 self._denoised.append((job, ticked.previews[slot], True))
                 self._has_latents.set()
             if slot in ticked.latents:
-                job.ticket.denoised_s = now_s
+                job.denoised_s = job.ticket.denoised_s = now_s
                 self._denoised.append((job, ticked.latents[slot], False))
                 self._has_latents.set()
                 self._leave(pool.size, slot)
@@ -267,7 +234,10 @@ class StepEngine(Generic[Image]):
             try:
                 images = await self._model.decode(size, [latents for _, latents, _ in batch])
             except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
+                self._failures["decode"] += 1
                 images = [err] * len(batch)
+            else:
+                self._failures["decode"] = 0
             now_s = self._clock()
             for (job, _, is_preview), image in zip(batch, images, strict=True):
                 if isinstance(image, Exception):
@@ -284,7 +254,8 @@ class StepEngine(Generic[Image]):
         if ticket.joined_s is not None and ticket.denoised_s is not None:
             ticket.denoise_s = ticket.denoised_s - ticket.joined_s
             ticket.decode_s = now_s - ticket.denoised_s
-            self._tail_s += TAIL_SMOOTHING * (ticket.decode_s - self._tail_s)
+        if job.denoised_s is not None:
+            self._tail.observe(now_s - job.denoised_s)
 
     def _expire(self, now_s: float) -> None:
         """Free the slots of what nobody waits for any more, or what is too late."""
@@ -301,17 +272,28 @@ class StepEngine(Generic[Image]):
                 return False
             if job.prepared is None:
                 return True
-            alone_s = job.recipe.steps * self._rate.seconds(job.step_flop)
+            alone_s = job.recipe.steps * self._step_s(job.step_flop)
             if self._is_late(job, now_s, alone_s):
                 return False
             slot = self._pools.join(job)
             if slot is None:
                 return True
             self._joins.setdefault(job.size, {})[slot] = job.prepared.state
-            job.ticket.joined_s = job.ticket.joined_s or now_s
+            if job.ticket.joined_s is None:
+                job.ticket.joined_s = now_s
             return False
 
         self._line.keep(stays)
+
+    def _step_s(self, step_flop: float) -> float:
+        """Predicted seconds of a step of so many FLOPs.
+
+        While nothing runs nothing is learnt, and a hiccup in the last steps could make every
+        deadline look hopeless for ever. So an idle replica goes by its warm-up where that was
+        faster; once an image runs, its steps tell.
+        """
+        seconds = self._rate.seconds(step_flop)
+        return seconds if self.running else min(seconds, self._warm_rate.seconds(step_flop))
 
     def _is_late(self, job: Job[Image], now_s: float, needs_s: float) -> bool:
         """Whether a job cannot be done by its deadline; then its ticket ends here."""

@@ -41,14 +41,15 @@ def answer_to(err: Exception) -> ApiError:
 def _refused(refusal: Refusal) -> ApiError:
     seconds = refusal.retry_after_s
     texts = {
-        "queue_full": f"{refusal.waiting} images are waiting already",
-        "deadline": f"it would be done in {refusal.predicted_s or 0.0:.1f} s, past its deadline",
-        "shed": "it gave way to a paying request",
+        "queue_full": f"{refusal.waiting} images are waiting already;",
+        "deadline": f"it would be done in {refusal.predicted_s or 0.0:.1f} s, past its deadline; "
+        "give it more time with deadline_s, or",
+        "shed": "it gave way to a paying request;",
     }
     codes = {"queue_full": "queue_full", "deadline": "would_be_late", "shed": "shed"}
     return ApiError(
         429,
-        f"{texts[refusal.reason]}; try again in {seconds} s",
+        f"{texts[refusal.reason]} try again in {seconds} s",
         code=codes[refusal.reason],
         headers={"Retry-After": str(seconds)},
     )

@@ -7,6 +7,7 @@ import msgspec
 
 # A step's weight halves after about 140 later ones: some seconds, so that one stall tells little.
 DECAY = 0.995
+TAIL_SMOOTHING = 0.2
 # Below this relative spread of FLOPs, a slope is noise.
 SPREAD_LEAST = 0.01
 
@@ -62,6 +63,32 @@ class StepRate:
         slope = (self._flop_seconds / self._weight - flop * seconds) / variance
         slope = min(max(slope, 0.0), seconds / flop)  # both a and b stay at 0 or above
         return seconds + slope * (step_flop - flop)
+
+
+class Tail:
+    """Seconds from an image's last step to its pixels.
+
+        m <- (1 - a) m + a s
+
+    m is the mean, s an image's seconds, a the smoothing (0.2: the last five or so count).
+
+    Attributes:
+        mean_s: Of late; 0 while nothing is known.
+        least_s: Ever; 0 while nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self.mean_s = 0.0
+        self.least_s = 0.0
+        self._is_known = False
+
+    def observe(self, seconds: float) -> None:
+        """Learn from one image."""
+        if not self._is_known:
+            self.mean_s = self.least_s = seconds
+            self._is_known = True
+        self.mean_s += TAIL_SMOOTHING * (seconds - self.mean_s)
+        self.least_s = min(self.least_s, seconds)
 
 
 def completion_s(

@@ -3,8 +3,9 @@
 A pool holds the running images of one size, at most `slots` of them, each in a slot of its own.
 Every tick is one pool's. Which one follows from FLOPs owed: while several pools have work, each
 tick's FLOPs are shared out over them in proportion to the work each has left, and charged to the
-one that ran. The pool that is owed most runs next. What is owed sums to zero and every pool with
-work gains whenever another runs, so none starves, and all drain at about the same time.
+one that ran. The pool that is owed most runs next. What a pool is still owed when its work ends
+goes to the others, so that what is owed sums to zero at all times; and every pool with work gains
+whenever another runs. So none starves, and all drain at about the same time.
 """
 
 from collections.abc import Iterator
@@ -85,16 +86,20 @@ class Pools(Generic[Job]):
 
     def join(self, job: Job) -> int | None:
         """The slot a job got in the pool of its size, or None when none is free."""
-        pool = self._pools.setdefault(job.size, Pool(job.size, self.slots))
-        return pool.join(job)
+        if job.size not in self._pools:
+            self._pools[job.size] = Pool(job.size, self.slots)
+        return self._pools[job.size].join(job)
 
     def leave(self, size: Size, slot: int) -> bool:
         """Free a slot; returns whether its pool is gone with it."""
         pool = self._pools[size]
         pool.leave(slot)
-        if not pool.jobs:
-            del self._pools[size]
-        return not pool.jobs
+        if pool.jobs:
+            return False
+        del self._pools[size]
+        for other in self:  # old debts would keep later pools waiting
+            other.owed_flop += pool.owed_flop / len(self._pools)
+        return True
 
     def choose(self) -> Pool[Job] | None:
         """The pool whose turn it is; None when nothing runs."""

@@ -142,7 +142,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             free one, told when the server is ready.
         threads: torch's CPU threads; None leaves one core to the others, and takes at least one.
         default_steps: Denoising steps of a request that does not say; None: the model's own.
-        max_steps: Most steps a request may ask for.
+        max_steps: Most steps a request may ask for; models have 1000 timesteps to step over.
         max_side: Longest width or height in pixels a request may ask for; None: the model's own.
         max_prompt_chars: Longest prompt in characters.
         max_body_bytes: Longest HTTP body.
@@ -170,7 +170,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     metrics_port: Port | None = None
     threads: PositiveInt | None = None
     default_steps: PositiveInt | None = None
-    max_steps: PositiveInt = 150
+    max_steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 150
     max_side: Annotated[int, msgspec.Meta(ge=64, le=8192)] | None = None
     max_prompt_chars: PositiveInt = 4000
     max_body_bytes: PositiveInt = 65536
@@ -193,8 +193,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 f"max_side {self.max_side} is above what {self.model} can make: "
                 f"at most {self.defaults.side_ceiling}"
             )
-        for size in self.warm_sizes:
-            self.check_size(*size)
+        if self.side_limit < self.defaults.side:
+            raise ValueError(
+                f"max_side {self.max_side} is below the {self.defaults.side} pixels of an image of "
+                f"{self.model} whose request does not say its size"
+            )
+        try:
+            for size in self.warm_sizes:
+                self.check_size(*size)
+        except ValueError as err:
+            raise ValueError(f"sizes: {err}") from None
 
     @property
     def defaults(self) -> ModelDefaults:
@@ -220,7 +228,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """
         if self.sizes is None:
             return [(self.defaults.side, self.defaults.side)]
-        return [parse_size(word.strip()) for word in self.sizes.split(",")]
+        sizes = [parse_size(word.strip()) for word in self.sizes.split(",")]
+        return list(dict.fromkeys(sizes))
 
     def check_size(self, width: int, height: int) -> None:
         """Make sure that the model can make images of that size.

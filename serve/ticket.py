@@ -43,7 +43,7 @@ class Ticket(Generic[Image]):
         joined_s: When its first image was taken up by the denoiser.
         denoised_s: When its last image left it.
         decoded_s: When its last image was pixels.
-        text_s: Seconds its texts took.
+        text_s: Seconds its texts took before its first image was taken up.
         denoise_s: Seconds in the denoiser.
         decode_s: Seconds from there to pixels.
         batch_steps: Sum over its images' steps of the images in the call.
@@ -122,13 +122,12 @@ class Ticket(Generic[Image]):
 
 
 class Engine(Protocol[Image]):
-    """What a replica asks of an engine, whatever its policy.
+    """What a replica asks of an engine, whatever its policy."""
 
-    Attributes:
-        failures_in_a_row: Steps or batches that raised since one last went well.
-    """
-
-    failures_in_a_row: int
+    @property
+    def failures_in_a_row(self) -> int:
+        """Calls of the model that raised since one of their kind last went well."""
+        ...
 
     @property
     def waiting(self) -> int:

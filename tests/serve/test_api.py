@@ -3,11 +3,20 @@ import json
 from typing import Any
 
 import pytest
+from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 
-from serve.api import ApiError, answer, model_list, parse, server_timing
-from serve.engine import Done, Timing
+from serve.api import (
+    ApiError,
+    answer,
+    completed_event,
+    error_event,
+    model_list,
+    parse,
+    partial_event,
+    server_timing,
+)
 from serve.settings import Settings
-from serve.work import Encoding, Order, Recipe
+from serve.work import Done, Encoding, Order, OutputFormat, Recipe, Timing
 
 TINY = Settings()
 
@@ -28,6 +37,8 @@ def test_a_bare_prompt_gets_the_models_defaults() -> None:
     assert order.recipe == Recipe(width=64, height=64, steps=20, guidance_scale=7.5)
     assert order.encoding == Encoding(output_format="png")
     assert [row.prompt for row in order.rows] == ["a fox"]
+    assert (order.priority, order.deadline_s) == ("paying", 60.0)
+    assert (order.stream, order.previews) == (False, 0)
 
 
 def test_everything_asked_is_ordered() -> None:
@@ -41,13 +52,52 @@ def test_everything_asked_is_ordered() -> None:
             seed=41,
             output_format="webp",
             output_compression=50,
+            scheduler="dpm++2m",
+            priority="free",
+            deadline_s=2.5,
         ),
         TINY,
     )
-    assert order.recipe == Recipe(width=128, height=64, steps=7, guidance_scale=3.0)
+    assert order.recipe == Recipe(
+        width=128, height=64, steps=7, guidance_scale=3.0, scheduler="dpm++2m"
+    )
+    assert (order.priority, order.deadline_s) == ("free", 2.5)
     assert order.encoding == Encoding(output_format="webp", quality=50)
     assert [row.seed for row in order.rows] == [41, 42, 43]
     assert {row.negative_prompt for row in order.rows} == {"dogs"}
+
+
+@pytest.mark.parametrize("previews", [0, 1, 3])
+def test_a_stream_with_previews(previews: int) -> None:
+    order = parse(body(stream=True, partial_images=previews), TINY)
+    assert (order.stream, order.previews) == (True, previews)
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "scheduler"),
+    [
+        ("tiny", None, "ddim"),
+        ("tiny", "euler", "euler"),
+        ("sdxl", None, "euler"),
+        ("flux-schnell", None, "flow-euler"),
+        ("stub", "flow-euler", "flow-euler"),
+    ],
+)
+def test_the_scheduler_is_the_models_own_or_one_of_its_others(
+    model: Any, asked: str | None, scheduler: str
+) -> None:
+    assert parse(body(scheduler=asked), Settings(model=model)).recipe.scheduler == scheduler
+
+
+@pytest.mark.parametrize(
+    ("own_s", "asked_s", "deadline_s"),
+    [(60.0, None, 60.0), (60.0, 5, 5.0), (5.0, 60, 60.0), (None, None, None), (None, 5, 5.0)],
+)
+def test_a_request_has_the_servers_deadline_or_its_own(
+    own_s: float | None, asked_s: float | None, deadline_s: float | None
+) -> None:
+    order = parse(body(deadline_s=asked_s), Settings(deadline_s=own_s))
+    assert order.deadline_s == deadline_s
 
 
 def test_seeds_wrap_and_differ_without_one() -> None:
@@ -65,6 +115,8 @@ def test_seeds_wrap_and_differ_without_one() -> None:
         {"quality": "hd", "style": "vivid", "user": "u-1", "moderation": "low"},
         {"background": "opaque", "stream": False, "partial_images": 0},
         {"n": None, "size": None, "seed": None, "output_format": None},
+        {"scheduler": None, "priority": None, "deadline_s": None, "stream": None},
+        {"scheduler": "ddim", "priority": "paying", "deadline_s": 60, "partial_images": None},
     ],
 )
 def test_harmless_fields_change_nothing(fields: dict[str, Any]) -> None:
@@ -86,7 +138,7 @@ def test_harmless_fields_change_nothing(fields: dict[str, Any]) -> None:
         ({"size": "64"}, "size", "write WIDTHxHEIGHT"),
         ({"size": "-64x64"}, "size", "write WIDTHxHEIGHT"),
         ({"size": "65x64"}, "size", "multiples of 8 from 64 to 512"),
-        ({"size": "0x64"}, "size", "such as 64x64"),
+        ({"size": "0x64"}, "size", "write WIDTHxHEIGHT"),
         ({"size": "8192x8192"}, "size", "multiples of 8 from 64 to 512"),
         ({"num_inference_steps": 0}, "num_inference_steps", "greater than or equal to 1"),
         ({"num_inference_steps": 151}, "num_inference_steps", "at most 150"),
@@ -99,7 +151,27 @@ def test_harmless_fields_change_nothing(fields: dict[str, Any]) -> None:
         ({"response_format": "url"}, "response_format", "base64 in the body"),
         ({"output_format": "gif"}, "output_format", "'png', 'jpeg' or 'webp'"),
         ({"output_compression": 50}, "output_compression", "use jpeg or webp"),
-        ({"stream": True}, "stream", "streaming is not offered"),
+        ({"stream": True, "n": 2}, "n", "a stream carries one image; leave n or stream out"),
+        ({"stream": 1}, "stream", "valid boolean"),
+        ({"partial_images": 2}, "partial_images", "need a stream; send stream=true"),
+        ({"stream": False, "partial_images": 2}, "partial_images", "send stream=true"),
+        ({"stream": True, "partial_images": 4}, "partial_images", "less than or equal to 3"),
+        ({"stream": True, "partial_images": -1}, "partial_images", "greater than or equal to 0"),
+        ({"stream": True, "partial_images": 1.5}, "partial_images", "valid integer"),
+        ({"scheduler": "eular"}, "scheduler", "'eular' is not offered for tiny; did you mean 'eu"),
+        ({"scheduler": "flow-euler"}, "scheduler", "not offered for tiny"),
+        ({"scheduler": ""}, "scheduler", "valid: ddim, euler, dpm++2m"),
+        ({"scheduler": 7}, "scheduler", "valid string"),
+        ({"priority": "gold"}, "priority", "'paying' or 'free'"),
+        ({"deadline_s": 0}, "deadline_s", "greater than 0"),
+        ({"deadline_s": -1}, "deadline_s", "greater than 0"),
+        ({"deadline_s": 86401}, "deadline_s", "less than or equal to 86400"),
+        ({"deadline_s": float("inf")}, "deadline_s", "finite number"),
+        ({"deadline_s": "soon"}, "deadline_s", "valid number"),
+        ({"num_inference_steps": -5}, "num_inference_steps", "greater than or equal to 1"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps", "valid integer"),
+        ({"guidance_scale": float("-inf")}, "guidance_scale", "finite number"),
+        ({"guidance_scale": 1e9}, "guidance_scale", "less than or equal to 100"),
         ({"background": "transparent"}, "background", "no transparency"),
         ({"promt": "x"}, "promt", "did you mean 'prompt'?"),
     ],
@@ -173,11 +245,50 @@ def test_server_timing_is_in_milliseconds() -> None:
     )
 
 
+def event(sent: bytes) -> tuple[str, dict[str, Any]]:
+    """Name and data of one server-sent event."""
+    name, data = sent.decode().removesuffix("\n\n").split("\n")
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_events_are_openais_own(output_format: OutputFormat) -> None:
+    order = Order(
+        recipe=Recipe(width=128, height=64, steps=20, guidance_scale=1.0),
+        rows=(),
+        encoding=Encoding(output_format=output_format),
+        stream=True,
+        previews=2,
+    )
+    file = base64.b64encode(b"pixels")
+    name, data = event(partial_event(order, 1, file))
+    partial = ImageGenPartialImageEvent.model_validate(data, strict=True)
+    assert name == partial.type
+    assert partial.partial_image_index == 1
+    name, data = event(completed_event(order, done([file])))
+    completed = ImageGenCompletedEvent.model_validate(data, strict=True)
+    assert name == completed.type
+    assert completed.usage.total_tokens == 0  # OpenAI counts what it bills
+    for each in (partial, completed):
+        assert base64.b64decode(each.b64_json) == b"pixels"
+        assert (each.size, each.output_format) == ("128x64", output_format)
+        assert each.created_at > 0
+        assert not each.model_extra
+
+
+def test_an_error_on_the_way_is_an_event_with_openais_error_body() -> None:
+    err = ApiError(503, 'lost:\nits "device"', code="model_failed")
+    assert event(error_event(err)) == ("error", json.loads(err.body()))
+
+
 def test_the_model_list_says_what_a_load_generator_asks() -> None:
-    settings = Settings(model="stub", policy="none")
-    (entry,) = json.loads(model_list(settings, replicas=2, device="cpu"))["data"]
+    settings = Settings(model="stub", policy="none", replicas=2)
+    (entry,) = json.loads(model_list(settings, {"device": "cpu", "flop_per_image": 1e12}))["data"]
     assert entry["id"] == "stub"
     told = entry["viralload"]
     assert (told["default_size"], told["default_steps"]) == ("512x512", 20)
     assert (told["is_stub"], told["replicas"], told["device"]) == (True, 2, "cpu")
     assert (told["policy"], told["weights"], told["max_batch"]) == ("none", "random", 1)
+    assert (told["max_queue"], told["deadline_s"], told["flop_per_image"]) == (64, 60.0, 1e12)
+    assert told["schedulers"] == ["euler", "ddim", "dpm++2m", "flow-euler"]
+    assert told["warm_sizes"] == ["512x512"]

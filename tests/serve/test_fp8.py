@@ -11,9 +11,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from serve.architectures import _materialize, _sd15, _sdxl
+from serve.architectures import sd15, sdxl
 from serve.fp8 import H200, Gpu, Quantized, is_supported, pays, quantize, relative_error
 from serve.fp8_layers import Fp8Conv1x1, Fp8Linear, Matmul, scaled_matmul
+from serve.random_weights import materialize
 from tests.serve.fp8_reference import dequantized_matmul, runs_on_cpu
 
 CUDA = torch.device("cuda")
@@ -154,7 +155,7 @@ def unet() -> Any:
             attention_head_dim=8,
         )
     cpu = torch.device("cpu")
-    _materialize(module, cpu, torch.bfloat16, torch.Generator(cpu).manual_seed(0))
+    materialize(module, cpu, torch.bfloat16, torch.Generator(cpu).manual_seed(0))
     return module
 
 
@@ -208,9 +209,9 @@ def test_a_quantized_denoiser_compiles_whole() -> None:
     ("build", "samples", "layers", "flop_share"),
     [
         # SDXL: 0.64 of the UNet's FLOPs are in Linear layers, 0.12 in none of either kind
-        (_sdxl, 2, 502, 0.66),
-        (_sdxl, 16, 702, 0.73),
-        (_sd15, 16, 57, 0.24),
+        (sdxl, 2, 502, 0.66),
+        (sdxl, 16, 702, 0.73),
+        (sd15, 16, 57, 0.24),
     ],
 )
 def test_shares_of_the_real_models(

@@ -2,14 +2,17 @@ from typing import Any
 
 import pytest
 
-from serve.settings import Settings, SettingsError, from_json, from_strings
+from serve.settings import Settings, SettingsError, from_json, from_strings, parse_size
 
 
 def test_defaults_serve_the_tiny_model_on_loopback() -> None:
     settings = Settings()
     assert (settings.model, settings.host, settings.port) == ("tiny", "127.0.0.1", 8000)
     assert settings.loopback_only
+    assert settings.policy == "step"
+    assert settings.deadline_s == 60.0
     assert settings.batch_limit == settings.max_batch
+    assert settings.warm_sizes == [(64, 64)]
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,13 @@ def test_defaults_serve_the_tiny_model_on_loopback() -> None:
         ({"model": "stub", "port": "9000"}, Settings(model="stub", port=9000)),
         ({"max_wait_s": "0.5", "replicas": "2"}, Settings(max_wait_s=0.5, replicas=2)),
         ({"replicas": "null"}, Settings(replicas=None)),
+        ({"deadline_s": "2.5"}, Settings(deadline_s=2.5)),
+        ({"deadline_s": "null"}, Settings(deadline_s=None)),
+        (
+            {"graphs": "false", "compile": "true", "fp8": "1"},
+            Settings(graphs=False, compile=True, fp8=True),
+        ),
+        ({"sizes": "64x64,96x64", "cache": "/c"}, Settings(sizes="64x64,96x64", cache="/c")),
     ],
 )
 def test_words_become_settings(words: dict[str, str], expected: Settings) -> None:
@@ -35,7 +45,23 @@ def test_json_becomes_settings() -> None:
         ('{"prot": 1}', "unknown field 'prot'; did you mean 'port'?"),
         ('{"qqqq": 1}', "unknown field 'qqqq'; valid: model, weights"),
         ('{"model": "sd51"}', "did you mean 'sd15'?"),
-        ('{"policy": "step"}', "valid: none, request"),
+        ('{"policy": "best"}', "valid: none, request, step"),
+        ('{"deadline_s": 0}', "deadline_s: Expected `float` > 0.0"),
+        ('{"deadline_s": 1e9}', "deadline_s: Expected `float` <= 86400.0"),
+        ('{"graphs": 1}', "graphs: Expected `bool`, got `int` (got 1)"),
+        ('{"sizes": ""}', "sizes"),
+        ('{"sizes": "64"}', "sizes: '64' is no size; write WIDTHxHEIGHT"),
+        ('{"sizes": "64x64,"}', "sizes: '' is no size; write WIDTHxHEIGHT"),
+        ('{"sizes": "64x64,65x64"}', "sizes: 65x64 cannot be made; both sides must be multiples"),
+        (
+            '{"model": "sd35-medium", "sizes": "1032x1024"}',  # 129 x 8: no multiple of 16
+            "sizes: 1032x1024 cannot be made; both sides must be multiples of 16 from 64 to 2048",
+        ),
+        ('{"max_steps": 1001}', "max_steps: Expected `int` <= 1000"),
+        (
+            '{"model": "sdxl", "max_side": 512}',
+            "max_side 512 is below the 1024 pixels of an image of sdxl",
+        ),
         ('{"port": 0}', "port: Expected `int` >= 1 (got 0)"),
         ('{"port": "80"}', "port: Expected `int`, got `str` (got '80')"),
         ('{"max_wait_s": -1}', "max_wait_s: Expected `float` >= 0.0"),
@@ -64,10 +90,59 @@ def test_errors_name_the_field_and_the_remedy(text: str, told: str) -> None:
     [
         ({"policy": "none", "max_batch": 8}, 1),
         ({"policy": "request", "max_batch": 8}, 8),
+        ({"policy": "step", "max_batch": 8}, 8),
     ],
 )
 def test_policy_none_never_batches(fields: dict[str, Any], limit: int) -> None:
     assert Settings(**fields).batch_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("fields", "sizes"),
+    [
+        ({"model": "sdxl"}, [(1024, 1024)]),
+        ({"sizes": "64x64, 96x128"}, [(64, 64), (96, 128)]),
+        ({"sizes": "64x64,64x64"}, [(64, 64)]),
+        ({"model": "sd15", "max_side": 2048, "sizes": "2048x512"}, [(2048, 512)]),
+    ],
+)
+def test_sizes_to_be_warm_for(fields: dict[str, Any], sizes: list[tuple[int, int]]) -> None:
+    assert Settings(**fields).warm_sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512x768", (512, 768)), ("64x99999", (64, 99999)), ("8x8", (8, 8))]
+)
+def test_sizes_are_read(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "64", "64x", "x64", "64X64", "64x64x64", "064x64", "-64x64", "6.4x64", "100000x64"]
+)
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size; write WIDTHxHEIGHT"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "is_made"),
+    [
+        ("tiny", (64, 512), True),
+        ("tiny", (72, 64), True),
+        ("tiny", (68, 64), False),  # no multiple of 8: the VAE cannot
+        ("tiny", (64, 520), False),
+        ("tiny", (56, 64), False),
+        ("tiny-flux", (72, 64), False),  # 9 latents: no patches of 2
+    ],
+)
+def test_what_a_model_can_make(model: Any, size: tuple[int, int], is_made: bool) -> None:
+    settings = Settings(model=model)
+    if is_made:
+        settings.check_size(*size)
+    else:
+        with pytest.raises(ValueError, match=r"cannot be made; both sides .* such as 64x64"):
+            settings.check_size(*size)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,17 @@
+import pytest
+
+from serve.batches import BatchEngine
+from serve.engine import StepEngine
+from serve.policies import engine_for
+from serve.settings import Policy, Settings
+from tests.serve.fakes import Clock, FakeModel
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"), [("none", BatchEngine), ("request", BatchEngine), ("step", StepEngine)]
+)
+def test_each_policy_has_its_engine(policy: Policy, kind: type) -> None:
+    clock = Clock()
+    engine = engine_for(Settings(policy=policy), FakeModel(clock), clock=clock)
+    assert isinstance(engine, kind)
+    assert (engine.waiting, engine.failures_in_a_row) == (0, 0)
