@@ -110,6 +110,7 @@ class FakeModel:
 
     async def tick(self, tick: Tick) -> Ticked:
         self.ticks.append(tick)
+        assert tick.joins.keys() <= tick.active.keys()
         await self.ticking.passed()
         self.clock.now_s += self.step_s
         slots = self._slots.setdefault(tick.size, {})

@@ -42,7 +42,7 @@ def test_metrics_are_told_to_prometheus(start_server: Callable[..., Server]) -> 
 
     wait_for(lambda: value("images_total") == 2.0, 40)  # Ray reports every ten seconds
     assert value("requests_total", 'outcome="ok"') == 1.0
-    assert value("batch_size_count") == 1.0  # both images in one batch
+    assert value("batch_size_count") == 20.0  # both images in each of 20 steps
     spent = value("denoise_seconds_sum")
     assert spent is not None
     assert 0.0 < spent < 1.0  # seconds, to a bucket's middle: the stub takes about 50 ms

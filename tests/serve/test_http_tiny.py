@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,53 @@ def test_requests_at_once_share_batches(server: Server) -> None:
     body = {"prompt": "x", "n": 8, "num_inference_steps": 2}
     answer = httpx.post(f"{server.url}/v1/images/generations", json=body, timeout=60)
     assert answer.headers["X-Batch-Mean"] == "8"
+
+
+def test_what_the_text_encoder_does_not_see_is_told(server: Server) -> None:
+    def told(**fields: str) -> str | None:
+        body = {"prompt": "x", "num_inference_steps": 1, "seed": SEED, **fields}
+        answer = httpx.post(f"{server.url}/v1/images/generations", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.headers.get("X-Prompt-Truncated")
+
+    assert told() is None
+    assert (told(prompt="fox " * 100) or "").startswith("prompt: 77 of ")
+    assert (told(negative_prompt="dog " * 100) or "").startswith("negative_prompt: 77 of ")
+
+
+def test_an_answer_tells_its_flop(server: Server) -> None:
+    (entry,) = httpx.get(f"{server.url}/v1/models").json()["data"]
+    one = entry["viralload"]["flop_per_image"]
+    assert one > 1e6
+    url = f"{server.url}/v1/images/generations"
+    answer = httpx.post(url, json={"prompt": "x", "n": 3}, timeout=60)
+    assert float(answer.headers["X-Flop"]) == 3 * one
+
+
+def test_requests_of_different_steps_guidance_and_scheduler_share_steps(server: Server) -> None:
+    asked = [
+        {"num_inference_steps": 150},
+        {"num_inference_steps": 20, "scheduler": "dpm++2m", "guidance_scale": 1.0},
+        {"num_inference_steps": 20, "scheduler": "euler", "guidance_scale": 3.0},
+    ]
+    url = f"{server.url}/v1/images/generations"
+
+    def ask(fields: dict[str, Any]) -> httpx.Response:
+        return httpx.post(url, json={"prompt": "x", "seed": SEED, **fields}, timeout=60)
+
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(ask, asked))
+    assert max(float(answer.headers["X-Batch-Mean"]) for answer in together[1:]) > 1
+    for fields, answer in zip(asked, together, strict=True):  # company changes no image
+        difference = images(ask(fields))[0] - images(answer)[0]
+        assert np.abs(difference).max() <= 1
+
+
+def test_a_scheduler_the_model_does_not_offer_is_refused(server: Server) -> None:
+    body = {"prompt": "x", "scheduler": "flow-euler"}
+    answer = httpx.post(f"{server.url}/v1/images/generations", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "scheduler"
 
 
 def test_it_computes_behind_the_load_generator(server: Server) -> None:
