@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         max_batch: Most images in one denoising loop (policy `request`).
         max_wait_s: Longest an image waits for others to fill its batch on an idle replica.
         max_queue: Most images waiting in one replica; beyond it a request gets 429.
+        ingress: What takes the connections: `haproxy`, Ray's own `proxy` (a third of the
+            requests/s), or `auto`, HAProxy where it is installed. `serve run` has the proxy.
         host: Address the HTTP server binds; anything but loopback opens it to the network.
         port: Port of the HTTP server.
         metrics_port: Port of the Prometheus metrics, on this machine's own address; None: any
@@ -79,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_batch: PositiveInt = 8
     max_wait_s: Seconds = 0.005
     max_queue: PositiveInt = 64
+    ingress: Literal["auto", "haproxy", "proxy"] = "auto"
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8000
     metrics_port: Port | None = None
