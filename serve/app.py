@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from serve.cluster import ServerError, check_ray, own_ray
+from serve.cluster import ServerError, check_ray, own_ray, replica_ports
+from serve.ingress import Ingress, free_port, open_ingress
 from serve.settings import Settings, SettingsError, from_json, from_strings
 from serve.weights import locate
 
@@ -39,6 +40,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 APPLICATION = "images"
 POLL_S = 0.1
+WATCH_S = 0.5
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # a line is 0.1 ms of a request
 
 
 class Stopped(BaseException):
@@ -98,14 +101,21 @@ def main(argv: list[str] | None = None) -> int:
         with _stoppable():
             settings, gpus = resolve(from_json(arguments.settings))
             _check_port(settings.host, settings.port)
-            metrics_port = settings.metrics_port or _free_port()
-            _say("starting Ray")
-            with own_ray(
-                gpus=gpus, loopback_only=settings.loopback_only, metrics_port=metrics_port
-            ):
-                _catch_signals()  # Ray has set handlers of its own
-                _say(f"metrics at http://127.0.0.1:{metrics_port}/metrics")
-                _serve(settings, gpus)
+            metrics_port = settings.metrics_port or free_port()
+            # Around Ray: clients are told, not cut off, before it has started and when it ends.
+            with open_ingress(settings) as ingress:
+                _say("starting Ray")
+                with own_ray(
+                    gpus=gpus,
+                    # What feeds a GPU must not wait for others; what burns the CPU makes way.
+                    niceness=0 if gpus or settings.is_stub else 15,
+                    loopback_only=settings.loopback_only,
+                    direct_ingress=ingress.is_direct,
+                    metrics_port=metrics_port,
+                ):
+                    _catch_signals()  # Ray has set handlers of its own
+                    _say(f"metrics at http://127.0.0.1:{metrics_port}/metrics")
+                    _serve(settings, gpus, ingress)
     except Stopped:
         return 0
     except SettingsError as err:
@@ -114,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(err, EXIT_FAILED)
 
 
-def _serve(settings: Settings, gpus: int) -> NoReturn:
+def _serve(settings: Settings, gpus: int, ingress: Ingress) -> NoReturn:
     """Deploy, wait until every replica is warm, say so, and watch until a signal.
 
     Raises:
@@ -127,16 +137,19 @@ def _serve(settings: Settings, gpus: int) -> NoReturn:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _say(f"loading {settings.model}, weights {settings.weights}, replicas {settings.replicas}")
     rayserve.start(
-        http_options={"host": settings.host, "port": settings.port},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
+        http_options=ingress.http_options,
+        logging_config=LOGGING,
     )
+    application = deploy(settings, gpus=gpus)
     rayserve.run_many(
-        [rayserve.RunTarget(deploy(settings, gpus=gpus), name=APPLICATION)],
+        [rayserve.RunTarget(application, name=APPLICATION, logging_config=LOGGING)],
         wait_for_ingress_deployment_creation=False,
         wait_for_applications_running=False,
     )
     while not _is_warm():
         time.sleep(POLL_S)
+        _route(ingress)
+    _route(ingress)
     ready = {
         "ready": True,
         "url": f"http://{settings.host}:{settings.port}",
@@ -146,8 +159,16 @@ def _serve(settings: Settings, gpus: int) -> NoReturn:
     }
     print(json.dumps(ready), flush=True)  # noqa: T201
     while True:
-        time.sleep(POLL_S)
+        time.sleep(WATCH_S)
         check_ray()
+        _route(ingress)
+
+
+def _route(ingress: Ingress) -> None:
+    """Tell the ingress which replicas run now."""
+    ports = replica_ports(APPLICATION) if ingress.is_direct else None
+    if ports is not None:
+        ingress.route(ports)
 
 
 def _is_warm() -> bool:
@@ -191,14 +212,6 @@ def _check_port(host: str, port: int) -> None:
             else:
                 remedy = f"settings: host: {host}: {reason}; use an address of this machine"
             raise SettingsError(remedy) from err
-
-
-def _free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

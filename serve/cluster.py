@@ -14,10 +14,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 OBJECT_STORE_BYTES = 512 * 2**20
+CONTROLLER_TIMEOUT_S = 5.0
 GUARD = """
 read -r _; sleep 1; folder="$1"; shift; kill -9 "$@" 2>/dev/null
 for _ in 1 2 3; do rm -rf "$folder"; sleep 0.5; done
@@ -29,15 +31,27 @@ class ServerError(RuntimeError):
 
 
 @contextlib.contextmanager
-def own_ray(*, gpus: int, loopback_only: bool, metrics_port: int) -> Iterator[None]:
+def own_ray(
+    *, gpus: int, niceness: int, loopback_only: bool, direct_ingress: bool, metrics_port: int
+) -> Iterator[None]:
     """Start Ray for the time of the block, and leave no process and no file behind.
+
+    Args:
+        gpus: How many GPUs the replicas may take.
+        niceness: What all of Ray's workers run at; Ray's own default is 15.
+        loopback_only: Whether nothing may listen beyond this machine.
+        direct_ingress: Whether each replica listens by itself; see `replica_ports`.
+        metrics_port: Port of the Prometheus metrics.
 
     Raises:
         ServerError: Ray does not start.
     """
     folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))  # sockets need a short path
-    os.environ.update(_environment(loopback_only=loopback_only))
+    os.environ.update(_environment(loopback_only=loopback_only, direct_ingress=direct_ingress))
+    os.environ["RAY_worker_niceness"] = str(niceness)  # noqa: SIM112 - Ray's spelling
     import ray
+
+    before = set(psutil.Process().children(recursive=True))
 
     try:
         try:
@@ -58,9 +72,9 @@ def own_ray(*, gpus: int, loopback_only: bool, metrics_port: int) -> Iterator[No
         with _guard(folder):
             yield
     finally:
-        children = psutil.Process().children(recursive=True)
+        children = set(psutil.Process().children(recursive=True)) - before
         ray.shutdown()
-        _end(children)
+        _end(list(children))
         _remove(folder)
 
 
@@ -87,7 +101,25 @@ def check_ray() -> None:
         raise ServerError(f"Ray has died ({', '.join(dead)}): start the server again")
 
 
-def _environment(*, loopback_only: bool) -> dict[str, str]:
+def replica_ports(application: str) -> set[int] | None:
+    """Where the running replicas of an application listen; None: Serve does not answer now."""
+    import ray
+    from ray.serve._private.common import ReplicaID
+    from ray.serve.context import _get_global_client
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        client: Any = _get_global_client()
+        asked = client._controller.get_target_groups.remote(application)
+        groups = ray.get(asked, timeout=CONTROLLER_TIMEOUT_S)
+    except (ray.exceptions.RayError, RayServeException):
+        return None
+    targets = (target for group in groups for target in group.targets)
+    # While no replica runs, the proxy stands in for them.
+    return {target.port for target in targets if ReplicaID.is_full_id_str(target.name)}
+
+
+def _environment(*, loopback_only: bool, direct_ingress: bool) -> dict[str, str]:
     """What Ray and Serve read from the environment, in this process and all of its children."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")
@@ -102,6 +134,10 @@ def _environment(*, loopback_only: bool) -> dict[str, str]:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     }
+    if direct_ingress:
+        # What leaves is out of the ingress's list within a second, not within a cloud's thirty.
+        environment["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "1"
+        environment["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "1"
     if loopback_only:
         # "No clusters": Ray then takes 127.0.0.1 as this node's address and binds nothing else.
         environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

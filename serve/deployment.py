@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from ray import serve as rayserve
 from ray.serve._private.common import ReplicaState
@@ -35,18 +35,27 @@ from serve.faults import answer_to, outcome_of
 from serve.front import Front, Health
 from serve.policies import engine_for
 from serve.settings import Settings
+from serve.shortcut import ShortcutAPI
 from serve.ticket import Engine, Ticket, complete
 from serve.weights import hub_environment
 from serve.work import Done, Model, Order
 
 # The replica's own bounded queue decides who waits; Ray's limits must never bind before it.
 MAX_ONGOING_REQUESTS = 100_000
+GENERATIONS = "/v1/images/generations"
 START_UP_FAILED = "start-up failed: "
 FAILURES_LIMIT = 3
 SECONDS_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0]
 BATCH_BOUNDS = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0]
 
-routes = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+async def _generate(request: Request) -> Response:
+    replica: Any = rayserve.get_replica_context().servable_object
+    response: Response = await replica.generate(request)
+    return response
+
+
+routes = ShortcutAPI(GENERATIONS, _generate, docs_url=None, redoc_url=None, openapi_url=None)
 
 
 class StartUpError(RuntimeError):
@@ -112,7 +121,7 @@ class ImageReplica:
         )
         self._loop = asyncio.get_running_loop().create_task(self._engine.run())
 
-    @routes.post("/v1/images/generations")
+    @routes.post(GENERATIONS)
     async def generate(self, request: Request) -> Response:
         """Make images: 200 with base64 files or a stream of events, 400, 429, 500, or 503."""
         try:

@@ -73,7 +73,7 @@ class Front:
                 raise
             logger.exception("a request was lost with its replica")
         if not rewriter.has_started:  # Ray's proxy returns without a word when a replica dies
-            await _send(send, *_translate(503))
+            await _send(send, *_translate(500))
 
 
 class _Rewriter:
@@ -105,7 +105,8 @@ def _translate(status: int) -> tuple[int, bytes]:
     texts = {
         404: "no such path; see POST /v1/images/generations, GET /v1/models, GET /health",
         408: "the request took too long",
-        503: "no replica can take the request, or one failed while it held it; try again soon",
+        500: "the replica failed while it held the request; try again",
+        503: "no replica can take the request; try again soon",
     }
     text = texts.get(status, "the request failed inside the server; try again")
     return status, ApiError(status, text, code="proxy_error").body()

@@ -136,6 +136,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             error against bf16 is measured at the start and told in `GET /v1/models`.
         cache: Folder for compiled code; None: `$XDG_CACHE_HOME/viralload` or
             `~/.cache/viralload`.
+        ingress: What takes the connections: `haproxy`, Ray's own `proxy` (a third of the
+            requests/s), or `auto`, HAProxy where it is installed. `serve run` has the proxy.
         host: Address the HTTP server binds; anything but loopback opens it to the network.
         port: Port of the HTTP server.
         metrics_port: Port of the Prometheus metrics, on this machine's own address; None: any
@@ -165,6 +167,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     compile: bool = False
     fp8: bool = False
     cache: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    ingress: Literal["auto", "haproxy", "proxy"] = "auto"
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8000
     metrics_port: Port | None = None

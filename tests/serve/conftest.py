@@ -1,5 +1,6 @@
 """Fixtures: the server as its users start it, `python -m serve.app`, on a port of its own."""
 
+import ipaddress
 import json
 import os
 import signal
@@ -35,17 +36,34 @@ class Server:
         self.ready = ready
         self.url: str = ready["url"]
         self.port = int(self.url.rpartition(":")[2])
+        self.metrics_url = ""
 
     def family(self) -> list[psutil.Process]:
         """The server's process and every one below it."""
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
 
+    def open_sockets(self, *, beyond_loopback: bool = False) -> list[tuple[str, str]]:
+        """Who listens, at which address."""
+        return [
+            (process.name(), connection.laddr.ip)
+            for process in self.family()
+            for connection in process.net_connections(kind="inet")
+            if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and connection.laddr
+            if not (beyond_loopback and is_loopback(connection.laddr.ip))
+        ]
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=STOP_S)
+
+
+def is_loopback(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def command(settings: dict[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import ipaddress
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -176,21 +175,8 @@ def test_a_client_that_hangs_up_is_not_computed_for(http: httpx.Client) -> None:
 
 
 def test_nothing_listens_beyond_loopback(server: Server) -> None:
-    open_sockets = [
-        (process.name(), connection.laddr.ip)
-        for process in server.family()
-        for connection in process.net_connections(kind="inet")
-        if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and connection.laddr
-    ]
-    assert open_sockets
-    beyond = [(name, ip) for name, ip in open_sockets if not _is_loopback(ip)]
-    assert beyond == []
-
-
-def _is_loopback(text: str) -> bool:
-    address = ipaddress.ip_address(text)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    assert server.open_sockets()
+    assert server.open_sockets(beyond_loopback=True) == []
 
 
 def test_a_killed_replica_is_told_in_openais_words_and_comes_back(

@@ -1,0 +1,46 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.haproxy import assign, configure
+
+
+@pytest.mark.parametrize(
+    ("places", "ports", "then"),
+    [
+        ([None, None], [], [None, None]),
+        ([None, None, None], [30001, 30000], [30000, 30001, None]),
+        ([30000, 30001, None], [30001], [None, 30001, None]),
+        ([None, 30001, None], [30001, 30002], [30002, 30001, None]),
+        ([30000], [30001, 30002], [30001]),
+    ],
+)
+def test_replicas_keep_their_places(
+    places: list[int | None], ports: list[int], then: list[int | None]
+) -> None:
+    assert assign(places, ports) == then
+
+
+@given(
+    st.lists(st.sets(st.integers(1, 12), max_size=8), min_size=1),
+)
+def test_every_replica_has_one_place_and_never_moves(told: list[set[int]]) -> None:
+    places: list[int | None] = [None] * 8
+    for ports in told:
+        before = places
+        places = assign(places, ports)
+        assert {port for port in places if port is not None} == ports
+        assert sum(port is not None for port in places) == len(ports)
+        for old, new in zip(before, places, strict=True):
+            assert new == old or old not in ports
+
+
+def test_health_wants_every_replica() -> None:
+    told = configure(address="127.0.0.1:1", replicas=2, threads=1, control=3)
+    rules = [line.strip() for line in told.splitlines() if "path /health" in line]
+    assert [rule.partition(" content")[0][-3:] for rule in rules] == ["503", "503", "200"]
+    assert [rule.partition("nbsrv(replicas) ")[2] for rule in rules] == [
+        "eq 0 }",
+        "eq 1 }",
+        "ge 2 }",
+    ]
