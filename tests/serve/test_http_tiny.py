@@ -93,7 +93,8 @@ def test_what_the_text_encoder_does_not_see_is_told(server: Server) -> None:
         body = {"prompt": "x", "num_inference_steps": 1, "seed": SEED, **fields}
         answer = httpx.post(f"{server.url}/v1/images/generations", json=body, timeout=60)
         assert answer.status_code == 200, answer.text
-        return answer.headers.get("X-Prompt-Truncated")
+        cut: str | None = answer.headers.get("X-Prompt-Truncated")
+        return cut
 
     assert told() is None
     assert (told(prompt="fox " * 100) or "").startswith("prompt: 77 of ")
@@ -110,7 +111,7 @@ def test_an_answer_tells_its_flop(server: Server) -> None:
 
 
 def test_requests_of_different_steps_guidance_and_scheduler_share_steps(server: Server) -> None:
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"num_inference_steps": 150},
         {"num_inference_steps": 20, "scheduler": "dpm++2m", "guidance_scale": 1.0},
         {"num_inference_steps": 20, "scheduler": "euler", "guidance_scale": 3.0},
