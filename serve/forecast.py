@@ -62,7 +62,7 @@ class StepRate:
             return seconds * max(1.0, step_flop / flop) if flop > 0 else seconds
         slope = (self._flop_seconds / self._weight - flop * seconds) / variance
         slope = min(max(slope, 0.0), seconds / flop)  # both a and b stay at 0 or above
-        return seconds + slope * (step_flop - flop)
+        return max(0.0, seconds + slope * (step_flop - flop))  # rounding may dip below a = 0
 
 
 class Tail:
