@@ -8,6 +8,8 @@ import msgspec
 # A step's weight halves after about 140 later ones: some seconds, so that one stall tells little.
 DECAY = 0.995
 TAIL_SMOOTHING = 0.2
+# Steps that a warm-up counts as, always: 200 recent ones at most stand against it.
+ANCHOR = 5.0
 # Below this relative spread of FLOPs, a slope is noise.
 SPREAD_LEAST = 0.01
 
@@ -17,6 +19,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     steps: int
     step_flop: float
+
+
+# Sums over steps of 1, F, s, F F and F s.
+Sums = tuple[float, float, float, float, float]
+NOTHING: Sums = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class StepRate:
@@ -30,37 +37,38 @@ class StepRate:
     """
 
     def __init__(self) -> None:
-        self._weight = 0.0
-        self._flop = 0.0
-        self._seconds = 0.0
-        self._flop_flop = 0.0
-        self._flop_seconds = 0.0
+        self._recent = NOTHING
+        self._anchor = NOTHING
 
     @property
     def is_known(self) -> bool:
         """Whether any step was measured."""
-        return self._weight > 0
+        return self._recent[0] + self._anchor[0] > 0
 
     def observe(self, step_flop: float, seconds: float) -> None:
         """Learn from one step."""
-        for name, value in (
-            ("_weight", 1.0),
-            ("_flop", step_flop),
-            ("_seconds", seconds),
-            ("_flop_flop", step_flop * step_flop),
-            ("_flop_seconds", step_flop * seconds),
-        ):
-            setattr(self, name, DECAY * getattr(self, name) + value)
+        step = (1.0, step_flop, seconds, step_flop * step_flop, step_flop * seconds)
+        self._recent = _sum(step, self._recent, DECAY)
+
+    def anchor(self) -> None:
+        """Keep what is known now, for ever, at the weight of `ANCHOR` steps.
+
+        Steps that all have one size would in time leave the line without a slope.
+        """
+        if self._recent[0] > 0:
+            self._anchor = _sum(NOTHING, self._recent, ANCHOR / self._recent[0])
+            self._recent = NOTHING
 
     def seconds(self, step_flop: float) -> float:
         """Predicted seconds of a step of so many FLOPs; 0 while nothing is known."""
         if not self.is_known:
             return 0.0
-        flop, seconds = self._flop / self._weight, self._seconds / self._weight
-        variance = self._flop_flop / self._weight - flop * flop
+        weight, flop, seconds, flop_flop, flop_seconds = _sum(self._recent, self._anchor, 1.0)
+        flop, seconds = flop / weight, seconds / weight
+        variance = flop_flop / weight - flop * flop
         if variance <= (SPREAD_LEAST * flop) ** 2:
             return seconds * max(1.0, step_flop / flop) if flop > 0 else seconds
-        slope = (self._flop_seconds / self._weight - flop * seconds) / variance
+        slope = (flop_seconds / weight - flop * seconds) / variance
         slope = min(max(slope, 0.0), seconds / flop)  # both a and b stay at 0 or above
         return max(0.0, seconds + slope * (step_flop - flop))  # rounding may dip below a = 0
 
@@ -130,3 +138,9 @@ def completion_s(
             done_s[index] = now_s
             left -= 1
     return done_s
+
+
+def _sum(one: Sums, other: Sums, factor: float) -> Sums:
+    """One + factor other, number by number."""
+    a, b, c, d, e = (x + factor * y for x, y in zip(one, other, strict=True))
+    return a, b, c, d, e

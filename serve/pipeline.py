@@ -158,6 +158,7 @@ class DiffusionModel:
         for recipe in recipes:
             self.cost(recipe.size)
             self._warm_up_size(_with_steps(recipe, WARM_UP_STEPS))
+        self.rate.anchor()
 
     def _warm_up_size(self, recipe: Recipe) -> None:
         rows = [

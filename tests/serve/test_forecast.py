@@ -68,6 +68,24 @@ def test_noise_averages_out() -> None:
         assert rate.seconds(step_flop) == pytest.approx(0.01 + step_flop / 200e12, rel=0.05)
 
 
+def test_a_warm_up_keeps_the_slope_through_steps_of_one_size() -> None:
+    rate = fitted((1.0, 1.1), (8.0, 1.8))  # s = 1 + 0.1 F
+    rate.anchor()
+    for _ in range(5000):
+        rate.observe(1.0, 1.1)
+    assert rate.seconds(1.0) == pytest.approx(1.1, rel=0.01)
+    assert rate.seconds(8.0) == pytest.approx(1.8, rel=0.01)
+    for _ in range(2000):  # the machine is twice as slow now
+        rate.observe(1.0, 2.2)
+    assert rate.seconds(1.0) == pytest.approx(2.2, rel=0.05)
+
+
+def test_nothing_known_anchors_nothing() -> None:
+    rate = StepRate()
+    rate.anchor()
+    assert not rate.is_known
+
+
 def test_what_is_long_past_is_forgotten() -> None:
     points = [(1.0, 9.0), (2.0, 9.0)] * 50 + [(1.0, 1.0), (2.0, 2.0)] * 800  # 0.995^1600 = 0.0003
     rate = fitted(*points)
