@@ -30,7 +30,7 @@ def rows(result: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str
         {"policy": policy, "load": float(load), "panel": panel, "value": figures[name]}
         for policy, loads in result.items()
         for load, figures in loads.items()
-        if load != "burst"
+        if load != "burst" and not load.endswith("/s")
         for name, panel in PANELS.items()
         if figures[name] is not None
     ]

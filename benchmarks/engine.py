@@ -54,8 +54,13 @@ def main() -> int:
     arguments = _parse()
     try:
         settings = settings_of(arguments)
+        if not _slo_s(arguments.slo, 1.0) > 0:
+            raise ValueError(arguments.slo)
     except SettingsError as err:
         print(f"error: {err}", file=sys.stderr)  # noqa: T201
+        return 2
+    except ValueError:
+        print(f"error: --slo: '{arguments.slo}' is no SLO such as 5 or 20s", file=sys.stderr)  # noqa: T201
         return 2
     told = asyncio.run(_measure(settings, arguments))
     text = json.dumps(told)
@@ -72,7 +77,7 @@ async def _measure(settings: Settings, arguments: argparse.Namespace) -> dict[st
     async with _door(none, warm, LONE_DEADLINE_S, http=arguments.http) as door:
         lone_s, capacity = await _baseline(door)
         flop = (await door.ask(0, 0.0, time.perf_counter())).flop
-    slo_s = arguments.slo * lone_s
+    slo_s = _slo_s(arguments.slo, lone_s)
     _say(f"lone latency {lone_s:.3f} s, SLO {slo_s:.3f} s, none makes {capacity:.3g} images/s")
     arrivals = {
         load: _arrivals(load, capacity, slo_s, arguments.window, arguments.seed)
@@ -111,7 +116,7 @@ async def _measure(settings: Settings, arguments: argparse.Namespace) -> dict[st
         "benchmark": "engine",
         "result": result,
         "slo_s": slo_s,
-        "slo_multiple": arguments.slo,
+        "slo_multiple": slo_s / lone_s,
         "lone_latency_s": lone_s,
         "none_capacity_images_per_s": capacity,
         "tflop_per_image": None if flop is None else flop / 1e12,
@@ -181,10 +186,16 @@ async def _timed(door: Door, seeds: Sequence[int]) -> float:
     return time.perf_counter() - begin_s
 
 
+def _slo_s(text: str, lone_s: float) -> float:
+    """Seconds of an SLO in lone latencies, or in seconds if it says so."""
+    return float(text.removesuffix("s")) * (1.0 if text.endswith("s") else lone_s)
+
+
 def _arrivals(load: str, capacity: float, slo_s: float, window_s: float, seed: int) -> list[float]:
     if load == "burst":
         return [0.0] * max(2, round(BURST * capacity * slo_s))
-    return poisson(float(load) * capacity, window_s, seed)
+    rate = float(load.removesuffix("/s")) * (1.0 if load.endswith("/s") else capacity)
+    return poisson(rate, window_s, seed)
 
 
 async def _cell(
@@ -227,11 +238,16 @@ def _parse() -> argparse.Namespace:
     )
     add_model_arguments(parser)
     parser.add_argument("--window", type=float, default=25.0, help="seconds of arrivals a cell")
-    parser.add_argument("--slo", type=float, default=5.0, help="in lone latencies")
+    parser.add_argument("--slo", default="5", help="in lone latencies, or in seconds as 20s")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--http", action="store_true", help="through the server")
     parser.add_argument("--policies", type=_words(POLICIES), default=POLICIES)
-    parser.add_argument("--loads", type=_words(()), default=LOADS, help="burst, or times capacity")
+    parser.add_argument(
+        "--loads",
+        type=_words(()),
+        default=LOADS,
+        help="burst, times capacity, or images/s as 2.4/s",
+    )
     parser.add_argument("--out", type=Path, help="write the JSON here as well")
     return parser.parse_args()
 
@@ -242,8 +258,8 @@ def _words(valid: Sequence[str]) -> Any:
         for word in words:
             if valid and word not in valid:
                 raise argparse.ArgumentTypeError(f"'{word}' is none of {', '.join(valid)}")
-            if not valid and word != "burst":
-                float(word)
+            if not valid and word != "burst" and not float(word.removesuffix("/s")) > 0:
+                raise argparse.ArgumentTypeError(f"'{word}' is no load above 0")
         return words
 
     return split

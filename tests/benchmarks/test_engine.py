@@ -32,14 +32,14 @@ def last_line(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
 def test_every_policy_meets_the_same_load(tmp_path: Path) -> None:
     out = tmp_path / "engine.json"
     done = run(
-        "benchmarks.engine", "--steps", "4", "--window", "2", "--loads", "burst,1.0",
+        "benchmarks.engine", "--steps", "4", "--window", "2", "--loads", "burst,1.0,5/s",
         "--out", str(out), "--set", "device=cpu",
     )  # fmt: skip
     told = last_line(done)
     assert json.loads(out.read_text()) == told
     assert set(told["result"]) == {"none", "request", "step"}
     for policy, loads in told["result"].items():
-        assert set(loads) == {"burst", "1.0"}
+        assert set(loads) == {"burst", "1.0", "5/s"}
         assert loads["burst"]["requests"] == told["result"]["none"]["burst"]["requests"]
         for figures in loads.values():
             assert figures["images_per_s"] > 0
@@ -59,6 +59,8 @@ def test_every_policy_meets_the_same_load(tmp_path: Path) -> None:
         (["--px", "65"], "65x65 cannot be made"),
         (["--policies", "stepp"], "'stepp' is none of none, request, step"),
         (["--loads", "burst,many"], "--loads"),
+        (["--loads", "0/s"], "'0/s' is no load above 0"),
+        (["--slo", "soon"], "--slo: 'soon' is no SLO such as 5 or 20s"),
     ],
 )
 def test_wrong_options_cost_nothing(arguments: list[str], told: str) -> None:
