@@ -3,11 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from loadtest import scenario as scenarios
+from loadtest.arrivals import Word
 from loadtest.errors import ConfigurationError
 from loadtest.scenario import Scenario
 
@@ -119,6 +120,8 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
     load: dict[str, Any] = {}
     if options.peak is not None:
         load["peak"] = _peak(options.peak)
+    if options.arrivals is not None:
+        load["arrivals"] = options.arrivals
     if options.real_time:
         load |= {"compression": 1.0, "compress_to": None}
     elif options.compression is not None:
@@ -208,6 +211,9 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     time.add_argument("--compress-to", metavar="DURATION", help='replay in so long, such as "90s"')
     time.add_argument("--compression", type=_positive, metavar="K", help="replay K times as fast")
     time.add_argument("--real-time", action="store_true", help="do not compress time")
+    parser.add_argument(
+        "--arrivals", choices=get_args(Word), help="how arrivals come around the curve's rate"
+    )
     parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.arrivals import even, image_counts, poisson, resample
+from loadtest.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.curve import Curve, peak_rate, total
 from loadtest.errors import ConfigurationError, ScenarioError
 from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
@@ -164,7 +164,7 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         duration_s=duration,
         real_duration_s=source.duration_s,
         time_compression=kappa,
-        arrivals="trace" if isinstance(source.shape, Arrivals) else scenario.load.arrivals,
+        arrivals=describe(_process(scenario, source)),
         peak_images_per_s=peak,
         mean_images_per_s=source.images * scale / kappa / duration,
         peak_basis=basis,
@@ -199,19 +199,41 @@ def _peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, str]:
     return source.peak_images_per_s, "the curve's own rate"
 
 
+def _process(scenario: Scenario, source: Source) -> Word | Process:
+    """How arrivals come.
+
+    Raises:
+        ScenarioError: a process for a trace that has its own arrivals, or the other way round.
+    """
+    recorded = isinstance(source.shape, Arrivals)
+    process = scenario.load.arrivals or ("trace" if recorded else "poisson")
+    if recorded and process != "trace":
+        raise ScenarioError(
+            "scenario: $.load.arrivals: the trace holds the arrivals themselves; leave it out, or "
+            "name the trace's rate_column or count_column to draw arrivals from its rate"
+        )
+    if not recorded and process == "trace":
+        raise ScenarioError(
+            f'scenario: $.load.arrivals: "trace" needs a trace of arrivals, and this is a '
+            f"{source.how}; leave it out for Poisson arrivals"
+        )
+    return process
+
+
 def _times(scenario: Scenario, source: Source, kappa: float, scale: float) -> Array:
+    process = _process(scenario, source)
     shape = source.shape
     if isinstance(shape, Arrivals):
-        return resample(shape.times_s / kappa, scale / kappa, scenario.seed)
+        return resample(shape.times_s / kappa, scale / kappa, scenario.seed)[0]
     factor = scale * source.images_per_arrival / kappa / mean_images(scenario)
 
     def requests_by(t: Array) -> Array:
         return shape.integral(kappa * t) * factor
 
-    duration = shape.duration_s / kappa
-    if scenario.load.arrivals == "even":
-        return even(requests_by, duration)
-    return poisson(requests_by, duration, scenario.seed)
+    try:
+        return arrival_times(process, requests_by, shape.duration_s / kappa, scenario.seed)
+    except ValueError as err:
+        raise ScenarioError(f"scenario: $.load.arrivals: {err}") from err
 
 
 def _drawn(source: Source, kappa: float, scale: float) -> tuple[list[float], list[float]]:

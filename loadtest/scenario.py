@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
+from loadtest.arrivals import Process, Word
 from loadtest.curve import Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
 from loadtest.units import Duration, nearest, parse_duration
@@ -36,10 +37,15 @@ class Load(_Table, frozen=True, kw_only=True):
     load), "share" (this node's share, by GPUs, of what the event asks of a block), or absent: the
     curve's own rate, in images/s. Time is compressed by `compression`, or so that the load lasts
     `compress_to`.
+
+    `arrivals` says how they come around that rate: a word, or a table with a `kind`: "gamma",
+    "hawkes" or "mmpp" (see `loadtest.bursts`). "poisson" and "smooth" are the same; "chat-like" and
+    "agent-like" are bursts as measured; "even" has no chance in it; "trace" replays recorded
+    arrivals. Absent: "trace" for a trace of arrivals, else "poisson".
     """
 
     peak: float | str | None = None
-    arrivals: Literal["poisson", "even"] = "poisson"
+    arrivals: Word | Process | None = None
     compression: Annotated[float, msgspec.Meta(ge=1)] | None = None
     compress_to: Duration | None = None
     drain: Duration | None = None  # wait for answers after the last arrival; default: the timeout
@@ -248,6 +254,9 @@ def _decode_duration(kind: type, value: object) -> object:
 
 def _explain(message: str, data: object) -> str:
     """The library's message, with the nearest valid key where a key is unknown."""
+    word = re.match(r"Invalid enum value '(.*)' - at `\$\.load\.arrivals`$", message)
+    if word:
+        return f"$.load.arrivals: no process {word[1]!r}{nearest(word[1], get_args(Word))}"
     match = re.match(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", message)
     if not match:
         return message.replace(" - at ", " at ")

@@ -102,12 +102,15 @@ def test_nobody_arrives_while_the_rate_is_0() -> None:
 
 def test_recorded_arrivals_at_their_own_rate_are_untouched() -> None:
     times = np.array([0.0, 1.0, 1.0, 4.0])
-    assert resample(times, 1.0, seed=1).tolist() == times.tolist()
+    same, rows = resample(times, 1.0, seed=1)
+    assert same.tolist() == times.tolist()
+    assert rows.tolist() == [0, 1, 2, 3]
 
 
 def test_thinning_keeps_the_share_and_only_recorded_instants() -> None:
     times = np.sort(np.random.default_rng(1).random(10_000)) * 100
-    kept = resample(times, 0.3, seed=2)
+    kept, rows = resample(times, 0.3, seed=2)
+    assert np.array_equal(times[rows], kept)
     assert kept.size == pytest.approx(3000, abs=4 * np.sqrt(10_000 * 0.3 * 0.7))
     assert set(kept) <= set(times)
 
@@ -115,7 +118,8 @@ def test_thinning_keeps_the_share_and_only_recorded_instants() -> None:
 def test_multiplying_keeps_bursts_where_they_were() -> None:
     # 100 arrivals in the first second, none until t = 50, 100 in the last second
     times = np.concatenate([np.linspace(0, 1, 100), np.linspace(50, 51, 100)])
-    many = resample(times, 3.0, seed=2)
+    many, rows = resample(times, 3.0, seed=2)
+    assert np.bincount(rows).tolist() == [3] * 200
     assert many.size == 600
     # at most the two extra copies of the last arrival before the gap fall into it
     assert np.count_nonzero((many > 1.0) & (many < 50.0)) <= 2
