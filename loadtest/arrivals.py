@@ -109,3 +109,26 @@ def image_counts(count: int, weights: dict[int, float], seed: int) -> npt.NDArra
     shares = np.cumsum([weights[int(size)] for size in sizes])
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     return sizes[np.searchsorted(shares / shares[-1], rng.random(count), side="right")]
+
+
+def gap_cv(times_s: Array) -> float:
+    """Coefficient of variation of the gaps between sorted arrivals: 1 where they are Poisson."""
+    gaps = np.diff(times_s)
+    return float(gaps.std() / gaps.mean())
+
+
+def dispersion(times_s: Array, duration_s: float, window_s: float) -> float | None:
+    """Index of dispersion: variance over mean of the arrivals in windows of `window_s`.
+
+    1 where they are Poisson at a constant rate; a rate that changes counts as dispersion, too.
+    None where fewer than ten windows fit.
+    """
+    windows = int(duration_s / window_s)
+    if windows < 10:
+        return None
+    inside = np.floor(times_s[times_s < windows * window_s] / window_s)
+    starts = np.flatnonzero(np.diff(inside, prepend=-1.0))  # memory by arrivals, not by windows
+    counts = np.diff(starts, append=inside.size)
+    mean = counts.sum() / windows
+    variance = (float(np.dot(counts, counts)) - windows * mean**2) / (windows - 1)
+    return float(variance / mean)

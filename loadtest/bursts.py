@@ -198,10 +198,11 @@ class Mmpp(_Process, tag="mmpp", tag_field="kind", frozen=True, kw_only=True):
                 "short for this load: lengthen busy or quiet"
             )
         busy_first = bool(rng.random() < self.busy / (self.busy + self.quiet))
-        means = (self.busy, self.quiet) if busy_first else (self.quiet, self.busy)
+        means = np.array([self.busy, self.quiet] if busy_first else [self.quiet, self.busy])
 
         def spells(count: int) -> Array:
-            return exponentials(rng, 2 * count) * np.tile(means, count)
+            pairwise: Array = exponentials(rng, 2 * count) * np.tile(means, count)
+            return pairwise
 
         inner = cumulated(duration_s, 0.0, spells, pairs)
         return np.concatenate([[0.0], inner, [duration_s]]), busy_first

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from loadtest.curve import Bins
 from loadtest.plan import Source
 from loadtest.scenario import Scenario
+from loadtest.trace import Arrivals
+from loadtest.trace_text import trace_lines
 from loadtest.units import format_duration
 from profiles.schema import Demand, LoadPlan
 
@@ -37,6 +40,8 @@ def plan_text(
             f"{_about(demand.peak_images_per_s)} images/s at the peak: {demand.basis}"
         )
     lines.append(f"source    {source.how}")
+    if isinstance(source.shape, Arrivals | Bins):
+        lines += [f"trace     {line}" for line in trace_lines(source.shape)]
     peak = f"{plan.peak_images_per_s:.3g} {unit} ({plan.peak_basis})"
     if relative:
         peak = f"{plan.peak_images_per_s:.3g} {unit}, to be measured before the load"

@@ -22,12 +22,21 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class TraceFile(_Table, tag="trace", tag_field="kind", frozen=True, kw_only=True):
-    """Recorded traffic as the curve; see `loadtest.trace` for the columns."""
+    """Recorded traffic as the curve; see `loadtest.trace` for what its columns mean."""
 
     file: str  # relative to the scenario
     time_column: str | None = None
     rate_column: str | None = None
     count_column: str | None = None
+    steps_column: str | None = None
+    images_column: str | None = None
+    size_column: str | None = None
+    prompt_chars_column: str | None = None
+    user_column: str | None = None
+    sort: bool = False  # rows that go back in time are sorted, not refused
+    time_scale: Positive = 1.0  # seconds in one unit of the time column: 0.001 for milliseconds
+    rate_scale: Positive = 1.0  # so many times the recorded arrivals
+    jitter: Duration = Duration(0.0)  # spreads stamps that come in batches: + uniform(0, jitter)
 
 
 class Load(_Table, frozen=True, kw_only=True):
@@ -223,6 +232,9 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(f"scenario: $.load.peak: expected a rate above 0, got {load.peak!r}")
     if load.peak == "share" and scenario.event is None:
         raise ScenarioError('scenario: $.load.peak: "share" needs the demand of an [event] table')
+    curve = scenario.curve
+    if isinstance(curve, TraceFile) and curve.rate_scale != 1 and load.peak is not None:
+        raise ScenarioError("scenario: $.curve.rate_scale: give it or load.peak, not both")
     if load.compression is not None and load.compress_to is not None:
         raise ScenarioError("scenario: $.load: give compression or compress_to, not both")
     if load.compress_to is not None and load.compress_to <= 0:
