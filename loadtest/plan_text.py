@@ -7,6 +7,7 @@ import numpy as np
 
 from loadtest.curve import Bins
 from loadtest.plan import Source
+from loadtest.prompts import PromptMix
 from loadtest.scenario import Scenario
 from loadtest.trace import Arrivals
 from loadtest.trace_text import trace_lines
@@ -63,6 +64,8 @@ def plan_text(
         f"within {format_duration(scenario.slo.latency)} it counts, "
         f"after {format_duration(asked.timeout)} it is given up"
     )
+    if isinstance(asked.prompts, PromptMix):
+        lines.append(f"prompts   {asked.prompts.words}")
     if scenario.thresholds:
         held = (f"{m}: {e}" for m, each in scenario.thresholds.items() for e in each)
         lines.append(f"holds     {', '.join(held)}")

@@ -34,6 +34,7 @@ from loadtest.prepare import (
     server_settings,
 )
 from loadtest.processes import Child, adopt_orphans, kill_descendants
+from loadtest.prompts import load_texts
 from loadtest.target import Offer, ask_models
 from loadtest.watch import watch
 from profiles.host import node_name
@@ -77,6 +78,7 @@ class _Run:
     def run(self) -> tuple[RunFolder, Summary]:
         options = self.options
         source = load_source(options.scenario, options.folder)
+        load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         gpus = visible_gpus(node_name())
         settings = server_settings(options, gpus)
         self.folder = _create_folder(options)

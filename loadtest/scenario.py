@@ -12,6 +12,7 @@ import msgspec
 from loadtest.arrivals import Process, Word
 from loadtest.curve import Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
+from loadtest.prompts import TEXTS, PromptMix
 from loadtest.units import Duration, nearest, parse_duration
 from profiles.threshold import ThresholdError
 from profiles.threshold import parse as parse_threshold
@@ -63,12 +64,7 @@ class Load(_Table, frozen=True, kw_only=True):
 class Request(_Table, frozen=True, kw_only=True):
     """What is asked of the server."""
 
-    prompts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = (
-        "a family at the seaside, hand-drawn animation, soft watercolour background",
-        "my dog waiting at a small railway station in summer rain, hand-drawn animation",
-        "two friends on bicycles above a green valley, hand-drawn animation, evening light",
-        "an old town street with a bakery at dawn, hand-drawn animation, warm colours",
-    )
+    prompts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | PromptMix = TEXTS
     negative_prompt: str | None = None
     images: int | dict[str, NonNegative] = 1  # a request; or a mix: {"1" = 0.6, "4" = 0.4}
     size: str | None = None  # "WxH"; default: what the server says its model makes
