@@ -11,16 +11,17 @@ WINDOWS_S = (1.0, 60.0)
 BATCHED = 0.01  # share of rows at the instant of the one before, from which jitter is proposed
 
 
-def trace_lines(shape: Arrivals | Bins) -> list[str]:
-    """Rows, span, rate, peak over mean, burstiness, and what the rows ask for: as recorded."""
-    return _arrival_lines(shape) if isinstance(shape, Arrivals) else _bin_lines(shape)
+def trace_lines(shape: Arrivals | Bins, rate_scale: float = 1.0) -> list[str]:
+    """Rows, span, rate, peak over mean, burstiness, and what the rows ask for: before any peak."""
+    return _arrival_lines(shape, rate_scale) if isinstance(shape, Arrivals) else _bin_lines(shape)
 
 
-def _arrival_lines(trace: Arrivals) -> list[str]:
+def _arrival_lines(trace: Arrivals, rate_scale: float) -> list[str]:
     rows, span_s = trace.times_s.size, trace.duration_s
     rate = rows / span_s
+    word = "rows" if rate_scale == 1 else f"arrivals, {rate_scale:g} x the rows,"
     size = (
-        f"{rows:,} rows over {format_duration(span_s)}: {_figure(rate)}/s, "
+        f"{rows:,} {word} over {format_duration(span_s)}: {_figure(rate)}/s, "
         f"peak/mean {trace.peak_per_s() / rate:.3g} (parts of {format_duration(span_s / 60)})"
     )
     indices = []

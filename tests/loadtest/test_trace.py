@@ -263,3 +263,8 @@ def test_the_lines_of_a_trace(traces: Path) -> None:
     assert "gap CV 1.09, index of dispersion 1.39 at 1 s, 16.4 at 1 min" in chat
     match = "\n".join(trace_lines(read(traces / "wc98_1998-06-30_minute.csv")))
     assert "2,160 rows, bins of 1 min, over 36 h: 675/s, peak/mean 5.32" in match
+
+
+def test_a_scaled_trace_does_not_pass_its_arrivals_off_as_rows(tmp_path: Path) -> None:
+    trace = read(written(tmp_path, "t_s\n0\n1\n3\n"), rate_scale=2.0)
+    assert trace_lines(trace, 2.0)[0].startswith("6 arrivals, 2 x the rows, over")
