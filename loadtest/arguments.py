@@ -3,13 +3,16 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from loadtest import scenario as scenarios
+from loadtest.arrivals import Word
 from loadtest.errors import ConfigurationError
-from loadtest.scenario import Scenario
+from loadtest.scenario import Scenario, TraceFile
+from loadtest.table import SUFFIXES
+from loadtest.trace import KNOWN
 
 DEFAULT_SCENARIO = "ghibli-hour"
 
@@ -111,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
 def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
     """The scenario asked for, changed by the command line; its text; where its paths start."""
     name = options.scenario
-    if Path(name).suffix.lower() == ".csv":
+    if Path(name).suffix.lower() in SUFFIXES:
         text, folder = _trace_scenario(options), Path.cwd()
     else:
         text, folder = scenarios.scenario_text(name)
@@ -119,6 +122,8 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
     load: dict[str, Any] = {}
     if options.peak is not None:
         load["peak"] = _peak(options.peak)
+    if options.arrivals is not None:
+        load["arrivals"] = options.arrivals
     if options.real_time:
         load |= {"compression": 1.0, "compress_to": None}
     elif options.compression is not None:
@@ -127,7 +132,10 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
         load |= {"compression": None, "compress_to": options.compress_to}
     request = {key: getattr(options, key) for key in ("size", "steps", "timeout")}
     asked = {key: value for key, value in request.items() if value is not None}
-    changes = {"load": load, "request": asked}
+    changes = {"load": load, "request": asked, "curve": _trace_options(options)}
+    if changes["curve"] and not isinstance(scenario.curve, TraceFile):
+        word = "--" + next(iter(changes["curve"])).replace("_", "-")
+        raise ConfigurationError(f"{word} says how to read a trace, and {name} has none")
     scenario = scenarios.with_overrides(scenario, changes)
     if options.seed is not None:
         scenario = msgspec.structs.replace(scenario, seed=options.seed)
@@ -144,15 +152,22 @@ def _trace_scenario(options: argparse.Namespace) -> str:
         'kind = "trace"',
         f"file = {_toml(str(path))}",
     ]
-    columns = {key: getattr(options, key) for key in ("time_column", "rate_column", "count_column")}
-    lines += [f"{key} = {_toml(name)}" for key, name in columns.items() if name is not None]
-    lines += ["[load]", 'peak = "1x"', "[thresholds]", 'latency = ["p(95) < 10s"]',
+    lines += [f"{key} = {_toml(value)}" for key, value in _trace_options(options).items()]
+    lines += ["[load]"] + (['peak = "1x"'] if options.rate_scale is None else [])
+    lines += ["[thresholds]", 'latency = ["p(95) < 10s"]',
               'rejected = ["rate < 1%"]', 'failed = ["rate < 1%"]']  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _toml(text: str) -> str:
-    return msgspec.json.encode(text).decode()  # a JSON string is a TOML basic string
+def _trace_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of a trace, as its table of the scenario has it."""
+    keys = [f"{kind}_column" for kind in KNOWN]
+    keys += ["sort", "time_scale", "rate_scale", "jitter"]
+    return {key: getattr(options, key) for key in keys if getattr(options, key)}
+
+
+def _toml(value: str | float | bool) -> str:
+    return msgspec.json.encode(value).decode()  # JSON's strings and numbers are TOML, too
 
 
 def _peak(text: str | None) -> float | str | None:
@@ -192,8 +207,8 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=DEFAULT_SCENARIO,
         metavar="SCENARIO",
-        help=f"built-in ({', '.join(scenarios.builtin_names())}), a .toml file, or a .csv trace "
-        "(default: %(default)s)",
+        help=f"built-in ({', '.join(scenarios.builtin_names())}), a .toml file, or a trace "
+        "in .csv or .jsonl (default: %(default)s)",
     )
     parser.add_argument(
         "--peak", metavar="RATE", help='images/s, "1.5x" of the capacity, or "share"'
@@ -208,14 +223,26 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     time.add_argument("--compress-to", metavar="DURATION", help='replay in so long, such as "90s"')
     time.add_argument("--compression", type=_positive, metavar="K", help="replay K times as fast")
     time.add_argument("--real-time", action="store_true", help="do not compress time")
+    parser.add_argument(
+        "--arrivals", choices=get_args(Word), help="how arrivals come around the curve's rate"
+    )
     parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
     parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
-    for column in ("time", "rate", "count"):
-        parser.add_argument(
-            f"--{column}-column", metavar="NAME", help=f"the trace's {column} column"
-        )
+    trace = parser.add_argument_group("a trace")
+    for column in KNOWN:
+        trace.add_argument(f"--{column.replace('_', '-')}-column", metavar="NAME", help="its name")
+    trace.add_argument("--sort", action="store_true", help="sort rows that go back in time")
+    trace.add_argument(
+        "--time-scale", type=_positive, metavar="S", help="seconds in a unit of the time column"
+    )
+    trace.add_argument(
+        "--rate-scale", type=_positive, metavar="X", help="send X times what was recorded"
+    )
+    trace.add_argument(
+        "--jitter", metavar="DURATION", help="spread stamps that come in batches over so long"
+    )
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

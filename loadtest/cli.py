@@ -21,6 +21,7 @@ from loadtest.arguments import pairs, parser, scenario_of, settings_of
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan import Node, demand, load_source, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
+from loadtest.prompts import load_texts
 from profiles.run import RunError, RunFolder
 from profiles.summary import summarize, verdict_exit_code
 from profiles.text import summary_text
@@ -91,6 +92,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
     scenario, _, folder = scenario_of(options)
     source = load_source(scenario, folder)
+    load_texts(scenario.request.prompts, folder)
     relative = needs_capacity(scenario) and options.capacity is None
     node = Node(gpus=options.gpus, capacity_images_per_s=1.0 if relative else options.capacity)
     plan, _ = make_plan(scenario, source, node)

@@ -85,7 +85,7 @@ class Crowd(User):
         share, shares = share_of(self.environment)
         self.generator = f"locust-{share}"
         load_start_s: float = start_told.get()
-        schedule = np.load(FOLDER.schedule_path, mmap_mode="r")
+        schedule = self.schedule = np.load(FOLDER.schedule_path, mmap_mode="r")
         self.recorder = Recorder(JOB, FOLDER.requests_writer(self.generator), run_clock)
         watch = gevent.spawn(self._watch)
         gc.collect()
@@ -101,7 +101,8 @@ class Crowd(User):
                 self.recorder.sent += 1
                 self.requests.add(gevent.spawn(self._ask, seq, scheduled_s, images))
             else:
-                self.recorder.unsent(seq, scheduled_s, images)
+                ask = JOB.ask(seq, schedule)
+                self.recorder.unsent(seq, scheduled_s, images, ask)
         self.requests.join(timeout=JOB.drain_s)
         self.requests.kill()  # each records that it got no answer in time
         watch.kill()
@@ -128,16 +129,17 @@ class Crowd(User):
 
     def _ask(self, seq: int, scheduled_s: float, images: int) -> None:
         exchange = self.client.exchange()
+        ask = JOB.ask(seq, self.schedule)
         try:
-            self.client.post(exchange, JOB.body(seq, images))
+            self.client.post(exchange, JOB.body(seq, images, ask))
         except gevent.GreenletExit:
             exchange.timed_out, exchange.error = True, "no answer before the run ended"
         fault = None
         if exchange.status == 200 and not exchange.timed_out:
             check = gevent.get_hub().threadpool.apply  # keeps the event loop free
-            fault = check(fault_in, (exchange.body, images, JOB.width, JOB.height, seq))
+            fault = check(fault_in, (exchange.body, images, ask.width, ask.height, seq))
         try:
-            record = self.recorder.answered(seq, scheduled_s, images, exchange, fault)
+            record = self.recorder.answered(seq, scheduled_s, images, exchange, fault, ask)
         except OSError as err:
             self.broken = err
             return

@@ -11,18 +11,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.arrivals import even, image_counts, poisson, resample
+from loadtest.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.curve import Curve, peak_rate, total
 from loadtest.errors import ConfigurationError, ScenarioError
 from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
-from loadtest.trace import Arrivals, read_csv
+from loadtest.trace import Arrivals, Rows, read_trace
 from loadtest.units import format_duration
 from profiles.schema import Demand, LoadPlan
 
 BLOCK_GPUS = 100_000
 MAX_REQUESTS = 20_000_000
 DRAWN_POINTS = 240
-SCHEDULE_DTYPE = np.dtype([("t_s", "<f8"), ("images", "<u2")])
+SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
+# a trace may tell more of each request; 0 where it does not
+ASK_FIELDS = {"steps": "<u2", "width": "<u4", "height": "<u4", "prompt_chars": "<u2", "user": "<u4"}
 
 Array = npt.NDArray[np.float64]
 Schedule = np.ndarray[tuple[int], np.dtype[np.void]]
@@ -42,6 +44,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     shape: Curve | Arrivals
     images_per_arrival: float
     how: str  # how it was read, for people
+    images_per_request: float = 1.0
 
     @property
     def duration_s(self) -> float:
@@ -75,22 +78,26 @@ def load_source(scenario: Scenario, folder: Path) -> Source:
     source: Source
     if isinstance(curve, TraceFile):
         path = folder / curve.file
-        shape = read_csv(path, curve.time_column, curve.rate_column, curve.count_column)
+        shape = read_trace(path, curve, scenario.seed)
+        if isinstance(shape, Arrivals) and "images" in shape.asks:
+            mean = float(shape.asks["images"].mean())
         rows = (
-            f"{shape.times_s.size} arrivals"
+            f"{shape.times_s.size:,} arrivals"
             if isinstance(shape, Arrivals)
-            else f"{len(shape.rates_per_s)} bins"
+            else f"{len(shape.rates_per_s):,} bins"
         )
         source = Source(
             shape=shape,
             images_per_arrival=per_person or mean,
             how=f"trace {path.name}: {rows} over {format_duration(shape.duration_s)}",
+            images_per_request=mean,
         )
     else:
         source = Source(
             shape=curve,
             images_per_arrival=per_person or 1.0,
             how=f"curve {curve.__struct_config__.tag} over {format_duration(curve.duration_s)}",
+            images_per_request=mean,
         )
     if not source.peak_images_per_s > 0:
         raise ScenarioError("scenario: $.curve: its rate is 0 throughout")
@@ -130,9 +137,10 @@ def demand(scenario: Scenario, source: Source) -> Demand | None:
 
 
 def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan, Schedule]:
-    """The plan in numbers, and every arrival: `t_s` (seconds from load start), `images`.
+    """The plan in numbers, and every arrival.
 
-    A pure function of its arguments: the same everywhere.
+    A row is `t_s` (seconds from load start), `images`, and of ASK_FIELDS what a trace tells. A
+    pure function of its arguments: the same everywhere.
 
     Raises:
         ConfigurationError: the peak refers to an unknown capacity, or the schedule would be empty
@@ -141,21 +149,19 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
     kappa = compression(scenario, source)
     peak, basis = _peak(scenario, source, node)
     scale = peak / source.peak_images_per_s
-    expected = source.images * scale / kappa / mean_images(scenario)
+    expected = source.images * scale / kappa / source.images_per_request
     if expected > MAX_REQUESTS:
         raise ConfigurationError(
             f"the schedule would hold {expected:,.0f} requests, more than {MAX_REQUESTS:,}: "
             "lower --peak, or replay less time with --compress-to"
         )
-    times = _times(scenario, source, kappa, scale)
+    times, asks = _times(scenario, source, kappa, scale)
     if times.size == 0:
         raise ConfigurationError(
             f"the schedule is empty ({expected:.2g} requests expected): raise --peak, or replay "
             "more time with a larger --compress-to"
         )
-    schedule: Schedule = np.zeros(times.size, dtype=SCHEDULE_DTYPE)
-    schedule["t_s"] = times
-    schedule["images"] = image_counts(times.size, image_weights(scenario.request), scenario.seed)
+    schedule = _schedule(scenario, times, asks)
     duration = source.duration_s / kappa
     curve_t, curve_rate = _drawn(source, kappa, scale)
     plan = LoadPlan(
@@ -164,7 +170,7 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         duration_s=duration,
         real_duration_s=source.duration_s,
         time_compression=kappa,
-        arrivals="trace" if isinstance(source.shape, Arrivals) else scenario.load.arrivals,
+        arrivals=describe(_process(scenario, source)),
         peak_images_per_s=peak,
         mean_images_per_s=source.images * scale / kappa / duration,
         peak_basis=basis,
@@ -199,19 +205,56 @@ def _peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, str]:
     return source.peak_images_per_s, "the curve's own rate"
 
 
-def _times(scenario: Scenario, source: Source, kappa: float, scale: float) -> Array:
+def _process(scenario: Scenario, source: Source) -> Word | Process:
+    """How arrivals come.
+
+    Raises:
+        ScenarioError: a process for a trace that has its own arrivals, or the other way round.
+    """
+    recorded = isinstance(source.shape, Arrivals)
+    process = scenario.load.arrivals or ("trace" if recorded else "poisson")
+    if recorded and process != "trace":
+        raise ScenarioError(
+            "scenario: $.load.arrivals: the trace holds the arrivals themselves; leave it out, or "
+            "name the trace's rate_column or count_column to draw arrivals from its rate"
+        )
+    if not recorded and process == "trace":
+        raise ScenarioError(
+            f'scenario: $.load.arrivals: "trace" needs a trace of arrivals, and this is a '
+            f"{source.how}; leave it out for Poisson arrivals"
+        )
+    return process
+
+
+def _times(
+    scenario: Scenario, source: Source, kappa: float, scale: float
+) -> tuple[Array, dict[str, Rows]]:
+    """Every arrival's instant, and what the trace tells of each."""
+    process = _process(scenario, source)
     shape = source.shape
     if isinstance(shape, Arrivals):
-        return resample(shape.times_s / kappa, scale / kappa, scenario.seed)
-    factor = scale * source.images_per_arrival / kappa / mean_images(scenario)
+        times, rows = resample(shape.times_s / kappa, scale / kappa, scenario.seed)
+        return times, shape.take(times, rows).asks
+    factor = scale * source.images_per_arrival / kappa / source.images_per_request
 
     def requests_by(t: Array) -> Array:
         return shape.integral(kappa * t) * factor
 
-    duration = shape.duration_s / kappa
-    if scenario.load.arrivals == "even":
-        return even(requests_by, duration)
-    return poisson(requests_by, duration, scenario.seed)
+    try:
+        return arrival_times(process, requests_by, shape.duration_s / kappa, scenario.seed), {}
+    except ValueError as err:
+        raise ScenarioError(f"scenario: $.load.arrivals: {err}") from err
+
+
+def _schedule(scenario: Scenario, times: Array, asks: dict[str, Rows]) -> Schedule:
+    """A row a request; what the trace tells of it overrules the scenario."""
+    told = [(name, ASK_FIELDS[name]) for name in ASK_FIELDS if name in asks]
+    schedule: Schedule = np.zeros(times.size, dtype=np.dtype([*SCHEDULE_FIELDS, *told]))
+    schedule["t_s"] = times
+    schedule["images"] = image_counts(times.size, image_weights(scenario.request), scenario.seed)
+    for name, values in asks.items():
+        schedule[name] = values
+    return schedule
 
 
 def _drawn(source: Source, kappa: float, scale: float) -> tuple[list[float], list[float]]:

@@ -11,6 +11,7 @@ import msgspec
 
 from loadtest import environment
 from loadtest.job import Job
+from loadtest.prompts import PromptMix, load_texts
 from loadtest.scenario import Scenario, parse_size
 from loadtest.target import FALLBACK_SIZE, Offer, check_port_free, free_port, normalize_url
 from profiles.host import Host, node_name
@@ -117,7 +118,9 @@ def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: O
         negative_prompt=request.negative_prompt,
         output_format=request.output_format,
         response_format=None if always_base64 else "b64_json",
-        prompts=list(request.prompts),
+        prompts=load_texts(request.prompts, options.folder),
+        prompt_mix=request.prompts if isinstance(request.prompts, PromptMix) else PromptMix(),
+        seed=options.scenario.seed,
         timeout_s=float(request.timeout),
         drain_s=float(request.timeout if load.drain is None else load.drain),
         processes=options.processes,

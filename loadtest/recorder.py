@@ -5,7 +5,7 @@ from collections.abc import Callable
 from loadtest import told
 from loadtest.answer import error_message, parse_server_timing
 from loadtest.client import Exchange
-from loadtest.job import Job
+from loadtest.job import Ask, Job
 from profiles.run import LineWriter
 from profiles.schema import LoadSample, Outcome, RequestRecord
 
@@ -29,10 +29,17 @@ class Recorder:
         self.done = 0
 
     def answered(
-        self, seq: int, scheduled_s: float, images: int, exchange: Exchange, fault: str | None
+        self,
+        seq: int,
+        scheduled_s: float,
+        images: int,
+        exchange: Exchange,
+        fault: str | None,
+        ask: Ask | None = None,
     ) -> RequestRecord:
         """Record a request that left; `fault` is what is wrong with a 200 answer's content."""
         outcome, error = _judge(exchange, fault)
+        ask = ask or self._job.ask(seq)
         stages = parse_server_timing(exchange.headers.get("server-timing", ""))
         zero = self._job.clock_zero_monotonic_s
         record = RequestRecord(
@@ -45,10 +52,10 @@ class Recorder:
             status=exchange.status,
             error=error,
             images=images,
-            width=self._job.width,
-            height=self._job.height,
-            steps=self._job.steps,
-            prompt_chars=len(self._job.prompt(seq)),
+            width=ask.width,
+            height=ask.height,
+            steps=ask.steps,
+            prompt_chars=len(ask.prompt),
             bytes_in=len(exchange.body) if exchange.status is not None else None,
             request_id=exchange.headers.get("x-request-id"),
             queue_s=stages.get("queue"),
@@ -64,8 +71,9 @@ class Recorder:
         self._write(record)
         return record
 
-    def unsent(self, seq: int, scheduled_s: float, images: int) -> None:
+    def unsent(self, seq: int, scheduled_s: float, images: int, ask: Ask | None = None) -> None:
         """Record a request that never left because the run stopped first."""
+        ask = ask or self._job.ask(seq)
         self._write(
             RequestRecord(
                 seq=seq,
@@ -73,10 +81,10 @@ class Recorder:
                 outcome=Outcome.UNSENT,
                 error="the run stopped before it was sent",
                 images=images,
-                width=self._job.width,
-                height=self._job.height,
-                steps=self._job.steps,
-                prompt_chars=len(self._job.prompt(seq)),
+                width=ask.width,
+                height=ask.height,
+                steps=ask.steps,
+                prompt_chars=len(ask.prompt),
             )
         )
 

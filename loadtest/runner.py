@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import server
+from loadtest import pace, server
 from loadtest.calibrate import calibrate
 from loadtest.errors import ConfigurationError
 from loadtest.job import Job
-from loadtest.plan import Node, Source, demand, load_source, make_plan, needs_capacity
+from loadtest.plan import Node, Schedule, Source, demand, load_source, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from loadtest.prepare import (
     Options,
@@ -34,6 +34,7 @@ from loadtest.prepare import (
     server_settings,
 )
 from loadtest.processes import Child, adopt_orphans, kill_descendants
+from loadtest.prompts import load_texts
 from loadtest.target import Offer, ask_models
 from loadtest.watch import watch
 from profiles.host import node_name
@@ -77,6 +78,7 @@ class _Run:
     def run(self) -> tuple[RunFolder, Summary]:
         options = self.options
         source = load_source(options.scenario, options.folder)
+        load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         gpus = visible_gpus(node_name())
         settings = server_settings(options, gpus)
         self.folder = _create_folder(options)
@@ -120,6 +122,7 @@ class _Run:
             plan_text(options.scenario, source, plan, event, relative=False),
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
+        self._check_pace(plan, schedule)
         self._start_sampler()
         self._play(plan, job)
 
@@ -179,6 +182,19 @@ class _Run:
             capacity_images_per_s=measured.images_per_s,
             capacity_basis=measured.basis,
         )
+
+    def _check_pace(self, plan: LoadPlan, schedule: Schedule) -> None:
+        """Warn where this machine cannot send as fast as the schedule's busiest second asks."""
+        told = pace.warning(
+            self.folder.job_path,
+            schedule["t_s"],
+            plan.images / plan.requests,
+            self.options.processes,
+            len(os.sched_getaffinity(0)),
+        )
+        if told is not None:
+            self._event("generator_too_slow", told)
+            self.console.print(f"warning: {told}", highlight=False, markup=False, soft_wrap=True)
 
     # -- the load ----------------------------------------------------------------------------
 

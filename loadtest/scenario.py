@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
+from loadtest.arrivals import Process, Word
 from loadtest.curve import Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
+from loadtest.prompts import TEXTS, PromptMix
 from loadtest.units import Duration, nearest, parse_duration
 from profiles.threshold import ThresholdError
 from profiles.threshold import parse as parse_threshold
@@ -21,12 +23,21 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class TraceFile(_Table, tag="trace", tag_field="kind", frozen=True, kw_only=True):
-    """Recorded traffic as the curve; see `loadtest.trace` for the columns."""
+    """Recorded traffic as the curve; see `loadtest.trace` for what its columns mean."""
 
     file: str  # relative to the scenario
     time_column: str | None = None
     rate_column: str | None = None
     count_column: str | None = None
+    steps_column: str | None = None
+    images_column: str | None = None
+    size_column: str | None = None
+    prompt_chars_column: str | None = None
+    user_column: str | None = None
+    sort: bool = False  # rows that go back in time are sorted, not refused
+    time_scale: Positive = 1.0  # seconds in one unit of the time column: 0.001 for milliseconds
+    rate_scale: Positive = 1.0  # so many times the recorded arrivals
+    jitter: Duration = Duration(0.0)  # spreads stamps that come in batches: + uniform(0, jitter)
 
 
 class Load(_Table, frozen=True, kw_only=True):
@@ -36,10 +47,15 @@ class Load(_Table, frozen=True, kw_only=True):
     load), "share" (this node's share, by GPUs, of what the event asks of a block), or absent: the
     curve's own rate, in images/s. Time is compressed by `compression`, or so that the load lasts
     `compress_to`.
+
+    `arrivals` says how they come around that rate: a word, or a table with a `kind`: "gamma",
+    "hawkes" or "mmpp" (see `loadtest.bursts`). "poisson" and "smooth" are the same; "chat-like" and
+    "agent-like" are bursts as measured; "even" has no chance in it; "trace" replays recorded
+    arrivals. Absent: "trace" for a trace of arrivals, else "poisson".
     """
 
     peak: float | str | None = None
-    arrivals: Literal["poisson", "even"] = "poisson"
+    arrivals: Word | Process | None = None
     compression: Annotated[float, msgspec.Meta(ge=1)] | None = None
     compress_to: Duration | None = None
     drain: Duration | None = None  # wait for answers after the last arrival; default: the timeout
@@ -48,12 +64,7 @@ class Load(_Table, frozen=True, kw_only=True):
 class Request(_Table, frozen=True, kw_only=True):
     """What is asked of the server."""
 
-    prompts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = (
-        "a family at the seaside, hand-drawn animation, soft watercolour background",
-        "my dog waiting at a small railway station in summer rain, hand-drawn animation",
-        "two friends on bicycles above a green valley, hand-drawn animation, evening light",
-        "an old town street with a bakery at dawn, hand-drawn animation, warm colours",
-    )
+    prompts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | PromptMix = TEXTS
     negative_prompt: str | None = None
     images: int | dict[str, NonNegative] = 1  # a request; or a mix: {"1" = 0.6, "4" = 0.4}
     size: str | None = None  # "WxH"; default: what the server says its model makes
@@ -217,6 +228,9 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(f"scenario: $.load.peak: expected a rate above 0, got {load.peak!r}")
     if load.peak == "share" and scenario.event is None:
         raise ScenarioError('scenario: $.load.peak: "share" needs the demand of an [event] table')
+    curve = scenario.curve
+    if isinstance(curve, TraceFile) and curve.rate_scale != 1 and load.peak is not None:
+        raise ScenarioError("scenario: $.curve.rate_scale: give it or load.peak, not both")
     if load.compression is not None and load.compress_to is not None:
         raise ScenarioError("scenario: $.load: give compression or compress_to, not both")
     if load.compress_to is not None and load.compress_to <= 0:
@@ -248,6 +262,9 @@ def _decode_duration(kind: type, value: object) -> object:
 
 def _explain(message: str, data: object) -> str:
     """The library's message, with the nearest valid key where a key is unknown."""
+    word = re.match(r"Invalid enum value '(.*)' - at `\$\.load\.arrivals`$", message)
+    if word:
+        return f"$.load.arrivals: no process {word[1]!r}{nearest(word[1], get_args(Word))}"
     match = re.match(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", message)
     if not match:
         return message.replace(" - at ", " at ")

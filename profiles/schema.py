@@ -204,7 +204,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float  # as replayed
     real_duration_s: float  # of the event replayed
     time_compression: float  # kappa = real_duration_s / duration_s
-    arrivals: str  # "poisson" | "even" | "trace"
+    arrivals: str  # how they come around the rate curve, in words
     peak_images_per_s: float  # of the rate curve, as replayed
     mean_images_per_s: float
     peak_basis: str  # where the peak comes from, in words

@@ -163,3 +163,44 @@ def test_the_plan_says_what_will_be_sent_and_how_it_was_compressed() -> None:
     relative = plan_text(s, load_source(s, Path()), plan, None, relative=True)
     assert "to be measured before the load" in relative
     assert "requests," not in relative
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "said"),
+    [
+        ("", "poisson"),
+        ('arrivals = "smooth"', "smooth"),
+        ('arrivals = "chat-like"', "chat-like: Hawkes, branching 0.85"),
+        ('arrivals = { kind = "gamma", cv = 4 }', "Gamma renewal, gap CV 4"),
+        (
+            'arrivals = { kind = "hawkes", idc = 16, decay = "2s" }',
+            "Hawkes, branching 0.75, decay 2 s",
+        ),
+        (
+            'arrivals = { kind = "mmpp", ratio = 4, busy = "5s", quiet = "20s" }',
+            "MMPP, 4 x the rate for 5 s after 20 s",
+        ),
+    ],
+)
+def test_every_process_is_planned_and_named(arrivals: str, said: str) -> None:
+    plan, schedule = planned(scenario(f"peak = 40.0\n{arrivals}"))
+    assert plan.arrivals.startswith(said)
+    assert np.all(np.diff(schedule["t_s"]) >= 0)
+    # 2,000 expected; the index of dispersion over the whole is below 45, so 6 deviations are 1,800
+    assert 200 < plan.requests < 3800
+
+
+def test_recorded_arrivals_are_not_drawn_again_nor_drawn_ones_replayed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("t_s\n0\n1\n4\n")
+    text = 'name = "t"\ntitle = "T"\n[curve]\nkind = "trace"\nfile = "t.csv"\n[load]\n'
+    with pytest.raises(ConfigurationError, match="name the trace's rate_column"):
+        planned(parse_scenario(text + 'arrivals = "poisson"'), folder=tmp_path)
+    assert planned(parse_scenario(text + 'arrivals = "trace"'), folder=tmp_path)[0].requests == 3
+    with pytest.raises(ConfigurationError, match=r'"trace" needs a trace of arrivals'):
+        planned(scenario('arrivals = "trace"'))
+
+
+def test_a_process_too_long_to_simulate_is_refused() -> None:
+    s = scenario('arrivals = { kind = "hawkes", branching = 0.9999999, decay = "1h" }')
+    with pytest.raises(ConfigurationError, match=r"load.arrivals: branching .*lower branching"):
+        planned(s)

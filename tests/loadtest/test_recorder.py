@@ -1,10 +1,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from loadtest.client import Exchange
-from loadtest.job import Job
+from loadtest.job import Ask, Job
+from loadtest.prompts import Lengths, PromptMix
 from loadtest.recorder import Recorder
 from profiles.run import LineWriter, RunFolder
 from profiles.schema import Outcome
@@ -80,3 +83,38 @@ def test_the_body_holds_what_was_asked_for_and_nothing_else() -> None:
     assert JOB.body(1, 2) == (
         b'{"model":"m","prompt":"three","n":2,"size":"64x32","response_format":"b64_json"}'
     )
+
+
+def test_a_row_of_the_schedule_overrules_the_job_where_it_tells() -> None:
+    fields = [("t_s", "<f8"), ("images", "<u2"), ("steps", "<u2"), ("width", "<u4"),
+              ("height", "<u4"), ("prompt_chars", "<u2"), ("user", "<u4")]  # fmt: skip
+    rows = np.array([(0.0, 2, 30, 128, 96, 2, 7), (1.0, 1, 0, 0, 0, 0, 0)], dtype=fields)
+    told, silent = JOB.ask(0, rows), JOB.ask(1, rows)
+    assert told == Ask(prompt="on", width=128, height=96, steps=30, user="user-7")
+    assert silent == JOB.ask(1) == Ask(prompt="three", width=64, height=32)
+    body = msgspec.json.decode(JOB.body(0, 2, told))
+    assert body["size"] == "128x96"
+    assert (body["num_inference_steps"], body["user"], body["prompt"]) == (30, "user-7", "on")
+
+
+def test_the_record_holds_what_the_row_asked_for(recorder: Recorder, tmp_path: Path) -> None:
+    ask = Ask(prompt="a long one", width=128, height=96, steps=30)
+    recorder.answered(0, 1.0, 1, Exchange(sent_s=101.0, done_s=102.0, status=200), None, ask)
+    recorder.unsent(1, 2.0, 1, ask)
+    recorder.flush()
+    for record in RunFolder(tmp_path).requests().read():
+        assert (record.width, record.height, record.steps) == (128, 96, 30)
+        assert record.prompt_chars == 10
+
+
+def test_negative_prompts_of_a_mix_go_along() -> None:
+    job = msgspec.structs.replace(JOB, prompt_mix=PromptMix(negative=("blurry",)))
+    assert msgspec.json.decode(job.body(0, 1))["negative_prompt"] == "blurry"
+    always = msgspec.structs.replace(JOB, negative_prompt="grain")
+    assert msgspec.json.decode(always.body(0, 1))["negative_prompt"] == "grain"
+
+
+def test_a_job_survives_its_file() -> None:
+    mix = PromptMix(repeats=0.3, chars=Lengths(median=40, p90=90), negative=("blurry",))
+    job = msgspec.structs.replace(JOB, prompt_mix=mix, seed=2**63 - 1)
+    assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
