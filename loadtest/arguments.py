@@ -127,7 +127,11 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
         load |= {"compression": None, "compress_to": options.compress_to}
     request = {key: getattr(options, key) for key in ("size", "steps", "timeout")}
     asked = {key: value for key, value in request.items() if value is not None}
-    changes = {"load": load, "request": asked}
+    changes: dict[str, dict[str, Any]] = {"load": load, "request": asked}
+    if options.retry is not None:
+        if scenario.session is None:
+            raise ConfigurationError("--retry: the scenario has no people; give it a [session]")
+        changes["session"] = {"retry": {"policy": options.retry}}
     scenario = scenarios.with_overrides(scenario, changes)
     if options.seed is not None:
         scenario = msgspec.structs.replace(scenario, seed=options.seed)
@@ -212,6 +216,11 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
     parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
+    parser.add_argument(
+        "--retry",
+        choices=("none", "immediate", "backoff"),
+        help="what people do after 429, 503 or a timeout",
+    )
     for column in ("time", "rate", "count"):
         parser.add_argument(
             f"--{column}-column", metavar="NAME", help=f"the trace's {column} column"

@@ -67,6 +67,19 @@ def calibrate(job: Job, key: str | None, in_flight: int) -> Calibration:
     return rate(sorted(state.done_s), begin + WARMUP_S, in_flight)
 
 
+def alone(job: Job, key: str | None) -> float:
+    """Seconds one request of one image takes on a server that does nothing else.
+
+    Raises:
+        ViralloadError: it fails.
+    """
+    begin = time.monotonic()
+    fault = _ask(job, key, 0)
+    if fault:
+        raise ViralloadError(f"a first request failed: {fault}")
+    return time.monotonic() - begin
+
+
 def rate(done_s: list[float], after_s: float, in_flight: int) -> Calibration:
     """Images/s from sorted completion times later than `after_s`.
 

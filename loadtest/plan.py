@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from loadtest import crowd
 from loadtest.arrivals import even, image_counts, poisson, resample
 from loadtest.curve import Curve, peak_rate, total
 from loadtest.errors import ConfigurationError, ScenarioError
@@ -22,6 +23,7 @@ from profiles.schema import Demand, LoadPlan
 BLOCK_GPUS = 100_000
 MAX_REQUESTS = 20_000_000
 DRAWN_POINTS = 240
+DUE_BINS = 48
 SCHEDULE_DTYPE = np.dtype([("t_s", "<f8"), ("images", "<u2")])
 
 Array = npt.NDArray[np.float64]
@@ -98,8 +100,10 @@ def load_source(scenario: Scenario, folder: Path) -> Source:
 
 
 def mean_images(scenario: Scenario) -> float:
-    """Images a request, on average."""
+    """Images an arrival, on average: of a request, or of a person where people are played."""
     weights = image_weights(scenario.request)
+    if scenario.session is not None:
+        return crowd.images_a_person(scenario.session, weights)
     return sum(n * w for n, w in weights.items()) / sum(weights.values())
 
 
@@ -153,13 +157,14 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
             f"the schedule is empty ({expected:.2g} requests expected): raise --peak, or replay "
             "more time with a larger --compress-to"
         )
-    schedule: Schedule = np.zeros(times.size, dtype=SCHEDULE_DTYPE)
-    schedule["t_s"] = times
-    schedule["images"] = image_counts(times.size, image_weights(scenario.request), scenario.seed)
     duration = source.duration_s / kappa
+    schedule = _schedule(scenario, times, duration)
     curve_t, curve_rate = _drawn(source, kappa, scale)
+    if scenario.session is not None:
+        curve_t, curve_rate = _drawn_due(schedule, duration)
     plan = LoadPlan(
-        requests=int(times.size),
+        requests=int(schedule.size),
+        people=int(times.size) if scenario.session is not None else None,
         images=int(schedule["images"].sum()),
         duration_s=duration,
         real_duration_s=source.duration_s,
@@ -175,6 +180,25 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         curve_images_per_s=curve_rate,
     )
     return plan, schedule
+
+
+def _schedule(scenario: Scenario, times: Array, duration_s: float) -> Schedule:
+    """A row a request: of arrivals that come by themselves, or of people's scripts."""
+    weights = image_weights(scenario.request)
+    if scenario.session is not None:
+        return crowd.scripts(scenario.session, weights, times, duration_s, scenario.seed)
+    schedule: Schedule = np.zeros(times.size, dtype=SCHEDULE_DTYPE)
+    schedule["t_s"] = times
+    schedule["images"] = image_counts(times.size, weights, scenario.seed)
+    return schedule
+
+
+def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list[float]]:
+    """What people's scripts ask for over time, of a server that takes no time; images/s."""
+    edges = np.linspace(0.0, duration_s, DUE_BINS + 1)
+    images = np.histogram(schedule["t_s"], edges, weights=schedule["images"])[0]
+    middles = (edges[:-1] + edges[1:]) / 2
+    return middles.round(3).tolist(), (images / np.diff(edges)).round(6).tolist()
 
 
 def _peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, str]:

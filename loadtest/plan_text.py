@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from loadtest.crowd import Session
 from loadtest.plan import Source
 from loadtest.scenario import Scenario
+from loadtest.spread import quantile
 from loadtest.units import format_duration
 from profiles.schema import Demand, LoadPlan
 
@@ -48,6 +50,8 @@ def plan_text(
         slow = "; above 10 x, autoscaling looks worse than it is"
         lasts += (slow if plan.time_compression > 10 else "") + ")"
     lines.append(f"lasts     {lasts}")
+    if scenario.session is not None:
+        lines += _people(scenario.session, plan, relative)
     if not relative:
         lines.append(f"schedule  {plan.requests:,} requests, {plan.images:,} images")
     lines.append(f"arrivals  {plan.arrivals}, seed {scenario.seed}, open loop")
@@ -63,6 +67,28 @@ def plan_text(
         lines.append(f"holds     {', '.join(held)}")
     lines += [f"note      {note}" for note in scenario.notes]
     return "\n".join(lines) + "\n"
+
+
+def _people(session: Session, plan: LoadPlan, relative: bool) -> list[str]:
+    """Who comes and how long they wait; think times and patience are never compressed."""
+    retry = session.retry
+    told = "geometric" if isinstance(session.requests, float) else "from a mix"
+    who = "" if relative or plan.people is None else f"{plan.people:,}, "
+    think = [format_duration(quantile(session.think, share)) for share in (0.1, 0.5, 0.9)]
+    lines = [
+        f"people    {who}requests each {told}; think p10/p50/p90 {' / '.join(think)} (real time)"
+    ]
+    waits = "for ever"
+    if session.patience is not None:
+        waits = f"{format_duration(quantile(session.patience, 0.5))} (median)"
+    again = f", {retry.most_attempts} attempts at most" if retry.policy != "none" else ""
+    lines.append(f"          wait {waits} for an image; retry {retry.policy}{again}")
+    for name, one in session.classes.items():
+        most = "any number of" if one.images_a_day is None else f"at most {one.images_a_day}"
+        lines.append(
+            f"          {name}: {one.share:g} parts, {most} images (a session lies in a day)"
+        )
+    return lines
 
 
 def draw(t_s: Sequence[float], rates: Sequence[float], duration_s: float, unit: str) -> list[str]:

@@ -20,9 +20,10 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import server
-from loadtest.calibrate import calibrate
-from loadtest.errors import ConfigurationError
-from loadtest.job import Job
+from loadtest.calibrate import alone, calibrate
+from loadtest.crowd import impatience
+from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.job import Job, encode
 from loadtest.plan import Node, Source, demand, load_source, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from loadtest.prepare import (
@@ -77,6 +78,12 @@ class _Run:
     def run(self) -> tuple[RunFolder, Summary]:
         options = self.options
         source = load_source(options.scenario, options.folder)
+        if options.host is not None and options.scenario.server:
+            self.console.print(
+                "warning: [server] of the scenario is of a server that a run starts; with --host "
+                "it is left out",
+                highlight=False,
+            )
         gpus = visible_gpus(node_name())
         settings = server_settings(options, gpus)
         self.folder = _create_folder(options)
@@ -110,10 +117,12 @@ class _Run:
         offer = ask_models(url, key, options.model, options.key_env)
         self._learn_target(offer)
         job = job_for(options, self.manifest, self.folder, offer)
+        self._check_patience(job, offer, key)
         node = self._node(job, offer, key)
         plan, schedule = make_plan(options.scenario, source, node)
+        job = msgspec.structs.replace(job, load_s=plan.duration_s)
         np.save(self.folder.schedule_path, schedule)
-        self.folder.job_path.write_bytes(msgspec.json.encode(job))
+        self.folder.job_path.write_bytes(encode(job))
         event = demand(options.scenario, source)
         self._update(plan=plan, demand=event)
         self.console.print(
@@ -157,6 +166,24 @@ class _Run:
                 flop_per_image=offer.flop_per_image,
             )
         )
+
+    def _check_patience(self, job: Job, offer: Offer, key: str | None) -> None:
+        """Refuse people whom no server could serve in time; warn where some are like that."""
+        session = self.options.scenario.session
+        if session is None:
+            return
+        try:
+            image_s = alone(job, key) if offer.image_s is None else offer.image_s
+        except ViralloadError as err:
+            self.console.print(f"patience: not checked: {err}", highlight=False)
+            return
+        found = impatience(session, job.timeout_s, image_s)
+        if found is None:
+            return
+        nobody, told = found
+        if nobody:
+            raise ConfigurationError(f"{told}; give people more time")
+        self.console.print(f"warning: {told}", highlight=False)
 
     def _node(self, job: Job, offer: Offer, key: str | None) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None

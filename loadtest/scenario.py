@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
+from loadtest import crowd
 from loadtest.curve import Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
 from loadtest.units import Duration, nearest, parse_duration
@@ -96,6 +97,8 @@ class Scenario(_Table, frozen=True, kw_only=True):
     thresholds: dict[str, tuple[str, ...]] = {}
     validity: Validity = Validity()
     event: Event | None = None
+    session: crowd.Session | None = None  # people; None: every request comes by itself
+    server: dict[str, str | int | float | bool] = {}  # settings of the server a run starts
 
 
 def builtin_names() -> list[str]:
@@ -157,7 +160,7 @@ def with_overrides(scenario: Scenario, changes: dict[str, dict[str, Any]]) -> Sc
     """
     for table, values in changes.items():
         if values:
-            raw = {**msgspec.to_builtins(getattr(scenario, table), enc_hook=float), **values}
+            raw = merged(msgspec.to_builtins(getattr(scenario, table), enc_hook=float), values)
             kind = type(getattr(scenario, table))
             try:
                 value = msgspec.convert(raw, kind, dec_hook=_decode_duration)
@@ -167,6 +170,12 @@ def with_overrides(scenario: Scenario, changes: dict[str, dict[str, Any]]) -> Sc
             scenario = msgspec.structs.replace(scenario, **{table: value})
     _check(scenario)
     return scenario
+
+
+def merged(own: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`own` with the changes put over it, table by table."""
+    nested = {k: merged(own[k], v) for k, v in changes.items() if isinstance(v, dict) and k in own}
+    return {**own, **changes, **nested}
 
 
 def image_weights(request: Request) -> dict[int, float]:
@@ -230,6 +239,8 @@ def _check(scenario: Scenario) -> None:
         if duration <= 0:
             raise ScenarioError(f"scenario: $.{name}: expected a duration above 0")
     image_weights(scenario.request)
+    if scenario.session is not None:
+        crowd.check(scenario.session)
     if not isinstance(scenario.curve, TraceFile) and scenario.curve.duration_s <= 0:
         raise ScenarioError("scenario: $.curve: it lasts 0 s; give it a duration above 0")
     for metric, expressions in scenario.thresholds.items():
@@ -268,6 +279,9 @@ def _kind_at(kind: Any, data: Any, path: list[tuple[str, str]]) -> type[msgspec.
         tag = data.get("kind") if isinstance(data, dict) else None
         chosen = [k for k in structs if k.__struct_config__.tag == tag] or structs[:1]
         return _kind_at(chosen[0], data, path) if chosen else None
+    if get_origin(kind) is dict:
+        values = list(data.values()) if isinstance(data, dict) else []
+        return _kind_at(get_args(kind)[1], values[0] if values else None, path[1:])
     if get_origin(kind) is tuple:
         if not path:
             return None
