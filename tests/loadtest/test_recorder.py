@@ -1,11 +1,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from loadtest.client import Exchange
-from loadtest.job import Job
-from loadtest.recorder import Recorder
+from loadtest.crowd import Retry
+from loadtest.job import Job, decode, encode
+from loadtest.recorder import Attempt, Recorder
+from loadtest.units import Duration
 from profiles.run import LineWriter, RunFolder
 from profiles.schema import Outcome
 
@@ -39,6 +42,7 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
         ({"error": "Connection refused"}, None, Outcome.FAILED, "Connection refused"),
         ({"timed_out": True}, None, Outcome.TIMEOUT, "no complete answer within the time limit"),
         ({"timed_out": True, "status": 200}, None, Outcome.TIMEOUT, None),
+        ({"timed_out": True, "gave_up": True}, None, Outcome.ABANDONED, None),
     ],
 )
 def test_every_exchange_has_one_outcome(
@@ -80,3 +84,28 @@ def test_the_body_holds_what_was_asked_for_and_nothing_else() -> None:
     assert JOB.body(1, 2) == (
         b'{"model":"m","prompt":"three","n":2,"size":"64x32","response_format":"b64_json"}'
     )
+
+
+def test_a_persons_class_is_told_to_viralloads_own_servers_only() -> None:
+    own = msgspec.structs.replace(JOB, tells_priority=True, steps=20)
+    assert b'"priority"' not in JOB.body(0, 1, priority="free")
+    assert b'"num_inference_steps":30,"priority":"free"' in own.body(0, 1, 30, "free")
+    assert b'"priority"' not in own.body(0, 1)  # nobody's class
+
+
+def test_the_job_survives_its_file() -> None:
+    retry = Retry(policy="backoff", first=Duration(2.0), cap=Duration(9.0))
+    job = msgspec.structs.replace(JOB, retry=retry, seed=3, load_s=80.0)
+    assert decode(encode(job)) == job
+
+
+def test_whose_attempt_it_was_is_recorded(recorder: Recorder, tmp_path: Path) -> None:
+    whose = Attempt(attempt=3, person=8, priority="paying", steps=30)
+    recorder.answered(5, 1.0, 1, Exchange(sent_s=101.0, done_s=102.0, status=200), None, whose)
+    recorder.unsent(6, 2.0, 1, whose, Outcome.ABANDONED, "gone")
+    recorder.flush()
+    for each in RunFolder(tmp_path).requests().read():
+        told = (each.attempt, each.session, each.priority, each.steps)
+        assert told == (3, 8, "paying", 30)
+    assert each.outcome is Outcome.ABANDONED
+    assert recorder.done == 1

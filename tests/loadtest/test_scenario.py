@@ -193,3 +193,14 @@ def test_sizes() -> None:
     for bad in ("0x5", "5", "5x", "axb", "5x5x5", "999999x1"):
         with pytest.raises(ScenarioError):
             parse_size(bad)
+
+
+def test_a_change_of_one_key_keeps_the_rest_of_its_table() -> None:
+    scenario = parse_scenario(scenario_text("melting")[0])
+    changed = with_overrides(scenario, {"session": {"retry": {"policy": "backoff"}}})
+    assert scenario.session is not None
+    assert changed.session is not None
+    assert changed.session.retry.policy == "backoff"
+    assert changed.session.retry.most_attempts == scenario.session.retry.most_attempts == 8
+    assert changed.session.patience == scenario.session.patience
+    assert changed.server == scenario.server
