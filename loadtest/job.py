@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from loadtest.crowd import Retry
 from loadtest.prompts import PromptMix, negative_at, prompt_at
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
@@ -43,6 +44,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float
     processes: int = 1
     key_env: str = "OPENAI_API_KEY"
+    retry: Retry | None = None  # of people; None: requests come by themselves
+    load_s: float = 0.0  # the load's length; people begin no image after it
+    tells_priority: bool = False  # the server is viralload's own; others refuse unknown fields
 
     @property
     def endpoint(self) -> str:
@@ -64,7 +68,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             user=f"user-{row['user']}" if "user" in row else None,
         )
 
-    def body(self, seq: int, images: int, ask: Ask | None = None) -> bytes:
+    def body(
+        self, seq: int, images: int, ask: Ask | None = None, priority: str | None = None
+    ) -> bytes:
         """The JSON body of request `seq`; keys that were not asked for are left out."""
         ask = ask or self.ask(seq)
         fields: dict[str, Any] = {
@@ -78,6 +84,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             "num_inference_steps": ask.steps,
             "guidance_scale": self.guidance_scale,
             "user": ask.user,
+            "priority": priority if self.tells_priority else None,
         }
         return msgspec.json.encode(
             {key: value for key, value in fields.items() if value is not None}
@@ -86,3 +93,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 def _told(row: Any) -> dict[str, int]:
     return {name: int(row[name]) for name in ASKED if name in row.dtype.names and row[name]}
+
+
+def encode(job: Job) -> bytes:
+    """The job as JSON."""
+    return msgspec.json.encode(job, enc_hook=float)  # durations are seconds
+
+
+def decode(data: bytes) -> Job:
+    """The job of its JSON."""
+    return msgspec.json.decode(data, type=Job, dec_hook=lambda kind, value: kind(value))

@@ -19,12 +19,11 @@ from base64 import b64encode
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from loadtest.job import Job
+from loadtest.job import Job, decode
 
 MEASURED_S = 0.3
 PATIENCE_S = 15.0  # for the whole self-test
@@ -34,7 +33,7 @@ NOT_ASKED_BELOW = 50.0  # requests/s a process: any machine sends them
 
 
 def busiest_second(times_s: npt.NDArray[np.float64]) -> int:
-    """The most arrivals between two whole seconds; `times_s` is sorted."""
+    """The most arrivals between two whole seconds."""
     return int(np.unique(np.floor(times_s), return_counts=True)[1].max())
 
 
@@ -45,7 +44,7 @@ def warning(
 
     Args:
         job_path: the run's job.json.
-        times_s: every arrival, sorted.
+        times_s: when each request is due, in any order; people's, of a server that takes no time.
         images: of a request, on average.
         processes: that will generate the load.
         cores: that they may use.
@@ -92,9 +91,9 @@ def measure(job: Job, images: int) -> float:
     import gevent.pool
     import gevent.server
 
-    from loadtest.answer import fault_in
     from loadtest.client import ImageClient
     from loadtest.recorder import Recorder
+    from loadtest.sender import Sender
     from profiles.run import LineWriter
 
     answer = _answer(job, images)
@@ -112,18 +111,13 @@ def measure(job: Job, images: int) -> float:
     client = ImageClient(f"http://127.0.0.1:{server.server_port}/v1/images/generations", 5.0, None)
     with TemporaryDirectory() as folder:
         lines = LineWriter(Path(folder) / "requests-self-test.jsonl")
-        recorder = Recorder(job, lines, time.monotonic)
+        sender = Sender(job, client, Recorder(job, lines, time.monotonic))
         sent = 0
 
         def ask(seq: int) -> None:
-            exchange = client.exchange()
-            wanted = job.ask(seq)
-            client.post(exchange, job.body(seq, images, wanted))
-            check = gevent.get_hub().threadpool.apply
-            size = (wanted.width, wanted.height)
-            fault = check(fault_in, (exchange.body, images, *size, seq))
-            if recorder.answered(seq, 0.0, images, exchange, fault, wanted).error:
-                raise RuntimeError(fault or exchange.error)
+            record, _ = sender.send(seq, 0.0, images)
+            if record.error:
+                raise RuntimeError(record.error)
 
         pool = gevent.pool.Pool(AT_ONCE)
         for seq in range(AT_ONCE):  # connections, threads and caches
@@ -164,5 +158,5 @@ def _request_end(data: bytes) -> int | None:
 
 
 if __name__ == "__main__":
-    told = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
+    told = decode(Path(sys.argv[1]).read_bytes())
     sys.stdout.write(f"{measure(told, int(sys.argv[2]))!r}\n")

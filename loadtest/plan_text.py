@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from loadtest.crowd import Session
 from loadtest.curve import Bins
-from loadtest.plan import Source
 from loadtest.prompts import PromptMix
 from loadtest.scenario import Scenario, TraceFile
+from loadtest.source import Source
+from loadtest.spread import quantile
 from loadtest.trace import Arrivals
 from loadtest.trace_text import trace_lines
 from loadtest.units import format_duration
@@ -56,7 +58,10 @@ def plan_text(
         lasts += (slow if plan.time_compression > 10 else "") + ")"
     lines.append(f"lasts     {lasts}")
     drawn = ""
-    if scenario.load.arrivals not in (None, "even", "trace"):  # of bursts, one draw is not another
+    if scenario.session is not None:
+        lines += _people(scenario.session, plan, relative)
+    elif scenario.load.arrivals not in (None, "even", "trace"):
+        # of bursts, one draw is not another
         drawn = f" ({plan.mean_images_per_s * plan.duration_s:,.0f} expected of all seeds)"
     if not relative:
         lines.append(f"schedule  {plan.requests:,} requests, {plan.images:,} images{drawn}")
@@ -65,6 +70,8 @@ def plan_text(
     told = source.shape.asks if isinstance(source.shape, Arrivals) else {}
     size = "its row's size" if "width" in told else asked.size or "the size the server makes"
     steps = "its row's" if "steps" in told else asked.steps or "its own number of"
+    if scenario.session is not None and scenario.session.steps is not None:
+        steps = "a mix of"
     lines.append(
         f"asks for  {size}, {steps} steps; "
         f"within {format_duration(scenario.slo.latency)} it counts, "
@@ -77,6 +84,28 @@ def plan_text(
         lines.append(f"holds     {', '.join(held)}")
     lines += [f"note      {note}" for note in scenario.notes]
     return "\n".join(lines) + "\n"
+
+
+def _people(session: Session, plan: LoadPlan, relative: bool) -> list[str]:
+    """Who comes and how long they wait; think times and patience are never compressed."""
+    retry = session.retry
+    told = "geometric" if isinstance(session.requests, float) else "from a mix"
+    who = "" if relative or plan.people is None else f"{plan.people:,}, "
+    think = [format_duration(quantile(session.think, share)) for share in (0.1, 0.5, 0.9)]
+    lines = [
+        f"people    {who}requests each {told}; think p10/p50/p90 {' / '.join(think)} (real time)"
+    ]
+    waits = "for ever"
+    if session.patience is not None:
+        waits = f"{format_duration(quantile(session.patience, 0.5))} (median)"
+    again = f", {retry.most_attempts} attempts at most" if retry.policy != "none" else ""
+    lines.append(f"          wait {waits} for an image; retry {retry.policy}{again}")
+    for name, one in session.classes.items():
+        most = "any number of" if one.images_a_day is None else f"at most {one.images_a_day}"
+        lines.append(
+            f"          {name}: {one.share:g} parts, {most} images (a session lies in a day)"
+        )
+    return lines
 
 
 def draw(t_s: Sequence[float], rates: Sequence[float], duration_s: float, unit: str) -> list[str]:

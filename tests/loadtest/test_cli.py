@@ -147,8 +147,9 @@ def test_wrong_server_settings_are_said_in_the_servers_words(
 def test_plans_and_scenarios_are_listed_without_a_server(tmp_path: Path) -> None:
     listed = finished(tmp_path, "scenarios")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == [
-        "flash-crowd", "ghibli-hour", "ghibli-week", "launch-2022", "smoke", "steady",
-    ]  # fmt: skip
+        "bursty", "crowd", "flash-crowd", "ghibli-hour", "ghibli-week", "launch-2022", "melting",
+            "smoke", "steady",
+        ]  # fmt: skip
     plan = finished(tmp_path, "plan", "ghibli-week")
     for words in (
         "downloads +11 %",

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.errors import ConfigurationError
-from loadtest.plan import Node, Schedule, load_source, make_plan, needs_capacity
+from loadtest.plan import Node, Schedule, make_plan, needs_capacity
 from loadtest.plan_text import draw, plan_text
 from loadtest.scenario import Scenario, parse_scenario
+from loadtest.source import load_source
 from profiles.schema import LoadPlan
 
 BASE = """
@@ -188,6 +189,39 @@ def test_every_process_is_planned_and_named(arrivals: str, said: str) -> None:
     assert np.all(np.diff(schedule["t_s"]) >= 0)
     # 2,000 expected; the index of dispersion over the whole is below 45, so 6 deviations are 1,800
     assert 200 < plan.requests < 3800
+
+
+PEOPLE = """[session]
+requests = { "2" = 1 }
+think = { kind = "fixed", value = 0 }
+steps = { "30" = 1 }
+"""
+
+
+@pytest.mark.parametrize("arrivals", ['"even"', '"chat-like"', '{ kind = "gamma", cv = 4 }'])
+def test_people_come_by_any_process(arrivals: str) -> None:
+    load = f"peak = 40.0\narrivals = {arrivals}"
+    alone, singles = planned(scenario(load))
+    plan, schedule = planned(scenario("peak = 80.0" + load[11:], more=PEOPLE))
+    assert plan.people == alone.requests  # 2 images a person: as many people at twice the peak
+    assert plan.requests == 2 * alone.requests
+    assert schedule["t_s"][::2] == pytest.approx(singles["t_s"])
+    assert plan.arrivals == alone.arrivals
+    assert set(schedule["steps"]) == {30}
+
+
+def test_people_come_at_a_traces_instants_and_ask_as_their_session_says(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("t_s,images,steps,user\n0,4,9,a\n1,4,9,b\n4,4,9,a\n")
+    text = 'name = "t"\ntitle = "T"\n[curve]\nkind = "trace"\nfile = "t.csv"\n'
+    s = parse_scenario(text + PEOPLE)
+    plan, schedule = planned(s, folder=tmp_path)
+    assert schedule["t_s"].tolist() == [0, 0, 1, 1, 4, 4]
+    assert set(schedule["images"]) == {1}
+    assert set(schedule["steps"]) == {30}
+    said = plan_text(s, load_source(s, tmp_path), plan, None, relative=False)
+    assert "3 arrivals of people, what rows ask for left out" in said
+    assert "a mix of steps" in said
+    assert "each row tells" not in said
 
 
 def test_recorded_arrivals_are_not_drawn_again_nor_drawn_ones_replayed(tmp_path: Path) -> None:

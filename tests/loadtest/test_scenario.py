@@ -5,7 +5,6 @@ import pytest
 from loadtest.bursts import Hawkes
 from loadtest.curve import FlashCrowd, peak_rate, total
 from loadtest.errors import ScenarioError
-from loadtest.plan import load_source
 from loadtest.scenario import (
     Scenario,
     builtin_names,
@@ -15,6 +14,7 @@ from loadtest.scenario import (
     scenario_text,
     with_overrides,
 )
+from loadtest.source import load_source
 from loadtest.units import Duration as D
 
 GOOD = """
@@ -233,3 +233,14 @@ def test_a_table_of_arrivals_survives_the_command_lines_changes() -> None:
     assert scenario.load.arrivals == Hawkes(idc=4.0, decay=D(2))
     words = with_overrides(scenario, {"load": {"arrivals": "agent-like"}})
     assert words.load.arrivals == "agent-like"
+
+
+def test_a_change_of_one_key_keeps_the_rest_of_its_table() -> None:
+    scenario = parse_scenario(scenario_text("melting")[0])
+    changed = with_overrides(scenario, {"session": {"retry": {"policy": "backoff"}}})
+    assert scenario.session is not None
+    assert changed.session is not None
+    assert changed.session.retry.policy == "backoff"
+    assert changed.session.retry.most_attempts == scenario.session.retry.most_attempts == 8
+    assert changed.session.patience == scenario.session.patience
+    assert changed.server == scenario.server
