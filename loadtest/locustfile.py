@@ -129,15 +129,14 @@ class Crowd(User):
 
     def _ask(self, seq: int, scheduled_s: float, images: int) -> None:
         exchange = self.client.exchange()
-        ask = JOB.ask(seq, self.schedule)
+        ask, fault = JOB.ask(seq, self.schedule), None
         try:
             self.client.post(exchange, JOB.body(seq, images, ask))
+            if exchange.status == 200 and not exchange.timed_out:
+                check = gevent.get_hub().threadpool.apply  # keeps the event loop free
+                fault = check(fault_in, (exchange.body, images, ask.width, ask.height, seq))
         except gevent.GreenletExit:
             exchange.timed_out, exchange.error = True, "no answer before the run ended"
-        fault = None
-        if exchange.status == 200 and not exchange.timed_out:
-            check = gevent.get_hub().threadpool.apply  # keeps the event loop free
-            fault = check(fault_in, (exchange.body, images, ask.width, ask.height, seq))
         try:
             record = self.recorder.answered(seq, scheduled_s, images, exchange, fault, ask)
         except OSError as err:
