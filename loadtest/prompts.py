@@ -150,7 +150,8 @@ def prompt_at(
         chars = length if isinstance(length, int) else length.at(chance(seed, LENGTH, number))
     if chars is None:
         return text
-    return (text + _filling(chars - len(text), seed, number))[:chars].rstrip() or text[:1]
+    cut = (text + _filling(chars - len(text), seed, number))[:chars]
+    return cut.rstrip().ljust(chars, ".")  # a cut may end in a space
 
 
 def _filling(chars: int, seed: int, number: int) -> str:

@@ -44,16 +44,15 @@ class Sender:
         """
         self._recorder.sent += 1
         exchange = self._client.exchange()
-        ask = self._job.ask(seq, self._schedule)
+        ask, fault = self._job.ask(seq, self._schedule), None
         try:
             body = self._job.body(seq, images, ask, whose.priority)
             self._client.post(exchange, body, patience_s)
+            if exchange.status == 200 and not exchange.timed_out:
+                check = gevent.get_hub().threadpool.apply  # keeps the event loop free
+                fault = check(fault_in, (exchange.body, images, ask.width, ask.height, seq))
         except gevent.GreenletExit:
             exchange.timed_out, exchange.error = True, "no answer before the run ended"
-        fault = None
-        if exchange.status == 200 and not exchange.timed_out:
-            check = gevent.get_hub().threadpool.apply  # keeps the event loop free
-            fault = check(fault_in, (exchange.body, images, ask.width, ask.height, seq))
         record = self._recorder.answered(seq, due_s, images, exchange, fault, ask, whose)
         return record, exchange
 
