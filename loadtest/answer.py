@@ -18,6 +18,10 @@ DECODE_EVERY = 10
 SMALL_PIXELS = 256 * 256
 MAX_PIXELS = 64_000_000  # larger headers are refused unread: a decompression bomb
 
+# Every codec now: imported later, by several threads of a gevent process at once, they can wait for
+# each other's import lock for ever.
+Image.init()
+
 
 class _Item(msgspec.Struct):
     b64_json: str | None = None

@@ -1,16 +1,12 @@
-"""The command line's grammar, and what its words mean."""
+"""The command line's grammar; what its words mean is in `loadtest.overrides`."""
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-import msgspec
-
-from loadtest import scenario as scenarios
-from loadtest.errors import ConfigurationError
-from loadtest.scenario import Scenario
+from loadtest.arrivals import Word
+from loadtest.scenario import builtin_names
+from loadtest.trace import KNOWN
 
 DEFAULT_SCENARIO = "ghibli-hour"
 
@@ -109,101 +105,14 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
-    """The scenario asked for, changed by the command line; its text; where its paths start."""
-    name = options.scenario
-    if Path(name).suffix.lower() == ".csv":
-        text, folder = _trace_scenario(options), Path.cwd()
-    else:
-        text, folder = scenarios.scenario_text(name)
-    scenario = scenarios.parse_scenario(text)
-    load: dict[str, Any] = {}
-    if options.peak is not None:
-        load["peak"] = _peak(options.peak)
-    if options.real_time:
-        load |= {"compression": 1.0, "compress_to": None}
-    elif options.compression is not None:
-        load |= {"compression": options.compression, "compress_to": None}
-    elif options.compress_to is not None:
-        load |= {"compression": None, "compress_to": options.compress_to}
-    request = {key: getattr(options, key) for key in ("size", "steps", "timeout")}
-    asked = {key: value for key, value in request.items() if value is not None}
-    changes = {"load": load, "request": asked}
-    scenario = scenarios.with_overrides(scenario, changes)
-    if options.seed is not None:
-        scenario = msgspec.structs.replace(scenario, seed=options.seed)
-    return scenario, text, folder
-
-
-def _trace_scenario(options: argparse.Namespace) -> str:
-    """A scenario around a trace that was named on the command line."""
-    path = Path(options.scenario)
-    lines = [
-        f"name = {_toml(scenarios.name_of(path.stem))}",
-        f"title = {_toml(f'Recorded traffic: {path.name}')}",
-        "[curve]",
-        'kind = "trace"',
-        f"file = {_toml(str(path))}",
-    ]
-    columns = {key: getattr(options, key) for key in ("time_column", "rate_column", "count_column")}
-    lines += [f"{key} = {_toml(name)}" for key, name in columns.items() if name is not None]
-    lines += ["[load]", 'peak = "1x"', "[thresholds]", 'latency = ["p(95) < 10s"]',
-              'rejected = ["rate < 1%"]', 'failed = ["rate < 1%"]']  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def _toml(text: str) -> str:
-    return msgspec.json.encode(text).decode()  # a JSON string is a TOML basic string
-
-
-def _peak(text: str | None) -> float | str | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
-
-
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Settings of the embedded server from --weights, --policy, --replicas and --set."""
-    chosen = {key: _scalar(value) for key, value in pairs(options.set, "--set").items()}
-    for name in ("weights", "policy", "replicas"):
-        if getattr(options, name) is not None:
-            chosen[name] = getattr(options, name)
-    return chosen
-
-
-def _scalar(text: str) -> Any:
-    """A number, true, false or null as JSON has them, else the words themselves."""
-    try:
-        value = json.loads(text, parse_constant=str)  # NaN and infinities are words
-    except ValueError:
-        return text
-    return text if isinstance(value, str | list | dict) else value
-
-
-def pairs(words: Sequence[str], option: str) -> dict[str, str]:
-    """`["a=1"]` as `{"a": "1"}`.
-
-    Raises:
-        ConfigurationError: a word without its key or equals sign.
-    """
-    pairs = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise ConfigurationError(f"{option}: expected KEY=VALUE, got {word!r}")
-        pairs[key] = value
-    return pairs
-
-
 def _add_scenario(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scenario",
         nargs="?",
         default=DEFAULT_SCENARIO,
         metavar="SCENARIO",
-        help=f"built-in ({', '.join(scenarios.builtin_names())}), a .toml file, or a .csv trace "
-        "(default: %(default)s)",
+        help=f"built-in ({', '.join(builtin_names())}), a .toml file, or a trace "
+        "in .csv or .jsonl (default: %(default)s)",
     )
     parser.add_argument(
         "--peak", metavar="RATE", help='images/s, "1.5x" of the capacity, or "share"'
@@ -218,14 +127,31 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     time.add_argument("--compress-to", metavar="DURATION", help='replay in so long, such as "90s"')
     time.add_argument("--compression", type=_positive, metavar="K", help="replay K times as fast")
     time.add_argument("--real-time", action="store_true", help="do not compress time")
+    parser.add_argument(
+        "--arrivals", choices=get_args(Word), help="how arrivals come around the curve's rate"
+    )
     parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
     parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
-    for column in ("time", "rate", "count"):
-        parser.add_argument(
-            f"--{column}-column", metavar="NAME", help=f"the trace's {column} column"
-        )
+    parser.add_argument(
+        "--retry",
+        choices=("none", "immediate", "backoff"),
+        help="what people do after 429, 503 or a timeout",
+    )
+    trace = parser.add_argument_group("a trace")
+    for column in KNOWN:
+        trace.add_argument(f"--{column.replace('_', '-')}-column", metavar="NAME", help="its name")
+    trace.add_argument("--sort", action="store_true", help="sort rows that go back in time")
+    trace.add_argument(
+        "--time-scale", type=_positive, metavar="S", help="seconds in a unit of the time column"
+    )
+    trace.add_argument(
+        "--rate-scale", type=_positive, metavar="X", help="send X times what was recorded"
+    )
+    trace.add_argument(
+        "--jitter", metavar="DURATION", help="spread stamps that come in batches over so long"
+    )
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

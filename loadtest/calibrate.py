@@ -21,6 +21,8 @@ WARMUP_S = 1.5
 WINDOW_S = 5.0
 MAX_S = 60.0
 ENOUGH_IMAGES = 12
+MAX_IN_FLIGHT = 512
+UNTOLD_BATCH = 4  # of a server that does not tell its batch size
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +40,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
             f"measured: {self.images} images in {self.seconds:.1f} s with {self.in_flight} "
             "requests in flight"
         )
+
+
+def in_flight_for(max_batch: int | None, replicas: int | None) -> int:
+    """Requests that keep every replica busy: a batch that runs and one that waits."""
+    return min(2 * (max_batch or UNTOLD_BATCH) * (replicas or 1), MAX_IN_FLIGHT)
 
 
 def calibrate(job: Job, key: str | None, in_flight: int) -> Calibration:
@@ -65,6 +72,19 @@ def calibrate(job: Job, key: str | None, in_flight: int) -> Calibration:
     if state.fault:
         raise ViralloadError(f"measuring the capacity failed: {state.fault}")
     return rate(sorted(state.done_s), begin + WARMUP_S, in_flight)
+
+
+def alone(job: Job, key: str | None) -> float:
+    """Seconds one request of one image takes on a server that does nothing else.
+
+    Raises:
+        ViralloadError: it fails.
+    """
+    begin = time.monotonic()
+    fault = _ask(job, key, 0)
+    if fault:
+        raise ViralloadError(f"a first request failed: {fault}")
+    return time.monotonic() - begin
 
 
 def rate(done_s: list[float], after_s: float, in_flight: int) -> Calibration:

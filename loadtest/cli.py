@@ -17,10 +17,13 @@ import msgspec
 from rich.console import Console
 
 from loadtest import scenario as scenarios
-from loadtest.arguments import pairs, parser, scenario_of, settings_of
+from loadtest.arguments import parser
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.plan import Node, demand, load_source, make_plan, needs_capacity
+from loadtest.overrides import pairs, scenario_of, settings_of
+from loadtest.plan import Node, demand, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
+from loadtest.prompts import load_texts
+from loadtest.source import load_source
 from profiles.run import RunError, RunFolder
 from profiles.summary import summarize, verdict_exit_code
 from profiles.text import summary_text
@@ -91,6 +94,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
     scenario, _, folder = scenario_of(options)
     source = load_source(scenario, folder)
+    load_texts(scenario.request.prompts, folder)
     relative = needs_capacity(scenario) and options.capacity is None
     node = Node(gpus=options.gpus, capacity_images_per_s=1.0 if relative else options.capacity)
     plan, _ = make_plan(scenario, source, node)

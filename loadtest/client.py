@@ -1,5 +1,6 @@
 """One request over HTTP, as it happened. Cooperative (gevent): callers run many at once."""
 
+import math
 import socket
 import ssl
 import time
@@ -26,6 +27,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     body: bytes = b""
     error: str | None = None
     timed_out: bool = False
+    gave_up: bool = False  # timed out by the person's patience, not by the client's limit
 
 
 class ImageClient:
@@ -57,12 +59,13 @@ class ImageClient:
         """An exchange that begins now."""
         return Exchange(sent_s=self._clock())
 
-    def post(self, exchange: Exchange, body: bytes) -> None:
+    def post(self, exchange: Exchange, body: bytes, patience_s: float = math.inf) -> None:
         """Send `body`, wait for the whole answer (`timeout_s` at most), and fill in `exchange`.
 
-        Raises nothing that the network or the server can cause.
+        Whose `patience_s` is shorter hangs up then. Raises nothing that the network or the server
+        can cause.
         """
-        limit = gevent.Timeout.start_new(self._timeout_s)
+        limit = gevent.Timeout.start_new(max(min(self._timeout_s, patience_s), 1e-3))
         try:
             response = self._http.post(self._path, body, self._headers)
             exchange.first_byte_s = self._clock()
@@ -75,6 +78,7 @@ class ImageClient:
             if timeout is not limit:
                 raise
             exchange.timed_out = True
+            exchange.gave_up = patience_s < self._timeout_s
         except (TimeoutError, socket.timeout):  # noqa: UP041 - gevent's own class on some versions
             exchange.timed_out = True
         except (OSError, HTTPParseError) as err:

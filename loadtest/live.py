@@ -1,5 +1,6 @@
 """The live view: one more reader of the run folder. Pure counting, and drawing for a terminal."""
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -19,7 +20,7 @@ PLAIN_EVERY_S = 5.0
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What is shown at one instant. Counts are of requests, rates of images."""
+    """What is shown at one instant. Counts are of attempts, rates of images."""
 
     t_s: float  # since load start; negative before
     duration_s: float
@@ -54,11 +55,12 @@ class Watcher:
         self._gpus: dict[str, GpuSample] = {}
         self._hosts: dict[str, HostSample] = {}
         self.load_start_s: float | None = None
+        self._unsent = 0
 
     @property
     def unsent(self) -> int:
-        """Requests recorded as never sent, so far."""
-        return self._outcomes[Outcome.UNSENT]
+        """Requests of the load recorded as never sent, so far; beyond its end none is due."""
+        return self._unsent
 
     def look(self) -> View:
         """The run now."""
@@ -67,6 +69,9 @@ class Watcher:
                 self.load_start_s = event.t_s
         for record in self._requests.read():
             self._outcomes[record.outcome] += 1
+            if record.outcome is Outcome.UNSENT:
+                end_s = (self.load_start_s or math.inf) + self._duration_s
+                self._unsent += record.scheduled_s < end_s
             if record.outcome is Outcome.OK and record.done_s is not None:
                 latency_s = record.done_s - record.scheduled_s
                 self._recent.append((record.done_s, latency_s, record.images))

@@ -3,7 +3,8 @@
 One user a process is a dispatcher, not a person: it sleeps until each arrival of its share is due
 and starts a greenlet for it, whatever became of the earlier ones. The schedule is absolute, so
 being late once does not make anything later late. Shares go by index: with n processes, process k
-plays every arrival whose index is k modulo n.
+plays every arrival whose index is k modulo n. Where the scenario has people, an arrival is a person
+and the greenlet plays all they do (`loadtest.people`).
 
 Locust's own `request` event is fired for every attempt, so its statistics and web UI work; what is
 measured is in the run folder, written by `loadtest.recorder`.
@@ -12,6 +13,7 @@ measured is in the run folder, written by `loadtest.recorder`.
 import contextlib
 import gc
 import logging
+import math
 import os
 import sys
 import time
@@ -22,21 +24,22 @@ from typing import Any
 import gevent
 import gevent.event
 import gevent.pool
-import msgspec
 import numpy as np
 from locust import User, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest.answer import fault_in
+from loadtest import people, vitals
 from loadtest.client import ImageClient
-from loadtest.job import Job
-from loadtest.recorder import Recorder
+from loadtest.job import decode
+from loadtest.recorder import FIRST, Attempt, Recorder
+from loadtest.sender import Sender
+from loadtest.session import Answer, Gone, Script, retry_after
 from profiles.run import RunFolder
-from profiles.schema import Outcome, RunEvent
+from profiles.schema import Outcome, RequestRecord, RunEvent
 
-JOB = msgspec.json.decode(Path(os.environ["VIRALLOAD_JOB"]).read_bytes(), type=Job)
+JOB = decode(Path(os.environ["VIRALLOAD_JOB"]).read_bytes())
 FOLDER = RunFolder(Path(JOB.run_dir))
 LEAD_S = 1.0  # from "everyone is connected" to the first arrival that may come
 LOOK_UP_S = 0.1  # how often a sleeping dispatcher looks whether it should stop
@@ -61,6 +64,7 @@ class Crowd(User):
         """Map the schedule and open the record."""
         self.client = ImageClient(JOB.endpoint, JOB.timeout_s, os.environ.get(JOB.key_env))
         self.requests = gevent.pool.Group()
+        self.stopped = gevent.event.Event()  # people send nothing any more
         self.due = 0
         self.broken: OSError | None = None  # the record cannot be written any more
 
@@ -87,28 +91,73 @@ class Crowd(User):
         load_start_s: float = start_told.get()
         schedule = np.load(FOLDER.schedule_path, mmap_mode="r")
         self.recorder = Recorder(JOB, FOLDER.requests_writer(self.generator), run_clock)
+        self.sender = Sender(JOB, self.client, self.recorder, schedule)
         watch = gevent.spawn(self._watch)
         gc.collect()
         gc.freeze()
         with contextlib.suppress(PermissionError):  # being on time outranks the server's compute
             os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-        for seq, t_s, images in arrivals(schedule, share, shares):
-            scheduled_s = load_start_s + t_s
-            if self.broken is not None:
-                raise self.broken
-            if self._sleep_until(scheduled_s):
-                self.due += 1
-                self.recorder.sent += 1
-                self.requests.add(gevent.spawn(self._ask, seq, scheduled_s, images))
-            else:
-                self.recorder.unsent(seq, scheduled_s, images)
+        if JOB.retry is None:
+            self._send(arrivals(schedule, share, shares), load_start_s)
+        else:
+            load_end_s = load_start_s + JOB.load_s
+            self._let_in(people.scripts_of(schedule, share, shares, load_start_s, load_end_s))
+            self._sleep_until(load_end_s)  # those who are there go on
         self.requests.join(timeout=JOB.drain_s)
+        self.stopped.set()
         self.requests.kill()  # each records that it got no answer in time
         watch.kill()
         if self.broken is not None:
             raise self.broken
         self.recorder.flush()
         played(self.environment, self.generator)
+
+    def _send(self, due: Iterator[tuple[int, float, int]], load_start_s: float) -> None:
+        """Requests that come by themselves."""
+        for seq, t_s, images in due:
+            scheduled_s = load_start_s + t_s
+            if self.broken is not None:
+                raise self.broken
+            if self._sleep_until(scheduled_s):
+                self.requests.add(gevent.spawn(self.ask, seq, scheduled_s, images))
+            else:
+                self.sender.leave(seq, scheduled_s, images)
+
+    def _let_in(self, scripts: Iterator[Script]) -> None:
+        """People, each of whom makes one request after another."""
+        assert JOB.retry is not None
+        for script in scripts:
+            if self.broken is not None:
+                raise self.broken
+            if self._sleep_until(script.arrives_s):
+                self.requests.add(gevent.spawn(people.live, script, JOB.retry, JOB.seed, self))
+            else:
+                people.never_came(script, self)
+
+    # -- the stage people are played on
+
+    def now_s(self) -> float:
+        """Seconds on the run's clock."""
+        return run_clock()
+
+    def sleep_until(self, t_s: float) -> bool:
+        """Sleep until then; False as soon as no further request is to be sent."""
+        try:
+            if (wait_s := t_s - run_clock()) > 0:
+                self.stopped.wait(wait_s)
+        except gevent.GreenletExit:
+            return False
+        return not self.is_over()
+
+    def is_over(self) -> bool:
+        """Whether no further request is to be sent."""
+        return self.stopped.is_set() or self.broken is not None
+
+    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Gone) -> None:
+        """Record a request that never left."""
+        self.sender.leave(seq, due_s, images, whose, gone.outcome, gone.why)
+
+    # -- both
 
     def _sleep_until(self, t_s: float) -> bool:
         """Sleep until the run's clock shows t_s; False as soon as the run is to stop."""
@@ -126,22 +175,28 @@ class Crowd(User):
         while not self._stopping():
             gevent.sleep(LOOK_UP_S)
 
-    def _ask(self, seq: int, scheduled_s: float, images: int) -> None:
-        exchange = self.client.exchange()
+    def ask(
+        self,
+        seq: int,
+        due_s: float,
+        images: int,
+        whose: Attempt = FIRST,
+        patience_s: float = math.inf,
+    ) -> Answer:
+        """Send a request, wait for its end at most so long, record it."""
+        self.due += 1
         try:
-            self.client.post(exchange, JOB.body(seq, images))
-        except gevent.GreenletExit:
-            exchange.timed_out, exchange.error = True, "no answer before the run ended"
-        fault = None
-        if exchange.status == 200 and not exchange.timed_out:
-            check = gevent.get_hub().threadpool.apply  # keeps the event loop free
-            fault = check(fault_in, (exchange.body, images, JOB.width, JOB.height, seq))
-        try:
-            record = self.recorder.answered(seq, scheduled_s, images, exchange, fault)
+            record, exchange = self.sender.send(seq, due_s, images, whose, patience_s)
         except OSError as err:
             self.broken = err
-            return
-        took_s = (record.done_s or run_clock()) - (record.sent_s or scheduled_s)
+            return Answer(outcome=Outcome.FAILED)
+        self._tell_locust(record, due_s)
+        told_s = retry_after(exchange.headers.get("retry-after"))
+        return Answer(outcome=record.outcome, retry_after_s=told_s)
+
+    def _tell_locust(self, record: RequestRecord, due_s: float) -> None:
+        """For Locust's own statistics and web UI."""
+        took_s = (record.done_s or run_clock()) - (record.sent_s or due_s)
         self.environment.events.request.fire(
             request_type="POST",
             name="/v1/images/generations",
@@ -155,25 +210,18 @@ class Crowd(User):
         )
 
     def _watch(self) -> None:
-        """Once a second: this generator's own state, and the record on disk."""
+        """This generator's own state, and whether it should stop."""
         lines = FOLDER.load_writer(self.generator)
-        cpu_s, wall_s, lag_s = time.process_time(), time.monotonic(), 0.0
         try:
-            while True:
-                for _ in range(20):
-                    before = time.monotonic()
-                    gevent.sleep(0.05)
-                    lag_s = max(lag_s, time.monotonic() - before - 0.05)
-                used, now = time.process_time(), time.monotonic()
-                cpu_pct = 100 * (used - cpu_s) / (now - wall_s)
-                lines.add(self.recorder.sample(self.generator, self.due, cpu_pct, lag_s))
-                lines.flush()
-                self.recorder.flush()
-                cpu_s, wall_s, lag_s = used, now, 0.0
+            vitals.sample_forever(
+                lines, self.recorder, self.generator, lambda: self.due, self._look
+            )
         except OSError as err:
             self.broken = err
-        finally:
-            lines.close()
+
+    def _look(self) -> None:
+        if self._stopping():
+            self.stopped.set()
 
 
 class AskError(Exception):

@@ -5,24 +5,26 @@ real, so above kappa = 10 whatever reacts slowly (autoscaling) looks worse than 
 """
 
 import hashlib
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.arrivals import even, image_counts, poisson, resample
-from loadtest.curve import Curve, peak_rate, total
+from loadtest import crowd
+from loadtest.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.errors import ConfigurationError, ScenarioError
-from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
-from loadtest.trace import Arrivals, read_csv
-from loadtest.units import format_duration
+from loadtest.scenario import Scenario, capacity_multiple, image_weights
+from loadtest.source import Source
+from loadtest.trace import Arrivals, Rows
 from profiles.schema import Demand, LoadPlan
 
 BLOCK_GPUS = 100_000
 MAX_REQUESTS = 20_000_000
 DRAWN_POINTS = 240
-SCHEDULE_DTYPE = np.dtype([("t_s", "<f8"), ("images", "<u2")])
+DUE_BINS = 48
+SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
+# a trace may tell more of each request; 0 where it does not
+ASK_FIELDS = {"steps": "<u2", "width": "<u4", "height": "<u4", "prompt_chars": "<u2", "user": "<u4"}
 
 Array = npt.NDArray[np.float64]
 Schedule = np.ndarray[tuple[int], np.dtype[np.void]]
@@ -34,73 +36,6 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int | None = None  # None: no GPU, or unknown
     capacity_images_per_s: float | None = None  # measured or given; "1.5x" refers to it
     capacity_basis: str = "given"
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """The shape of the load in real time, and what one of its arrivals means in images."""
-
-    shape: Curve | Arrivals
-    images_per_arrival: float
-    how: str  # how it was read, for people
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds of real time."""
-        return self.shape.duration_s
-
-    @property
-    def peak_images_per_s(self) -> float:
-        """At full size; of a trace of arrivals, the busiest of 60 equal parts."""
-        if isinstance(self.shape, Arrivals):
-            return self.shape.peak_per_s() * self.images_per_arrival
-        return peak_rate(self.shape) * self.images_per_arrival
-
-    @property
-    def images(self) -> float:
-        """Expected images over the whole, at full size."""
-        count = self.shape.times_s.size if isinstance(self.shape, Arrivals) else total(self.shape)
-        return count * self.images_per_arrival
-
-
-def load_source(scenario: Scenario, folder: Path) -> Source:
-    """The scenario's curve, or its trace read from `folder`.
-
-    Raises:
-        TraceError: the trace cannot be replayed.
-        ScenarioError: the curve is 0 everywhere.
-    """
-    curve = scenario.curve
-    mean = mean_images(scenario)
-    per_person = scenario.event.images_per_person if scenario.event else None
-    source: Source
-    if isinstance(curve, TraceFile):
-        path = folder / curve.file
-        shape = read_csv(path, curve.time_column, curve.rate_column, curve.count_column)
-        rows = (
-            f"{shape.times_s.size} arrivals"
-            if isinstance(shape, Arrivals)
-            else f"{len(shape.rates_per_s)} bins"
-        )
-        source = Source(
-            shape=shape,
-            images_per_arrival=per_person or mean,
-            how=f"trace {path.name}: {rows} over {format_duration(shape.duration_s)}",
-        )
-    else:
-        source = Source(
-            shape=curve,
-            images_per_arrival=per_person or 1.0,
-            how=f"curve {curve.__struct_config__.tag} over {format_duration(curve.duration_s)}",
-        )
-    if not source.peak_images_per_s > 0:
-        raise ScenarioError("scenario: $.curve: its rate is 0 throughout")
-    return source
-
-
-def mean_images(scenario: Scenario) -> float:
-    """Images a request, on average."""
-    weights = image_weights(scenario.request)
-    return sum(n * w for n, w in weights.items()) / sum(weights.values())
 
 
 def needs_capacity(scenario: Scenario) -> bool:
@@ -130,9 +65,10 @@ def demand(scenario: Scenario, source: Source) -> Demand | None:
 
 
 def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan, Schedule]:
-    """The plan in numbers, and every arrival: `t_s` (seconds from load start), `images`.
+    """The plan in numbers, and every arrival.
 
-    A pure function of its arguments: the same everywhere.
+    A row is `t_s` (seconds from load start), `images`, and of ASK_FIELDS what a trace tells; of
+    people, a row of `crowd.PEOPLE_DTYPE`. A pure function of its arguments: the same everywhere.
 
     Raises:
         ConfigurationError: the peak refers to an unknown capacity, or the schedule would be empty
@@ -141,30 +77,31 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
     kappa = compression(scenario, source)
     peak, basis = _peak(scenario, source, node)
     scale = peak / source.peak_images_per_s
-    expected = source.images * scale / kappa / mean_images(scenario)
+    expected = source.images * scale / kappa / source.images_per_request
     if expected > MAX_REQUESTS:
         raise ConfigurationError(
             f"the schedule would hold {expected:,.0f} requests, more than {MAX_REQUESTS:,}: "
             "lower --peak, or replay less time with --compress-to"
         )
-    times = _times(scenario, source, kappa, scale)
+    times, asks = _times(scenario, source, kappa, scale)
     if times.size == 0:
         raise ConfigurationError(
             f"the schedule is empty ({expected:.2g} requests expected): raise --peak, or replay "
             "more time with a larger --compress-to"
         )
-    schedule: Schedule = np.zeros(times.size, dtype=SCHEDULE_DTYPE)
-    schedule["t_s"] = times
-    schedule["images"] = image_counts(times.size, image_weights(scenario.request), scenario.seed)
     duration = source.duration_s / kappa
+    schedule = _schedule(scenario, times, asks, duration)
     curve_t, curve_rate = _drawn(source, kappa, scale)
+    if scenario.session is not None:
+        curve_t, curve_rate = _drawn_due(schedule, duration)
     plan = LoadPlan(
-        requests=int(times.size),
+        requests=int(schedule.size),
+        people=int(times.size) if scenario.session is not None else None,
         images=int(schedule["images"].sum()),
         duration_s=duration,
         real_duration_s=source.duration_s,
         time_compression=kappa,
-        arrivals="trace" if isinstance(source.shape, Arrivals) else scenario.load.arrivals,
+        arrivals=describe(_process(scenario, source)),
         peak_images_per_s=peak,
         mean_images_per_s=source.images * scale / kappa / duration,
         peak_basis=basis,
@@ -175,6 +112,14 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         curve_images_per_s=curve_rate,
     )
     return plan, schedule
+
+
+def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list[float]]:
+    """What people's scripts ask for over time, of a server that takes no time; images/s."""
+    edges = np.linspace(0.0, duration_s, DUE_BINS + 1)
+    images = np.histogram(schedule["t_s"], edges, weights=schedule["images"])[0]
+    middles = (edges[:-1] + edges[1:]) / 2
+    return middles.round(3).tolist(), (images / np.diff(edges)).round(6).tolist()
 
 
 def _peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, str]:
@@ -199,19 +144,64 @@ def _peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, str]:
     return source.peak_images_per_s, "the curve's own rate"
 
 
-def _times(scenario: Scenario, source: Source, kappa: float, scale: float) -> Array:
+def _process(scenario: Scenario, source: Source) -> Word | Process:
+    """How arrivals come.
+
+    Raises:
+        ScenarioError: a process for a trace that has its own arrivals, or the other way round.
+    """
+    recorded = isinstance(source.shape, Arrivals)
+    process = scenario.load.arrivals or ("trace" if recorded else "poisson")
+    if recorded and process != "trace":
+        raise ScenarioError(
+            "scenario: $.load.arrivals: the trace holds the arrivals themselves; leave it out, or "
+            "name the trace's rate_column or count_column to draw arrivals from its rate"
+        )
+    if not recorded and process == "trace":
+        raise ScenarioError(
+            f'scenario: $.load.arrivals: "trace" needs a trace of arrivals, and this is a '
+            f"{source.how}; leave it out for Poisson arrivals"
+        )
+    return process
+
+
+def _times(
+    scenario: Scenario, source: Source, kappa: float, scale: float
+) -> tuple[Array, dict[str, Rows]]:
+    """Every arrival's instant, and what the trace tells of each."""
+    process = _process(scenario, source)
     shape = source.shape
     if isinstance(shape, Arrivals):
-        return resample(shape.times_s / kappa, scale / kappa, scenario.seed)
-    factor = scale * source.images_per_arrival / kappa / mean_images(scenario)
+        times, rows = resample(shape.times_s / kappa, scale / kappa, scenario.seed)
+        return times, shape.take(times, rows).asks
+    factor = scale * source.images_per_arrival / kappa / source.images_per_request
 
     def requests_by(t: Array) -> Array:
         return shape.integral(kappa * t) * factor
 
-    duration = shape.duration_s / kappa
-    if scenario.load.arrivals == "even":
-        return even(requests_by, duration)
-    return poisson(requests_by, duration, scenario.seed)
+    try:
+        return arrival_times(process, requests_by, shape.duration_s / kappa, scenario.seed), {}
+    except ValueError as err:
+        raise ScenarioError(f"scenario: $.load.arrivals: {err}") from err
+
+
+def _schedule(
+    scenario: Scenario, times: Array, asks: dict[str, Rows], duration_s: float
+) -> Schedule:
+    """A row a request: of people's scripts, or of arrivals that come by themselves.
+
+    What a trace tells of an arrival overrules the scenario.
+    """
+    weights = image_weights(scenario.request)
+    if scenario.session is not None:
+        return crowd.scripts(scenario.session, weights, times, duration_s, scenario.seed)
+    told = [(name, ASK_FIELDS[name]) for name in ASK_FIELDS if name in asks]
+    schedule: Schedule = np.zeros(times.size, dtype=np.dtype([*SCHEDULE_FIELDS, *told]))
+    schedule["t_s"] = times
+    schedule["images"] = image_counts(times.size, weights, scenario.seed)
+    for name, values in asks.items():
+        schedule[name] = values
+    return schedule
 
 
 def _drawn(source: Source, kappa: float, scale: float) -> tuple[list[float], list[float]]:

@@ -5,8 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadtest.plan import Source
-from loadtest.scenario import Scenario
+from loadtest.crowd import Session
+from loadtest.curve import Bins
+from loadtest.prompts import PromptMix
+from loadtest.scenario import Scenario, TraceFile
+from loadtest.source import Source
+from loadtest.spread import quantile
+from loadtest.trace import Arrivals
+from loadtest.trace_text import trace_lines
 from loadtest.units import format_duration
 from profiles.schema import Demand, LoadPlan
 
@@ -37,6 +43,9 @@ def plan_text(
             f"{_about(demand.peak_images_per_s)} images/s at the peak: {demand.basis}"
         )
     lines.append(f"source    {source.how}")
+    curve = scenario.curve
+    if isinstance(curve, TraceFile) and isinstance(source.shape, Arrivals | Bins):
+        lines += [f"trace     {line}" for line in trace_lines(source.shape, curve.rate_scale)]
     peak = f"{plan.peak_images_per_s:.3g} {unit} ({plan.peak_basis})"
     if relative:
         peak = f"{plan.peak_images_per_s:.3g} {unit}, to be measured before the load"
@@ -48,21 +57,55 @@ def plan_text(
         slow = "; above 10 x, autoscaling looks worse than it is"
         lasts += (slow if plan.time_compression > 10 else "") + ")"
     lines.append(f"lasts     {lasts}")
+    drawn = ""
+    if scenario.session is not None:
+        lines += _people(scenario.session, plan, relative)
+    elif scenario.load.arrivals not in (None, "even", "trace"):
+        # of bursts, one draw is not another
+        drawn = f" ({plan.mean_images_per_s * plan.duration_s:,.0f} expected of all seeds)"
     if not relative:
-        lines.append(f"schedule  {plan.requests:,} requests, {plan.images:,} images")
+        lines.append(f"schedule  {plan.requests:,} requests, {plan.images:,} images{drawn}")
     lines.append(f"arrivals  {plan.arrivals}, seed {scenario.seed}, open loop")
     asked = scenario.request
+    told = source.shape.asks if isinstance(source.shape, Arrivals) else {}
+    size = "its row's size" if "width" in told else asked.size or "the size the server makes"
+    steps = "its row's" if "steps" in told else asked.steps or "its own number of"
+    if scenario.session is not None and scenario.session.steps is not None:
+        steps = "a mix of"
     lines.append(
-        f"asks for  {asked.size or 'the size the server makes'}, "
-        f"{asked.steps or 'its own number of'} steps; "
+        f"asks for  {size}, {steps} steps; "
         f"within {format_duration(scenario.slo.latency)} it counts, "
         f"after {format_duration(asked.timeout)} it is given up"
     )
+    if isinstance(asked.prompts, PromptMix):
+        lines.append(f"prompts   {asked.prompts.words}")
     if scenario.thresholds:
         held = (f"{m}: {e}" for m, each in scenario.thresholds.items() for e in each)
         lines.append(f"holds     {', '.join(held)}")
     lines += [f"note      {note}" for note in scenario.notes]
     return "\n".join(lines) + "\n"
+
+
+def _people(session: Session, plan: LoadPlan, relative: bool) -> list[str]:
+    """Who comes and how long they wait; think times and patience are never compressed."""
+    retry = session.retry
+    told = "geometric" if isinstance(session.requests, float) else "from a mix"
+    who = "" if relative or plan.people is None else f"{plan.people:,}, "
+    think = [format_duration(quantile(session.think, share)) for share in (0.1, 0.5, 0.9)]
+    lines = [
+        f"people    {who}requests each {told}; think p10/p50/p90 {' / '.join(think)} (real time)"
+    ]
+    waits = "for ever"
+    if session.patience is not None:
+        waits = f"{format_duration(quantile(session.patience, 0.5))} (median)"
+    again = f", {retry.most_attempts} attempts at most" if retry.policy != "none" else ""
+    lines.append(f"          wait {waits} for an image; retry {retry.policy}{again}")
+    for name, one in session.classes.items():
+        most = "any number of" if one.images_a_day is None else f"at most {one.images_a_day}"
+        lines.append(
+            f"          {name}: {one.share:g} parts, {most} images (a session lies in a day)"
+        )
+    return lines
 
 
 def draw(t_s: Sequence[float], rates: Sequence[float], duration_s: float, unit: str) -> list[str]:

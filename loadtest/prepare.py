@@ -11,7 +11,9 @@ import msgspec
 
 from loadtest import environment
 from loadtest.job import Job
+from loadtest.prompts import PromptMix, load_texts
 from loadtest.scenario import Scenario, parse_size
+from loadtest.spread import quantile
 from loadtest.target import FALLBACK_SIZE, Offer, check_port_free, free_port, normalize_url
 from profiles.host import Host, node_name
 from profiles.run import RunFolder
@@ -51,11 +53,13 @@ def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | N
         return None
     if options.port is not None:
         check_port_free(options.port)
-    chosen: dict[str, Any] = {"model": options.model or ("sd15" if gpus else "tiny")}
-    if options.model is None and gpus:
+    own = options.scenario.server
+    model = options.model or own.get("model")
+    chosen: dict[str, Any] = {"model": model or ("sd15" if gpus else "tiny")}
+    if model is None and gpus:
         chosen["device"] = "cuda"
     chosen["port"] = free_port() if options.port is None else options.port
-    return {**chosen, **options.settings}
+    return {**own, **chosen, **options.settings}
 
 
 def first_manifest(
@@ -101,7 +105,8 @@ def first_manifest(
 
 def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: Offer) -> Job:
     """What the generators are told, now that the target has told what it offers."""
-    request, load = options.scenario.request, options.scenario.load
+    scenario = options.scenario
+    request, load, session = scenario.request, scenario.load, scenario.session
     width, height = parse_size(request.size or offer.default_size or FALLBACK_SIZE)
     # OpenAI's own GPT image models always answer base64 and refuse the field
     always_base64 = (offer.model or "").startswith("gpt-image")
@@ -117,12 +122,26 @@ def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: O
         negative_prompt=request.negative_prompt,
         output_format=request.output_format,
         response_format=None if always_base64 else "b64_json",
-        prompts=list(request.prompts),
+        prompts=load_texts(request.prompts, options.folder),
+        prompt_mix=request.prompts if isinstance(request.prompts, PromptMix) else PromptMix(),
+        seed=scenario.seed,
         timeout_s=float(request.timeout),
-        drain_s=float(request.timeout if load.drain is None else load.drain),
+        drain_s=_drain_s(scenario) if load.drain is None else float(load.drain),
         processes=options.processes,
         key_env=options.key_env,
+        retry=None if session is None else session.retry,
+        tells_priority=offer.is_viralload,
     )
+
+
+def _drain_s(scenario: Scenario) -> float:
+    """The timeout; with people, as long as nearly all of them would wait for their image."""
+    session, timeout_s = scenario.session, float(scenario.request.timeout)
+    if session is None:
+        return timeout_s
+    if session.patience is None:
+        return timeout_s * (1 if session.retry.policy == "none" else session.retry.most_attempts)
+    return max(timeout_s, quantile(session.patience, 0.99))
 
 
 def sampler_command(folder: RunFolder, manifest: RunManifest) -> list[str]:

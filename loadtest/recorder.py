@@ -2,14 +2,27 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from loadtest import told
 from loadtest.answer import error_message, parse_server_timing
 from loadtest.client import Exchange
-from loadtest.job import Job
+from loadtest.job import Ask, Job
 from profiles.run import LineWriter
 from profiles.schema import LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose attempt it is, and the how-manieth."""
+
+    attempt: int = 1
+    person: int | None = None
+    priority: str | None = None
+
+
+FIRST = Attempt()  # of a request that comes by itself
 
 
 class Recorder:
@@ -29,14 +42,25 @@ class Recorder:
         self.done = 0
 
     def answered(
-        self, seq: int, scheduled_s: float, images: int, exchange: Exchange, fault: str | None
+        self,
+        seq: int,
+        scheduled_s: float,
+        images: int,
+        exchange: Exchange,
+        fault: str | None,
+        ask: Ask | None = None,
+        whose: Attempt = FIRST,
     ) -> RequestRecord:
         """Record a request that left; `fault` is what is wrong with a 200 answer's content."""
         outcome, error = _judge(exchange, fault)
+        ask = ask or self._job.ask(seq)
         stages = parse_server_timing(exchange.headers.get("server-timing", ""))
         zero = self._job.clock_zero_monotonic_s
         record = RequestRecord(
             seq=seq,
+            attempt=whose.attempt,
+            session=whose.person,
+            priority=whose.priority,
             scheduled_s=scheduled_s,
             sent_s=exchange.sent_s - zero,
             first_byte_s=None if exchange.first_byte_s is None else exchange.first_byte_s - zero,
@@ -45,10 +69,10 @@ class Recorder:
             status=exchange.status,
             error=error,
             images=images,
-            width=self._job.width,
-            height=self._job.height,
-            steps=self._job.steps,
-            prompt_chars=len(self._job.prompt(seq)),
+            width=ask.width,
+            height=ask.height,
+            steps=ask.steps,
+            prompt_chars=len(ask.prompt),
             bytes_in=len(exchange.body) if exchange.status is not None else None,
             request_id=exchange.headers.get("x-request-id"),
             queue_s=stages.get("queue"),
@@ -61,22 +85,36 @@ class Recorder:
             gpu_uuid=exchange.headers.get("x-gpu-uuid"),
             flop=told.flop_header(exchange.headers.get("x-flop")),
         )
-        self._write(record)
+        self.done += 1
+        self._lines.add(record)
         return record
 
-    def unsent(self, seq: int, scheduled_s: float, images: int) -> None:
-        """Record a request that never left because the run stopped first."""
-        self._write(
+    def unsent(
+        self,
+        seq: int,
+        scheduled_s: float,
+        images: int,
+        outcome: Outcome,
+        why: str,
+        ask: Ask | None = None,
+        whose: Attempt = FIRST,
+    ) -> None:
+        """Record a request that never left: the run stopped first, or the person had gone."""
+        ask = ask or self._job.ask(seq)
+        self._lines.add(
             RequestRecord(
                 seq=seq,
+                attempt=whose.attempt,
+                session=whose.person,
+                priority=whose.priority,
                 scheduled_s=scheduled_s,
-                outcome=Outcome.UNSENT,
-                error="the run stopped before it was sent",
+                outcome=outcome,
+                error=why,
                 images=images,
-                width=self._job.width,
-                height=self._job.height,
-                steps=self._job.steps,
-                prompt_chars=len(self._job.prompt(seq)),
+                width=ask.width,
+                height=ask.height,
+                steps=ask.steps,
+                prompt_chars=len(ask.prompt),
             )
         )
 
@@ -97,13 +135,10 @@ class Recorder:
             loop_lag_s=loop_lag_s,
         )
 
-    def _write(self, record: RequestRecord) -> None:
-        if record.outcome is not Outcome.UNSENT:
-            self.done += 1
-        self._lines.add(record)
-
 
 def _judge(exchange: Exchange, fault: str | None) -> tuple[Outcome, str | None]:
+    if exchange.gave_up:
+        return Outcome.ABANDONED, "the person ran out of patience"
     if exchange.timed_out:
         return Outcome.TIMEOUT, exchange.error or "no complete answer within the time limit"
     if exchange.error is not None:

@@ -19,11 +19,12 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import server
-from loadtest.calibrate import calibrate
-from loadtest.errors import ConfigurationError
-from loadtest.job import Job
-from loadtest.plan import Node, Source, demand, load_source, make_plan, needs_capacity
+from loadtest import pace, server
+from loadtest.calibrate import alone, calibrate, in_flight_for
+from loadtest.crowd import impatience
+from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.job import Job, encode
+from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from loadtest.prepare import (
     Options,
@@ -34,6 +35,8 @@ from loadtest.prepare import (
     server_settings,
 )
 from loadtest.processes import Child, adopt_orphans, kill_descendants
+from loadtest.prompts import load_texts
+from loadtest.source import Source, load_source
 from loadtest.target import Offer, ask_models
 from loadtest.watch import watch
 from profiles.host import node_name
@@ -45,8 +48,6 @@ from profiles.summary import summarize
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0
-MAX_IN_FLIGHT = 512
-DEFAULT_IN_FLIGHT = 8  # for calibrating a server that does not tell its batch size
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -77,6 +78,13 @@ class _Run:
     def run(self) -> tuple[RunFolder, Summary]:
         options = self.options
         source = load_source(options.scenario, options.folder)
+        load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
+        if options.host is not None and options.scenario.server:
+            self.console.print(
+                "warning: [server] of the scenario is of a server that a run starts; with --host "
+                "it is left out",
+                highlight=False,
+            )
         gpus = visible_gpus(node_name())
         settings = server_settings(options, gpus)
         self.folder = _create_folder(options)
@@ -110,16 +118,19 @@ class _Run:
         offer = ask_models(url, key, options.model, options.key_env)
         self._learn_target(offer)
         job = job_for(options, self.manifest, self.folder, offer)
+        self._check_patience(job, offer, key)
         node = self._node(job, offer, key)
         plan, schedule = make_plan(options.scenario, source, node)
+        job = msgspec.structs.replace(job, load_s=plan.duration_s)
         np.save(self.folder.schedule_path, schedule)
-        self.folder.job_path.write_bytes(msgspec.json.encode(job))
+        self.folder.job_path.write_bytes(encode(job))
         event = demand(options.scenario, source)
         self._update(plan=plan, demand=event)
         self.console.print(
             plan_text(options.scenario, source, plan, event, relative=False),
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
+        self._check_pace(plan, schedule)
         self._start_sampler()
         self._play(plan, job)
 
@@ -158,14 +169,31 @@ class _Run:
             )
         )
 
+    def _check_patience(self, job: Job, offer: Offer, key: str | None) -> None:
+        """Refuse people whom no server could serve in time; warn where some are like that."""
+        session = self.options.scenario.session
+        if session is None:
+            return
+        try:
+            image_s = alone(job, key) if offer.image_s is None else offer.image_s
+        except ViralloadError as err:
+            self.console.print(f"patience: not checked: {err}", highlight=False)
+            return
+        found = impatience(session, job.timeout_s, image_s)
+        if found is None:
+            return
+        nobody, told = found
+        if nobody:
+            raise ConfigurationError(f"{told}; give people more time")
+        self.console.print(f"warning: {told}", highlight=False)
+
     def _node(self, job: Job, offer: Offer, key: str | None) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None
         if self.options.capacity is not None:
             return Node(gpus=gpus, capacity_images_per_s=self.options.capacity)
         if not needs_capacity(self.options.scenario):
             return Node(gpus=gpus)
-        wanted = 2 * (offer.max_batch or DEFAULT_IN_FLIGHT // 2) * (offer.replicas or 1)
-        in_flight = min(wanted, MAX_IN_FLIGHT)
+        in_flight = in_flight_for(offer.max_batch, offer.replicas)
         with self.console.status("measuring the capacity"):
             self.console.print(
                 f"capacity: measuring, {in_flight} requests always in flight", highlight=False
@@ -179,6 +207,19 @@ class _Run:
             capacity_images_per_s=measured.images_per_s,
             capacity_basis=measured.basis,
         )
+
+    def _check_pace(self, plan: LoadPlan, schedule: Schedule) -> None:
+        """Warn where this machine cannot send as fast as the schedule's busiest second asks."""
+        told = pace.warning(
+            self.folder.job_path,
+            schedule["t_s"],
+            plan.images / plan.requests,
+            self.options.processes,
+            len(os.sched_getaffinity(0)),
+        )
+        if told is not None:
+            self._event("generator_too_slow", told)
+            self.console.print(f"warning: {told}", highlight=False, markup=False, soft_wrap=True)
 
     # -- the load ----------------------------------------------------------------------------
 

@@ -2,15 +2,18 @@
 
 import re
 import tomllib
-import types
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from loadtest import crowd
+from loadtest.arrivals import Process, Word
 from loadtest.curve import Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
+from loadtest.explain import explain
+from loadtest.prompts import TEXTS, PromptMix
 from loadtest.units import Duration, nearest, parse_duration
 from profiles.threshold import ThresholdError
 from profiles.threshold import parse as parse_threshold
@@ -21,12 +24,21 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class TraceFile(_Table, tag="trace", tag_field="kind", frozen=True, kw_only=True):
-    """Recorded traffic as the curve; see `loadtest.trace` for the columns."""
+    """Recorded traffic as the curve; see `loadtest.trace` for what its columns mean."""
 
     file: str  # relative to the scenario
     time_column: str | None = None
     rate_column: str | None = None
     count_column: str | None = None
+    steps_column: str | None = None
+    images_column: str | None = None
+    size_column: str | None = None
+    prompt_chars_column: str | None = None
+    user_column: str | None = None
+    sort: bool = False  # rows that go back in time are sorted, not refused
+    time_scale: Positive = 1.0  # seconds in one unit of the time column: 0.001 for milliseconds
+    rate_scale: Positive = 1.0  # so many times the recorded arrivals
+    jitter: Duration = Duration(0.0)  # spreads stamps that come in batches: + uniform(0, jitter)
 
 
 class Load(_Table, frozen=True, kw_only=True):
@@ -36,10 +48,15 @@ class Load(_Table, frozen=True, kw_only=True):
     load), "share" (this node's share, by GPUs, of what the event asks of a block), or absent: the
     curve's own rate, in images/s. Time is compressed by `compression`, or so that the load lasts
     `compress_to`.
+
+    `arrivals` says how they come around that rate: a word, or a table with a `kind`: "gamma",
+    "hawkes" or "mmpp" (see `loadtest.bursts`). "poisson" and "smooth" are the same; "chat-like" and
+    "agent-like" are bursts as measured; "even" has no chance in it; "trace" replays recorded
+    arrivals. Absent: "trace" for a trace of arrivals, else "poisson".
     """
 
     peak: float | str | None = None
-    arrivals: Literal["poisson", "even"] = "poisson"
+    arrivals: Word | Process | None = None
     compression: Annotated[float, msgspec.Meta(ge=1)] | None = None
     compress_to: Duration | None = None
     drain: Duration | None = None  # wait for answers after the last arrival; default: the timeout
@@ -48,12 +65,7 @@ class Load(_Table, frozen=True, kw_only=True):
 class Request(_Table, frozen=True, kw_only=True):
     """What is asked of the server."""
 
-    prompts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = (
-        "a family at the seaside, hand-drawn animation, soft watercolour background",
-        "my dog waiting at a small railway station in summer rain, hand-drawn animation",
-        "two friends on bicycles above a green valley, hand-drawn animation, evening light",
-        "an old town street with a bakery at dawn, hand-drawn animation, warm colours",
-    )
+    prompts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | PromptMix = TEXTS
     negative_prompt: str | None = None
     images: int | dict[str, NonNegative] = 1  # a request; or a mix: {"1" = 0.6, "4" = 0.4}
     size: str | None = None  # "WxH"; default: what the server says its model makes
@@ -96,6 +108,8 @@ class Scenario(_Table, frozen=True, kw_only=True):
     thresholds: dict[str, tuple[str, ...]] = {}
     validity: Validity = Validity()
     event: Event | None = None
+    session: crowd.Session | None = None  # people; None: every request comes by itself
+    server: dict[str, str | int | float | bool] = {}  # settings of the server a run starts
 
 
 def builtin_names() -> list[str]:
@@ -144,7 +158,7 @@ def parse_scenario(text: str) -> Scenario:
     try:
         scenario = msgspec.convert(data, Scenario, dec_hook=_decode_duration)
     except msgspec.ValidationError as err:
-        raise ScenarioError(f"scenario: {_explain(str(err), data)}") from err
+        raise ScenarioError(f"scenario: {explain(str(err), data, Scenario)}") from err
     _check(scenario)
     return scenario
 
@@ -157,16 +171,22 @@ def with_overrides(scenario: Scenario, changes: dict[str, dict[str, Any]]) -> Sc
     """
     for table, values in changes.items():
         if values:
-            raw = {**msgspec.to_builtins(getattr(scenario, table), enc_hook=float), **values}
+            raw = merged(msgspec.to_builtins(getattr(scenario, table), enc_hook=float), values)
             kind = type(getattr(scenario, table))
             try:
                 value = msgspec.convert(raw, kind, dec_hook=_decode_duration)
             except msgspec.ValidationError as err:
-                fault = _explain(str(err), raw).replace("$", f"$.{table}")
+                fault = explain(str(err), raw, Scenario).replace("$", f"$.{table}")
                 raise ScenarioError(f"command line: {fault}") from err
             scenario = msgspec.structs.replace(scenario, **{table: value})
     _check(scenario)
     return scenario
+
+
+def merged(own: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`own` with the changes put over it, table by table."""
+    nested = {k: merged(own[k], v) for k, v in changes.items() if isinstance(v, dict) and k in own}
+    return {**own, **changes, **nested}
 
 
 def image_weights(request: Request) -> dict[int, float]:
@@ -217,6 +237,9 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(f"scenario: $.load.peak: expected a rate above 0, got {load.peak!r}")
     if load.peak == "share" and scenario.event is None:
         raise ScenarioError('scenario: $.load.peak: "share" needs the demand of an [event] table')
+    curve = scenario.curve
+    if isinstance(curve, TraceFile) and curve.rate_scale != 1 and load.peak is not None:
+        raise ScenarioError("scenario: $.curve.rate_scale: give it or load.peak, not both")
     if load.compression is not None and load.compress_to is not None:
         raise ScenarioError("scenario: $.load: give compression or compress_to, not both")
     if load.compress_to is not None and load.compress_to <= 0:
@@ -230,6 +253,8 @@ def _check(scenario: Scenario) -> None:
         if duration <= 0:
             raise ScenarioError(f"scenario: $.{name}: expected a duration above 0")
     image_weights(scenario.request)
+    if scenario.session is not None:
+        crowd.check(scenario.session)
     if not isinstance(scenario.curve, TraceFile) and scenario.curve.duration_s <= 0:
         raise ScenarioError("scenario: $.curve: it lasts 0 s; give it a duration above 0")
     for metric, expressions in scenario.thresholds.items():
@@ -244,39 +269,3 @@ def _decode_duration(kind: type, value: object) -> object:
     if kind is Duration:
         return parse_duration(value)
     raise NotImplementedError(f"{kind} has no reading")
-
-
-def _explain(message: str, data: object) -> str:
-    """The library's message, with the nearest valid key where a key is unknown."""
-    match = re.match(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", message)
-    if not match:
-        return message.replace(" - at ", " at ")
-    path = match[2] or "$"
-    kind = _kind_at(Scenario, data, re.findall(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]", path))
-    known = [] if kind is None else [field.encode_name for field in msgspec.structs.fields(kind)]
-    return f"unknown key {match[1]!r} at {path}{nearest(match[1], known)}"
-
-
-def _kind_at(kind: Any, data: Any, path: list[tuple[str, str]]) -> type[msgspec.Struct] | None:
-    """The Struct class that describes `data` below `path`, chosen by `kind` among a union's."""
-    if get_origin(kind) is Annotated:
-        return _kind_at(get_args(kind)[0], data, path)
-    if get_origin(kind) in (Union, types.UnionType):
-        structs = [
-            k for k in get_args(kind) if isinstance(k, type) and issubclass(k, msgspec.Struct)
-        ]
-        tag = data.get("kind") if isinstance(data, dict) else None
-        chosen = [k for k in structs if k.__struct_config__.tag == tag] or structs[:1]
-        return _kind_at(chosen[0], data, path) if chosen else None
-    if get_origin(kind) is tuple:
-        if not path:
-            return None
-        item = path[0][1]
-        faulty = data[int(item)] if item.isdigit() else data[0]
-        return _kind_at(get_args(kind)[0], faulty, path[1:])
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return None
-    if not path:
-        return kind
-    name = path[0][0]
-    return _kind_at(get_type_hints(kind, include_extras=True)[name], data.get(name), path[1:])

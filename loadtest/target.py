@@ -43,6 +43,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH_TOLD)] | None = None
     limits: DeviceLimits | None = None  # measured by the server, of one device
     flop_per_image: float | None = None  # at the default size and steps
+    image_s: Annotated[float, msgspec.Meta(ge=0)] | None = None  # an image takes alone
+    is_viralload: bool = False  # it takes fields beyond OpenAI's
 
 
 def normalize_url(url: str) -> str:
@@ -108,6 +110,7 @@ def _offer(model: str | None, extra: Any) -> Offer:
         offer = Offer(model=model)
     return msgspec.structs.replace(
         offer,
+        is_viralload=True,
         limits=told.device_limits(extra.get("limits")),
         flop_per_image=told.flop(extra.get("flop_per_image")),
     )

@@ -1,37 +1,56 @@
-"""Recorded traffic: a CSV file in, arrivals or a rate curve out.
+"""Recorded traffic: a CSV or JSONL file in, arrivals or a rate curve out.
 
 Two shapes are read, told apart by the columns and said in the plan:
 
-    arrivals   one row a request; the time column holds its instant, in seconds
-    bins       one row a bin; the time column holds its start, another column the rate per second
-               (`rate_column`) or the number of requests in the bin (`count_column`)
+    arrivals   one row a request; the time column holds its instant. More columns say what it asked
+               for: steps, images, size ("512x512"), prompt_chars (the prompt's length), user
+    bins       one row a bin; the time column holds its start, another column the rate per unit of
+               that time (`rate_column`) or the number of requests in the bin (`count_column`)
 
-With no column named, times that are evenly spaced are bins, anything else arrivals.
+With no column named, they are found by the names below; times that are evenly spaced are then bins,
+anything else arrivals.
 """
 
-import csv
-import math
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.arrivals import resample
 from loadtest.curve import Bins
-from loadtest.errors import TraceError
+from loadtest.errors import ScenarioError, TraceError
+from loadtest.scenario import TraceFile, parse_size
+from loadtest.table import column_names, first_row, read_columns
 from loadtest.units import nearest
 
 Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[Any]
 
-TIME_NAMES = ("t_s", "time_s", "timestamp_s", "t", "time", "timestamp")
-RATE_NAMES = ("rate_per_s", "rate", "rps", "qps", "requests_per_s", "images_per_s")
-COUNT_NAMES = ("count", "requests", "events", "arrivals", "n")
+KNOWN = {
+    "time": ("t_s", "time_s", "timestamp_s", "t", "time", "timestamp"),
+    "rate": ("rate_per_s", "rate", "rps", "qps", "requests_per_s", "images_per_s"),
+    "count": ("count", "requests", "events", "arrivals", "n"),
+    "steps": ("steps", "num_inference_steps"),
+    "images": ("images", "num_images"),
+    "size": ("size",),
+    "prompt_chars": ("prompt_chars",),
+    "user": ("user", "user_id"),
+}
+WHOLE = {"steps": 1000, "images": 10, "prompt_chars": 32_000}  # from 1 to ...
+ASKS = (*WHOLE, "size", "user")
 
 
 class Arrivals(msgspec.Struct, frozen=True):
-    """Recorded instants, seconds from the first, sorted."""
+    """Recorded instants, seconds from the first, sorted; and what each row asked for.
+
+    `asks` maps "steps", "images", "width", "height", "prompt_chars" and "user" (a number for each
+    different one, from 1) to an array as long as `times_s`, as far as the trace tells.
+    """
 
     times_s: Array
+    asks: dict[str, Rows] = {}
 
     @property
     def duration_s(self) -> float:
@@ -43,82 +62,60 @@ class Arrivals(msgspec.Struct, frozen=True):
         counts, _ = np.histogram(self.times_s, bins=bins, range=(0.0, self.duration_s))
         return float(counts.max()) * bins / self.duration_s
 
+    @property
+    def batched_share(self) -> float:
+        """Share of the rows that came at the very instant of the one before."""
+        return float(np.mean(np.diff(self.times_s) == 0))
 
-def read_csv(
-    path: Path,
-    time_column: str | None = None,
-    rate_column: str | None = None,
-    count_column: str | None = None,
-) -> Arrivals | Bins:
-    """The trace in `path`; times are shifted so that the first is 0.
+    def take(self, times_s: Array, rows: npt.NDArray[np.int64]) -> "Arrivals":
+        """Arrivals at `times_s` that ask for what `rows` asked for."""
+        return Arrivals(times_s, {name: values[rows] for name, values in self.asks.items()})
+
+
+def read_trace(path: Path, trace: TraceFile, seed: int = 1) -> Arrivals | Bins:
+    """The trace in `path`, scaled as `trace` says; times are shifted so that the first is 0.
+
+    `seed` decides the jitter and which arrivals are repeated or left out.
 
     Raises:
         TraceError: unreadable, empty, a column missing, or a row whose value is not a finite
-            number, is negative, or goes back in time.
+            number, is negative, out of range, or goes back in time.
     """
-    header, rows = _table(path)
-    time_name = _column(path, header, time_column, TIME_NAMES) or header[0]
-    times = _numbers(path, header, rows, time_name)
-    back = np.flatnonzero(np.diff(times) < 0)
-    if back.size:
-        row = int(back[0]) + 3  # 1-based, after the header, the later of the two
-        raise TraceError(
-            f"{path}: row {row}, column {time_name!r}: {times[row - 2]:g} comes after "
-            f"{times[row - 3]:g}. Sort the rows by time."
-        )
+    header = column_names(path)
+    time_name = _column(path, header, trace.time_column, KNOWN["time"]) or header[0]
+    table = read_columns(path, [time_name])
+    if table.rows < 2:
+        raise TraceError(f"{path} holds {table.rows} rows of data: a trace needs at least two")
+    times = table.numbers[time_name] * trace.time_scale
+    order = _order(path, trace, time_name, times)
+    times = times[order]
     if times[-1] == times[0]:
         raise TraceError(f"{path}: all {times.size} rows have the same time; a trace needs a span")
     times = times - times[0]
-    rate_name = _column(path, header, rate_column, ())
-    count_name = _column(path, header, count_column, ())
-    if rate_name is None and count_name is None and _evenly_spaced(times):
-        others = [name for name in header if name != time_name]
-        rate_name = next((name for name in RATE_NAMES if name in others), None)
-        count_name = next((name for name in COUNT_NAMES if name in others), None)
-        if rate_name is None and count_name is None and len(others) == 1:
-            count_name = others[0]
-        if rate_name is None and count_name is None and others:
-            raise TraceError(
-                f"{path}: its times are evenly spaced, so its rows are bins, but which column "
-                f"counts requests? Name it with rate_column or count_column ({', '.join(others)})."
-            )
-    if rate_name is None and count_name is None:
-        return Arrivals(times)
-    widths = np.diff(times, append=2 * times[-1] - times[-2])
-    if not widths.all():
-        row = int(np.flatnonzero(widths == 0)[0]) + 3
-        raise TraceError(f"{path}: row {row}, column {time_name!r}: two bins start at once")
-    rates = (
-        _numbers(path, header, rows, rate_name)
-        if rate_name is not None
-        else _numbers(path, header, rows, count_name or "") / widths
-    )
-    if not rates.any():
-        raise TraceError(f"{path}: column {rate_name or count_name!r} is 0 in every row")
-    edges = np.concatenate([times, [times[-1] + widths[-1]]])
-    return Bins(edges_s=tuple(edges.tolist()), rates_per_s=tuple(rates.tolist()))
+    others = [name for name in header if name != time_name]
+    counted = _bin_column(path, trace, others, times)
+    if counted is not None:
+        return _bins(path, trace, times, order, counted)
+    asks = {name: values[order] for name, values in _asks(path, trace, others).items()}
+    return _scaled(Arrivals(times, asks), trace, seed)
 
 
-def _table(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        reason = err.strerror if isinstance(err, OSError) else f"it is not CSV text ({err})"
-        raise TraceError(f"cannot read the trace {path}: {reason}") from err
-    if not rows:
-        raise TraceError(f"{path} is empty: a trace has a header row and at least two rows")
-    header = [name.strip() for name in rows[0]]
-    if _is_number(header[0]):
-        raise TraceError(f"{path}: row 1 holds numbers where the column names belong (t_s, ...)")
-    if len(rows) < 3:
-        raise TraceError(f"{path} holds {len(rows) - 1} rows of data: a trace needs at least two")
-    return header, rows[1:]
+def _order(path: Path, trace: TraceFile, name: str, times: Array) -> npt.NDArray[np.int64]:
+    """The rows in the order of their times."""
+    back = np.flatnonzero(np.diff(times) < 0)
+    if back.size and not trace.sort:
+        at = int(back[0])
+        raise TraceError(
+            f"{path}: row {at + 1 + first_row(path)}, column {name!r}: {times[at + 1]:g} comes "
+            f"after {times[at]:g}. Sort the rows by time, or let it be done with sort (--sort)"
+        )
+    return np.argsort(times, kind="stable")
 
 
 def _column(
     path: Path, header: list[str], wanted: str | None, known: tuple[str, ...]
 ) -> str | None:
+    """The column that was named, or the first known one there is."""
     if wanted is not None:
         if wanted not in header:
             raise TraceError(f"{path} has no column {wanted!r}{nearest(wanted, header)}")
@@ -126,31 +123,109 @@ def _column(
     return next((name for name in known if name in header), None)
 
 
-def _numbers(path: Path, header: list[str], rows: list[list[str]], name: str) -> Array:
-    index = header.index(name)
-    try:
-        values = np.array([row[index] for row in rows], dtype=np.float64)
-    except (ValueError, IndexError):
-        values = np.array([_number(row, index) for row in rows])
-    bad = np.flatnonzero(~np.isfinite(values) | (values < 0))
-    if bad.size:
-        row = int(bad[0])
-        text = rows[row][index] if index < len(rows[row]) else "nothing"
+def _bin_column(
+    path: Path, trace: TraceFile, others: list[str], times: Array
+) -> tuple[str, bool] | None:
+    """The column that counts a bin's requests, and whether it is a rate; None: no bins."""
+    for wanted, is_rate in ((trace.rate_column, True), (trace.count_column, False)):
+        if name := _column(path, others, wanted, ()):
+            return name, is_rate
+    if any(getattr(trace, f"{kind}_column") for kind in ASKS) or not _evenly_spaced(times):
+        return None
+    for kind in ("rate", "count"):
+        if name := _column(path, others, None, KNOWN[kind]):
+            return name, kind == "rate"
+    if len(others) == 1 and others[0] not in {name for kind in ASKS for name in KNOWN[kind]}:
+        return others[0], False
+    if others:
         raise TraceError(
-            f"{path}: row {row + 2}, column {name!r}: {text!r} is no number of at least 0"
+            f"{path}: its times are evenly spaced, so its rows are bins, but which column "
+            f"counts requests? Name it with rate_column or count_column ({', '.join(others)})."
         )
-    return values
+    return None
 
 
-def _number(row: list[str], index: int) -> float:
-    try:
-        return float(row[index])
-    except (ValueError, IndexError):
-        return math.nan
+def _bins(
+    path: Path,
+    trace: TraceFile,
+    times: Array,
+    order: npt.NDArray[np.int64],
+    counted: tuple[str, bool],
+) -> Bins:
+    name, is_rate = counted
+    widths = np.diff(times, append=2 * times[-1] - times[-2])
+    if not widths.all():
+        row = int(order[np.flatnonzero(widths == 0)[0] + 1]) + first_row(path)
+        raise TraceError(f"{path}: row {row}: two bins start at once")
+    values = read_columns(path, [name]).numbers[name][order]
+    if not values.any():
+        raise TraceError(f"{path}: column {name!r} is 0 in every row")
+    # a rate is per recorded second, or per whatever the time column counts
+    rates = values / (trace.time_scale if is_rate else widths) * trace.rate_scale
+    edges = np.concatenate([times, [times[-1] + widths[-1]]])
+    return Bins(edges_s=tuple(edges.tolist()), rates_per_s=tuple(rates.tolist()))
 
 
-def _is_number(text: str) -> bool:
-    return math.isfinite(_number([text], 0))
+def _asks(path: Path, trace: TraceFile, others: list[str]) -> dict[str, Rows]:
+    """What each row asked for, as far as the trace tells."""
+    columns = {
+        kind: name
+        for kind in ASKS
+        if (name := _column(path, others, getattr(trace, f"{kind}_column"), KNOWN[kind]))
+    }
+    numbers = list(dict.fromkeys(name for kind, name in columns.items() if kind in WHOLE))
+    words = list(dict.fromkeys(name for kind, name in columns.items() if kind not in WHOLE))
+    if not columns:
+        return {}
+    table = read_columns(path, numbers, words)
+    asks: dict[str, Rows] = {}
+    for kind, most in WHOLE.items():
+        if name := columns.get(kind):
+            asks[kind] = _whole(path, name, table.numbers[name], most)
+    if name := columns.get("size"):
+        asks |= _sizes(path, name, *table.words[name])
+    if name := columns.get("user"):
+        asks["user"] = (table.words[name][0] + 1).astype(np.uint32)
+    return asks
+
+
+def _whole(path: Path, name: str, values: Array, most: int) -> Rows:
+    bad = np.flatnonzero((values < 1) | (values > most) | (values != np.floor(values)))
+    if bad.size:
+        at = int(bad[0])
+        raise TraceError(
+            f"{path}: row {at + first_row(path)}, column {name!r}: {values[at]:g} is no whole "
+            f"number from 1 to {most:,}"
+        )
+    return values.astype(np.uint16)
+
+
+def _sizes(
+    path: Path, name: str, codes: npt.NDArray[np.int64], words: list[str]
+) -> dict[str, Rows]:
+    sides = np.empty((len(words), 2), np.uint32)
+    for code, word in enumerate(words):
+        try:
+            sides[code] = parse_size(word)
+        except ScenarioError as err:
+            row = int(np.flatnonzero(codes == code)[0]) + first_row(path)
+            raise TraceError(f"{path}: row {row}, column {name!r}: {err}") from err
+    return {"width": sides[codes, 0], "height": sides[codes, 1]}
+
+
+def _scaled(arrivals: Arrivals, trace: TraceFile, seed: int) -> Arrivals:
+    """With batched stamps spread and the rate scaled."""
+    if trace.jitter > 0:
+        rng = np.random.Generator(np.random.PCG64([seed, 2]))
+        moved = arrivals.times_s + trace.jitter * rng.random(arrivals.times_s.size)
+        rows = np.argsort(moved, kind="stable")
+        arrivals = arrivals.take(moved[rows] - moved[rows[0]], rows)
+    if trace.rate_scale != 1:
+        times, rows = resample(arrivals.times_s, trace.rate_scale, seed)
+        if times.size < 2:
+            raise TraceError(f"rate_scale {trace.rate_scale:g} leaves fewer than two arrivals")
+        arrivals = arrivals.take(times - times[0], rows)
+    return arrivals
 
 
 def _evenly_spaced(times: Array) -> bool:

@@ -71,6 +71,7 @@ class Requests:
     """
 
     seq: NDArray[np.int64]
+    attempt: NDArray[np.int64]  # 1 first
     outcome: NDArray[np.int8]
     images: Floats
     scheduled_s: Floats
@@ -174,7 +175,7 @@ def read(folder: RunFolder) -> Recorded:
 
 def request_columns(records: Iterable[RequestRecord]) -> Requests:
     """The records as columns."""
-    pick = attrgetter("seq", *_PLAIN, *_STAGES)
+    pick = attrgetter("seq", "attempt", *_PLAIN, *_STAGES)
     chunks: list[Floats] = []
     codes: list[NDArray[np.int8]] = []
     errors: Counter[str] = Counter()
@@ -188,11 +189,12 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
             if record.error is not None:
                 full = len(errors) >= MAX_ERROR_TEXTS and record.error not in errors
                 errors[OTHER_ERRORS if full else record.error] += 1
-    table = np.concatenate(chunks).T if chunks else np.empty((len(_PLAIN) + 2, 0))
+    table = np.concatenate(chunks).T if chunks else np.empty((len(_PLAIN) + 3, 0))
     names = [*_PLAIN, "service_s"]
-    columns = dict(zip(names, np.ascontiguousarray(table[1:]), strict=True))
+    columns = dict(zip(names, np.ascontiguousarray(table[2:]), strict=True))
     return Requests(
         seq=table[0].astype(np.int64),
+        attempt=table[1].astype(np.int64),
         outcome=np.concatenate(codes) if codes else np.empty(0, dtype=np.int8),
         **columns,
         errors=errors,

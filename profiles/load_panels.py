@@ -6,6 +6,7 @@ A panel without a picture says why there is nothing to draw.
 import numpy as np
 
 from profiles import chart, figures, series, stats
+from profiles.attempts import Counted
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.columns import Recorded, Requests
 from profiles.panel import Key, Panel, curve, load_end, stack, step, time_axis, top
@@ -20,21 +21,24 @@ PERCENTILES = (("p50", "c-p50"), ("p95", "c-p95"), ("p99", "c-p99"))
 
 def load_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
     """What the crowd asked for and got; the first is the main one."""
-    requests = series.since_load(recorded)
+    counted = series.since_load(recorded)
+    requests, attempts = counted.requests, counted.attempts
     manifest = recorded.manifest
+    people = manifest.plan is not None and manifest.plan.people is not None
     return [
-        _throughput(requests, time),
+        _throughput(counted, time),
+        *([_amplification(counted, time, manifest)] if people else []),
         _outcomes(requests, time),
         _latency(requests, time, manifest),
         _split(requests, time),
         _distribution(requests, manifest),
-        _in_flight(requests, time),
-        _lateness(requests, time, manifest),
+        _in_flight(attempts, time),
+        _lateness(attempts, time, manifest),
     ]
 
 
-def _throughput(requests: Requests, time: Timeline) -> Panel:
-    rates = series.image_rates(requests, time)
+def _throughput(counted: Counted, time: Timeline) -> Panel:
+    rates = series.image_rates(counted, time)
     axis, unit_s = time_axis(time)
     layers = [
         step(time, rates["offered"], "c-offered", "area"),
@@ -70,6 +74,32 @@ def _throughput(requests: Requests, time: Timeline) -> Panel:
         pictures[0],
         medium=pictures[1],
         wide=pictures[2],
+    )
+
+
+def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> Panel:
+    rates = series.demand_rates(counted, manifest.slo_latency_s, time)
+    axis, _ = time_axis(time)
+    layers = [
+        step(time, rates["attempts"], "c-offered", "area"),
+        step(time, rates["first"], "c-sent"),
+        step(time, rates["goodput"], "c-ok", width=2.2),
+    ]
+    about = "Images per second offered with retries, of original demand, and of goodput over time"
+    high = Axis(high=top(*rates.values()))
+    picture = chart.svg(layers, axis, high, about=about, rules=load_end(time))
+    return Panel(
+        "amplification",
+        "Retries",
+        "images/s",
+        "Grey above blue is what retries add: amplification. Goodput that stays below blue while "
+        "grey stays above it is a failure that sustains itself.",
+        [
+            Key("offered, all attempts", "c-offered", "box"),
+            Key("original demand, first attempts", "c-sent"),
+            Key("goodput", "c-ok"),
+        ],
+        picture,
     )
 
 
@@ -178,8 +208,8 @@ def _distribution(requests: Requests, manifest: RunManifest) -> Panel:
     )
 
 
-def _in_flight(requests: Requests, time: Timeline) -> Panel:
-    level = series.in_flight(requests, time)
+def _in_flight(attempts: Requests, time: Timeline) -> Panel:
+    level = series.in_flight(attempts, time)
     axis, _ = time_axis(time)
     picture = None
     if np.nansum(level) > 0:
@@ -199,8 +229,8 @@ def _in_flight(requests: Requests, time: Timeline) -> Panel:
     )
 
 
-def _lateness(requests: Requests, time: Timeline, manifest: RunManifest) -> Panel:
-    curves = 1e3 * series.lateness_quantiles(requests, time.edges)
+def _lateness(attempts: Requests, time: Timeline, manifest: RunManifest) -> Panel:
+    curves = 1e3 * series.lateness_quantiles(attempts, time.edges)
     bound_ms = 1e3 * manifest.lateness_bound_s
     axis, _ = time_axis(time)
     picture = None

@@ -79,10 +79,13 @@ def scheduled_images(requests: Requests, manifest: RunManifest) -> int:
     return manifest.plan.images if manifest.plan is not None else int(requests.images.sum())
 
 
-def mean_rates(requests: Requests, manifest: RunManifest, window: LoadWindow | None) -> Rates:
+def mean_rates(
+    requests: Requests, attempts: Requests, manifest: RunManifest, window: LoadWindow | None
+) -> Rates:
     """Images / seconds of the load window; what was done after it does not count.
 
-    A run that was cut short offered what was due until then.
+    Every attempt counts as sent; a request is offered once, however often it is tried. A run that
+    was cut short offered what was due until then.
     """
     if window is None or window.duration_s <= 0:
         return Rates()
@@ -92,7 +95,7 @@ def mean_rates(requests: Requests, manifest: RunManifest, window: LoadWindow | N
     done = window.inside(requests.done_s)
     return Rates(
         offered=offered / window.duration_s,
-        sent=float(requests.images[window.inside(requests.sent_s)].sum()) / window.duration_s,
+        sent=float(attempts.images[window.inside(attempts.sent_s)].sum()) / window.duration_s,
         completed=float(requests.images[done & requests.where(Outcome.OK)].sum())
         / window.duration_s,
         goodput=float(requests.images[done & good(requests, manifest)].sum()) / window.duration_s,

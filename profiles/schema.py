@@ -48,14 +48,20 @@ class EndReason(StrEnum):
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of one scheduled request: a line of `requests-<generator>.jsonl`.
 
-    Latency is `done_s - scheduled_s`, so time spent waiting to be sent counts (no coordinated
-    omission). Lateness is `sent_s - scheduled_s`: the generator's own fault. The `*_s` stages from
-    `queue_s` to `encode_s` are durations the server told in `Server-Timing`; None when not told.
+    `attempt` counts from 1; the outcome of a scheduled request is that of its last attempt. Each
+    attempt has a `scheduled_s` of its own; where people are played, an attempt that was due and not
+    made any more (the person had left) has no `sent_s`.
+
+    Latency is `done_s - scheduled_s`, of a request from its first attempt's `scheduled_s`, so time
+    spent waiting to be sent counts (no coordinated omission). Lateness is `sent_s - scheduled_s`:
+    the generator's own fault. The `*_s` stages from `queue_s` to `encode_s` are durations the
+    server told in `Server-Timing`; None when not told.
     """
 
     seq: int  # index in the schedule, 0 first
     attempt: int = 1
     session: int | None = None  # the person; None where arrivals are independent
+    priority: str | None = None  # the person's class, "paying" | "free"
     phase: str = "load"
     scheduled_s: float
     sent_s: float | None = None
@@ -85,7 +91,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 class LoadSample(msgspec.Struct, frozen=True, kw_only=True):
     """The generator watching itself, once a second: a line of `load-<generator>.jsonl`.
 
-    Counts are cumulative requests of this generator's share of the schedule.
+    Counts are cumulative attempts of this generator's share of the schedule.
     """
 
     t_s: float
@@ -201,10 +207,11 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int
     images: int
+    people: int | None = None  # who make them, one request after another; None: independent ones
     duration_s: float  # as replayed
     real_duration_s: float  # of the event replayed
     time_compression: float  # kappa = real_duration_s / duration_s
-    arrivals: str  # "poisson" | "even" | "trace"
+    arrivals: str  # how they come around the rate curve, in words
     peak_images_per_s: float  # of the rate curve, as replayed
     mean_images_per_s: float
     peak_basis: str  # where the peak comes from, in words
@@ -332,7 +339,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float | None = None
     scheduled: int  # requests
     outcomes: dict[str, int]  # every Outcome to its count of requests; sums to `scheduled`
-    errors: dict[str, int] = {}  # the most frequent error texts
+    errors: dict[str, int] = {}  # the most frequent error texts, of attempts
     scheduled_images: int
     ok_images: int
     offered_images_per_s: float | None = None
@@ -360,6 +367,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     service_p95_s: float | None = None
     batch_mean: float | None = None
     image_bytes_mean: float | None = None  # response bytes per image
+    people: int | None = None  # None, and so the six below, where requests are independent
+    attempts: int | None = None  # sent
+    amplification: float | None = None  # attempts sent / first attempts sent
+    peak_amplification: float | None = None  # the most in a stretch of amplification_window_s
+    amplification_window_s: float | None = None
+    attempt_latency_p50_s: float | None = None  # of ok attempts, from their own due time
+    attempt_latency_p95_s: float | None = None
     gpus: list[GpuSummary] = []
     hosts: list[HostSummary] = []
     energy_j_per_image: float | None = None  # all GPUs' energy over ok images; None if unknown

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from profiles import stats
+from profiles.attempts import Counted, add_up
 from profiles.columns import OUTCOMES, Gpu, Host, Recorded, Requests
 from profiles.rates import load_window
 from profiles.schema import Outcome, RunManifest
 from profiles.stats import Bools, Floats
-from profiles.summary import add_up
 
 MIN_BINS = 45
 MAX_BINS = 180
@@ -60,10 +60,18 @@ def timeline(recorded: Recorded) -> Timeline | None:
     )
 
 
-def since_load(recorded: Recorded) -> Requests:
-    """The counted request records, on the load's time axis."""
-    requests, _ = add_up(recorded.requests, recorded.manifest)
+def since_load(recorded: Recorded) -> Counted:
+    """The records that count, on the load's time axis."""
+    counted = add_up(recorded.requests, recorded.manifest)
     zero_s = recorded.manifest.load_start_s or 0.0
+    return replace(
+        counted,
+        requests=_from(counted.requests, zero_s),
+        attempts=_from(counted.attempts, zero_s),
+    )
+
+
+def _from(requests: Requests, zero_s: float) -> Requests:
     return replace(
         requests,
         scheduled_s=requests.scheduled_s - zero_s,
@@ -73,26 +81,47 @@ def since_load(recorded: Recorded) -> Requests:
     )
 
 
-def image_rates(requests: Requests, time: Timeline) -> dict[str, Floats]:
+def image_rates(counted: Counted, time: Timeline) -> dict[str, Floats]:
     """Images/s offered (by due time), sent (by sent time) and completed (ok, by done time).
 
-    NaN after the last thing that happened: a run that was cut short has no zeros to show.
+    Every attempt counts as sent. NaN after the last thing that happened: a run that was cut short
+    has no zeros to show.
     """
+    requests, attempts = counted.requests, counted.attempts
     edges, width_s = time.edges, np.diff(time.edges)
     ok = requests.where(Outcome.OK)
-    after = _over(requests, time)
+    after = _over(attempts, time)
     rates = {
         "offered": stats.binned_sum(requests.scheduled_s, requests.images, edges) / width_s,
-        "sent": stats.binned_sum(requests.sent_s, requests.images, edges) / width_s,
+        "sent": stats.binned_sum(attempts.sent_s, attempts.images, edges) / width_s,
         "completed": stats.binned_sum(requests.done_s[ok], requests.images[ok], edges) / width_s,
     }
     return {name: np.where(after, np.nan, values) for name, values in rates.items()}
 
 
-def in_flight(requests: Requests, time: Timeline) -> Floats:
-    """The most requests in flight in each bin; NaN after the last thing that happened."""
-    level = stats.in_flight(requests.sent_s, requests.done_s, time.edges)
-    return np.where(_over(requests, time), np.nan, level)
+def demand_rates(counted: Counted, slo_latency_s: float, time: Timeline) -> dict[str, Floats]:
+    """Images/s of attempts and of first attempts (as sent), and of goodput (by done time)."""
+    requests, attempts = counted.requests, counted.attempts
+    first = attempts.attempt == 1
+    good = requests.where(Outcome.OK) & (requests.latency_s <= slo_latency_s)
+    after = _over(attempts, time)
+    parts = {
+        "attempts": (attempts.sent_s, attempts.images),
+        "first": (attempts.sent_s[first], attempts.images[first]),
+        "goodput": (requests.done_s[good], requests.images[good]),
+    }
+    return {
+        name: np.where(
+            after, np.nan, stats.binned_sum(t_s, images, time.edges) / np.diff(time.edges)
+        )
+        for name, (t_s, images) in parts.items()
+    }
+
+
+def in_flight(attempts: Requests, time: Timeline) -> Floats:
+    """The most attempts in flight in each bin; NaN after the last thing that happened."""
+    level = stats.in_flight(attempts.sent_s, attempts.done_s, time.edges)
+    return np.where(_over(attempts, time), np.nan, level)
 
 
 def _over(requests: Requests, time: Timeline) -> Bools:
@@ -120,9 +149,9 @@ def latency_quantiles(requests: Requests, edges: Floats) -> Floats:
     return stats.binned_quantiles(requests.scheduled_s[ok], requests.latency_s[ok], edges, SHARES)
 
 
-def lateness_quantiles(requests: Requests, edges: Floats) -> Floats:
-    """p50, p95, p99 of lateness by due time; shape (3, bins)."""
-    return stats.binned_quantiles(requests.scheduled_s, requests.lateness_s, edges, SHARES)
+def lateness_quantiles(attempts: Requests, edges: Floats) -> Floats:
+    """p50, p95, p99 of attempts' lateness by due time; shape (3, bins)."""
+    return stats.binned_quantiles(attempts.scheduled_s, attempts.lateness_s, edges, SHARES)
 
 
 def latency_split(requests: Requests, edges: Floats) -> dict[str, Floats] | None:

@@ -3,10 +3,13 @@
 `summarize` reads the folder; `compute` is the pure core on what was read.
 """
 
+from typing import Any
+
 import msgspec
 import numpy as np
 
 from profiles import columns, stats, threshold, validity
+from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, target_shares_machine
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import Energy, gpu_energy, summarize_gpu, summarize_host
@@ -31,7 +34,6 @@ from profiles.schema import (
     Verdict,
 )
 from profiles.threshold import Measurements
-from profiles.validity import Tally
 
 EXIT_CODES = {
     Verdict.PASS: 0,
@@ -59,13 +61,14 @@ def verdict_exit_code(summary: Summary) -> int:
 def compute(recorded: Recorded) -> Summary:
     """The summary of what was recorded."""
     manifest = recorded.manifest
-    requests, tally = add_up(recorded.requests, manifest)
+    counted = add_up(recorded.requests, manifest)
+    requests, attempts, tally = counted.requests, counted.attempts, counted.tally
     window = load_window(recorded)
     outcomes = _outcomes(requests, tally)
     ok = requests.where(Outcome.OK)
     latency_s = requests.latency_s[ok]
-    lateness_p50_s, lateness_p99_s = stats.quantiles(requests.lateness_s, (0.5, 0.99))
-    rates = mean_rates(requests, manifest, window)
+    lateness_p50_s, lateness_p99_s = stats.quantiles(attempts.lateness_s, (0.5, 0.99))
+    rates = mean_rates(requests, attempts, manifest, window)
     energy = _energy(recorded, window)
 
     interrupted = manifest.end_reason is EndReason.INTERRUPTED
@@ -75,7 +78,7 @@ def compute(recorded: Recorded) -> Summary:
         reasons.append(validity.stopped_reason(recorded, window))
     thresholds = threshold.evaluate(
         threshold.parse_all(manifest.thresholds),
-        _measurements(requests, outcomes, tally.scheduled, rates),
+        _measurements(counted, outcomes, rates),
     )
     p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
     queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
@@ -125,6 +128,7 @@ def compute(recorded: Recorded) -> Summary:
         service_p95_s=service_p95_s,
         batch_mean=stats.mean(requests.batch_mean[ok]),
         image_bytes_mean=float(bytes_in[told].sum() / images[told].sum()) if told.any() else None,
+        **_retries(attempts, manifest, window),
         gpus=_gpu_summaries(recorded, window, energy),
         hosts=[summarize_host(host, window.start_s, window.end_s) for host in recorded.hosts]
         if window
@@ -143,24 +147,25 @@ def compute(recorded: Recorded) -> Summary:
     )
 
 
-def add_up(requests: Requests, manifest: RunManifest) -> tuple[Requests, Tally]:
-    """The first record of every scheduled request, sorted by seq, and how the sum came out.
-
-    Without a plan the schedule is what was recorded.
-    """
-    inside = requests.seq >= 0
-    if manifest.plan is not None:
-        inside &= requests.seq < manifest.plan.requests
-    rows = np.flatnonzero(inside)
-    _, first = np.unique(requests.seq[rows], return_index=True)
-    scheduled = manifest.plan.requests if manifest.plan is not None else int(first.size)
-    tally = Tally(
-        scheduled=scheduled,
-        missing=scheduled - int(first.size),
-        duplicates=int(rows.size - first.size),
-        strangers=len(requests) - int(rows.size),
-    )
-    return requests.take(rows[first]), tally
+def _retries(
+    attempts: Requests, manifest: RunManifest, window: LoadWindow | None
+) -> dict[str, Any]:
+    """What people's retries made of the demand; nothing where requests are independent."""
+    if manifest.plan is None or manifest.plan.people is None:
+        return {}
+    start_s, duration_s = (window.start_s, window.duration_s) if window else (None, 0.0)
+    found = amplification(attempts, start_s, duration_s)
+    own_s = attempts.latency_s[attempts.where(Outcome.OK)]
+    p50_s, p95_s = stats.quantiles(own_s, (0.5, 0.95))
+    return {
+        "people": manifest.plan.people,
+        "attempts": found.attempts,
+        "amplification": found.mean,
+        "peak_amplification": found.peak,
+        "amplification_window_s": found.window_s,
+        "attempt_latency_p50_s": p50_s,
+        "attempt_latency_p95_s": p95_s,
+    }
 
 
 def _outcomes(requests: Requests, tally: Tally) -> dict[str, int]:
@@ -190,20 +195,19 @@ def _energy_per_image(
     return energy.joules / float(images) if images else None
 
 
-def _measurements(
-    requests: Requests, outcomes: dict[str, int], scheduled: int, rates: Rates
-) -> Measurements:
+def _measurements(counted: Counted, outcomes: dict[str, int], rates: Rates) -> Measurements:
+    requests = counted.requests
     ok = requests.where(Outcome.OK)
     return Measurements(
         trends={
             "latency": requests.latency_s[ok],
             "first_byte": (requests.first_byte_s - requests.scheduled_s)[ok],
-            "lateness": requests.lateness_s,
+            "lateness": counted.attempts.lateness_s,
             "queue": requests.queue_s[ok],
             "service": requests.service_s[ok],
         },
         outcomes=outcomes,
-        scheduled=scheduled,
+        scheduled=counted.tally.scheduled,
         images_per_s={
             "goodput": rates.goodput,
             "offered": rates.offered,

@@ -43,6 +43,7 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
     if len(summary.reasons) > 1:
         lines += _sentences("also", summary.reasons[1:])
     lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
+    lines += _retries(summary)
     lines += _errors(summary) + _hardware(summary) + _limits(summary, manifest)
     if summary.thresholds:
         lines += ["", *_thresholds(summary)]
@@ -92,6 +93,24 @@ def _outcomes(summary: Summary) -> list[str]:
         if summary.outcomes.get(outcome.value) or outcome is Outcome.OK
     ]
     return [_row("requests", f"{figures.count(summary.scheduled)} scheduled: {', '.join(told)}")]
+
+
+def _retries(summary: Summary) -> list[str]:
+    if summary.people is None:
+        return []
+    peak = ""
+    if summary.peak_amplification is not None:
+        over = figures.seconds(summary.amplification_window_s)
+        peak = f", at most {figures.number(summary.peak_amplification)} in {over}"
+    told = (
+        f"{figures.count(summary.people)} people sent {figures.count(summary.attempts)} attempts: "
+        f"amplification {figures.number(summary.amplification)}{peak}"
+    )
+    own = f"p50 {figures.seconds(summary.attempt_latency_p50_s)}   p95 "
+    own += (
+        f"{figures.seconds(summary.attempt_latency_p95_s)} (of an attempt, from its own due time)"
+    )
+    return [*_wrapped("people", told), *_wrapped("", own)]
 
 
 def _errors(summary: Summary) -> list[str]:

@@ -3,11 +3,10 @@
 Every reason is a full sentence that ends with what to do about it.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from profiles import stats
+from profiles.attempts import Tally
 from profiles.columns import Recorded
 from profiles.devices import Energy
 from profiles.rates import LoadWindow
@@ -34,16 +33,6 @@ _ENDS = {
     ),
     EndReason.ERROR: ("the run ended with an error", "mend it and run again"),
 }
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How the records add up to the schedule."""
-
-    scheduled: int
-    missing: int  # seqs of the schedule without a record
-    duplicates: int  # records beyond the first of their seq
-    strangers: int  # records of seqs the schedule does not have
 
 
 def invalid_reasons(
@@ -149,7 +138,12 @@ def _sum_reasons(tally: Tally) -> list[str]:
     if tally.duplicates:
         reasons.append(
             f"The record does not add up: {tally.duplicates:,} records repeat a request that has "
-            f"one already; only the first of each counts; {remedy}."
+            f"one already (of the same attempt); only the first of each counts; {remedy}."
+        )
+    if tally.contradictions:
+        reasons.append(
+            f"The record contradicts itself: of {tally.contradictions:,} requests an attempt is "
+            f"missing, follows the request's end, or came before the last one was over; {remedy}."
         )
     if tally.strangers:
         reasons.append(

@@ -281,8 +281,9 @@ async def _load(settings: Settings) -> Loaded:
             fixed_s=settings.stub_fixed_s,
             step_s=settings.stub_step_s,
             image_bytes=settings.stub_image_bytes,
+            outage_s=settings.outage_s,
         )
-        return Loaded(stub, {"device": "cpu"}, None)
+        return Loaded(stub, {"device": "cpu", "image_s": stub.image_s(settings.steps)}, None)
     os.environ.update(hub_environment(settings.weights))
     from serve.start import start
 

@@ -151,6 +151,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         stub_fixed_s: Time the stub takes for a batch, beside its steps.
         stub_step_s: Time the stub takes for one step of a batch, whatever the batch's size.
         stub_image_bytes: Least size of the stub's image files; shorter ones are padded.
+        stub_outage: When nothing is served, as `20s+8s`: from 20 s after the stub's first request,
+            for 8 s. What had begun goes on after it. None: never.
     """
 
     model: ModelName = "tiny"
@@ -180,6 +182,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     stub_fixed_s: Seconds = 0.01
     stub_step_s: Seconds = 0.002
     stub_image_bytes: Annotated[int, msgspec.Meta(ge=0, le=16_000_000)] = 0
+    stub_outage: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse the combinations that no single field shows.
@@ -206,6 +209,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 self.check_size(*size)
         except ValueError as err:
             raise ValueError(f"sizes: {err}") from None
+        if self.outage_s is not None and not self.is_stub:
+            raise ValueError("stub_outage: only the stub has one; leave it out, or set model=stub")
+
+    @property
+    def outage_s(self) -> tuple[float, float] | None:
+        """When the stub's outage begins, from its first request, and how long it lasts.
+
+        Raises:
+            ValueError: `stub_outage` is none.
+        """
+        return None if self.stub_outage is None else parse_outage(self.stub_outage)
 
     @property
     def defaults(self) -> ModelDefaults:
@@ -279,6 +293,18 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError(f"'{text}' is no size; write WIDTHxHEIGHT in pixels, such as 512x512")
     return int(match[1]), int(match[2])
+
+
+def parse_outage(text: str) -> tuple[float, float]:
+    """Begin and length in seconds of a `20s+8s`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)s\+(\d+(?:\.\d+)?)s", text)
+    if match is None:
+        raise ValueError(f"stub_outage: '{text}' is no outage; write BEGINs+LENGTHs, as 20s+8s")
+    return float(match[1]), float(match[2])
 
 
 def from_strings(arguments: Mapping[str, object]) -> Settings:

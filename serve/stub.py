@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -31,12 +31,30 @@ class StubModel:
     """Takes `step_s` for a step of any batch and `fixed_s` for decoding any batch.
 
     Its FLOPs are nominal, one a step of an image: steps of any batch take the same time.
+
+    Args:
+        fixed_s: Of a batch.
+        step_s: Of a step.
+        image_bytes: Least size of a file.
+        outage_s: From when after the first request nothing advances, and for how long.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, *, fixed_s: float, step_s: float, image_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        fixed_s: float,
+        step_s: float,
+        image_bytes: int,
+        outage_s: tuple[float, float] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._fixed_s = fixed_s
         self._step_s = step_s
         self._image_bytes = image_bytes
+        self._outage_s = outage_s
+        self._clock = clock
+        self._first_s: float | None = None
         self.rate = StepRate()
         for step_flop in (1.0, 100.0):
             self.rate.observe(step_flop, step_s)
@@ -44,7 +62,7 @@ class StubModel:
     async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Picture]:
         """Wait the stated time."""
         denoise_s = recipe.steps * self._step_s
-        await asyncio.sleep(self._fixed_s + denoise_s)
+        await self._work(self._fixed_s + denoise_s)
         images: list[Picture | Exception] = ["prepared"] * len(rows)
         return Generated(images=images, text_s=0.0, denoise_s=denoise_s, decode_s=self._fixed_s)
 
@@ -62,9 +80,9 @@ class StubModel:
 
     async def tick(self, tick: Tick) -> Ticked:
         """Wait a step."""
-        started_s = time.perf_counter()
-        await asyncio.sleep(self._step_s)
-        seconds = time.perf_counter() - started_s
+        started_s = self._clock()
+        await self._work(self._step_s)
+        seconds = self._clock() - started_s
         return Ticked(
             latents=dict.fromkeys(tick.finishes),
             previews=dict.fromkeys(tick.previews),
@@ -76,12 +94,32 @@ class StubModel:
 
     async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[Picture | Exception]:
         """Wait the stated time."""
-        await asyncio.sleep(self._fixed_s)
+        await self._work(self._fixed_s)
         return ["prepared"] * len(latents)
 
     async def encode(self, image: Picture, recipe: Recipe, encoding: Encoding) -> bytes:
         """The prepared file of that size and format, in base64."""
         return prepared_base64(recipe.width, recipe.height, encoding, self._image_bytes)
+
+    def image_s(self, steps: int) -> float:
+        """Seconds an image takes alone."""
+        return self._fixed_s + steps * self._step_s
+
+    async def _work(self, seconds: float) -> None:
+        """Wait so long, and through the outage if it comes between."""
+        now_s = self._clock()
+        self._first_s = now_s if self._first_s is None else self._first_s
+        held_s = 0.0
+        if self._outage_s is not None:
+            held_s = outage_within(now_s - self._first_s, seconds, *self._outage_s)
+        await asyncio.sleep(seconds + held_s)
+
+
+def outage_within(start_s: float, seconds: float, begin_s: float, length_s: float) -> float:
+    """How much longer `seconds` of work from `start_s` take for an outage; times from one zero."""
+    if start_s + seconds <= begin_s:
+        return 0.0
+    return max(0.0, begin_s + length_s - max(start_s, begin_s))
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,8 @@
 import base64
 import io
 import json
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -100,3 +102,18 @@ def test_error_messages(answer: bytes, message: str | None) -> None:
 )
 def test_server_timing_is_read_in_seconds(header: str, durations: dict[str, float]) -> None:
     assert parse_server_timing(header) == durations
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_checking_an_answer_imports_nothing(kind: str) -> None:
+    # threads of a gevent process that import at once can hang; so all is imported before
+    code = (
+        "import sys\n"
+        "from loadtest.answer import fault_in\n"
+        "before, body = set(sys.modules), sys.stdin.buffer.read()\n"
+        "assert [fault_in(body, 1, 320, 320, seq) for seq in (0, 1)] == [None, None]\n"
+        "print(sorted(set(sys.modules) - before))\n"
+    )
+    answer = body(encoded(320, 320, kind))
+    done = subprocess.run([sys.executable, "-c", code], input=answer, capture_output=True)
+    assert done.stdout.decode().strip() == "[]", done.stderr.decode()

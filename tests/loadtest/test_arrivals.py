@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.arrivals import even, image_counts, poisson, resample
+from loadtest.arrivals import dispersion, even, gap_cv, image_counts, poisson, resample
 from loadtest.curve import Constant, FlashCrowd, Step, Steps
 from loadtest.units import Duration as D
 
@@ -102,12 +102,15 @@ def test_nobody_arrives_while_the_rate_is_0() -> None:
 
 def test_recorded_arrivals_at_their_own_rate_are_untouched() -> None:
     times = np.array([0.0, 1.0, 1.0, 4.0])
-    assert resample(times, 1.0, seed=1).tolist() == times.tolist()
+    same, rows = resample(times, 1.0, seed=1)
+    assert same.tolist() == times.tolist()
+    assert rows.tolist() == [0, 1, 2, 3]
 
 
 def test_thinning_keeps_the_share_and_only_recorded_instants() -> None:
     times = np.sort(np.random.default_rng(1).random(10_000)) * 100
-    kept = resample(times, 0.3, seed=2)
+    kept, rows = resample(times, 0.3, seed=2)
+    assert np.array_equal(times[rows], kept)
     assert kept.size == pytest.approx(3000, abs=4 * np.sqrt(10_000 * 0.3 * 0.7))
     assert set(kept) <= set(times)
 
@@ -115,7 +118,8 @@ def test_thinning_keeps_the_share_and_only_recorded_instants() -> None:
 def test_multiplying_keeps_bursts_where_they_were() -> None:
     # 100 arrivals in the first second, none until t = 50, 100 in the last second
     times = np.concatenate([np.linspace(0, 1, 100), np.linspace(50, 51, 100)])
-    many = resample(times, 3.0, seed=2)
+    many, rows = resample(times, 3.0, seed=2)
+    assert np.bincount(rows).tolist() == [3] * 200
     assert many.size == 600
     # at most the two extra copies of the last arrival before the gap fall into it
     assert np.count_nonzero((many > 1.0) & (many < 50.0)) <= 2
@@ -126,3 +130,23 @@ def test_image_counts_follow_the_weights() -> None:
     assert set(counts.tolist()) == {1, 4}
     assert np.mean(counts == 4) == pytest.approx(0.25, abs=0.013)  # four standard errors
     assert image_counts(3, {2: 1.0}, seed=1).tolist() == [2, 2, 2]
+
+
+def test_dispersion_and_gap_cv_by_hand() -> None:
+    # 20 windows of 1 s with 1, 3, 1, 3, ... arrivals: mean 2, variance 20/19
+    times = np.concatenate([[k + 0.5] * (1 + 2 * (k % 2)) for k in range(20)])
+    assert dispersion(times, 20.0, 1.0) == pytest.approx(20 / 19 / 2)
+    # pairs of windows hold 4 each
+    assert dispersion(times, 20.0, 2.0) == pytest.approx(0.0)
+    assert dispersion(times, 20.0, 3.0) is None  # six windows are too few
+    assert gap_cv(np.array([0.0, 1.0, 4.0])) == pytest.approx(0.5)  # gaps 1 and 3
+    # empty windows count: 10 arrivals in the first of 10 windows, mean 1, variance 90/9
+    assert dispersion(np.linspace(0, 0.5, 10), 10.0, 1.0) == pytest.approx(10.0)
+
+
+@given(st.lists(st.floats(0, 50), min_size=2, max_size=60), st.sampled_from([0.5, 1.0, 5.0]))
+def test_dispersion_is_that_of_the_histogram(times: list[float], window_s: float) -> None:
+    counts = np.histogram(times, bins=int(50 / window_s), range=(0, 50))[0]
+    ours = dispersion(np.sort([t for t in times if t < 50] or [0.0]), 50.0, window_s)
+    if all(t < 50 for t in times):
+        assert ours == pytest.approx(counts.var(ddof=1) / counts.mean())

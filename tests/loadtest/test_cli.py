@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.arguments import parser, settings_of
+from loadtest.arguments import parser
+from loadtest.overrides import settings_of
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
 
@@ -79,6 +80,8 @@ def test_trace_faults(tmp_path: Path, content: str | None, said: str) -> None:
         (["--size", "big"], ['expected "WIDTHxHEIGHT"']),
         (["--tag", "novalue"], ["--tag: expected KEY=VALUE"]),
         (["--set", "model"], ["--set: expected KEY=VALUE"]),
+        (["--jitter", "3s"], ["--jitter says how to read a trace", "has none"]),
+        (["--arrivals", "trace"], ['$.load.arrivals: "trace" needs a trace']),
     ],
 )
 def test_wrong_options(tmp_path: Path, arguments: list[str], said: list[str]) -> None:
@@ -148,8 +151,9 @@ def test_wrong_server_settings_are_said_in_the_servers_words(
 def test_plans_and_scenarios_are_listed_without_a_server(tmp_path: Path) -> None:
     listed = finished(tmp_path, "scenarios")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == [
-        "flash-crowd", "ghibli-hour", "ghibli-week", "launch-2022", "smoke", "steady",
-    ]  # fmt: skip
+        "bursty", "crowd", "flash-crowd", "ghibli-hour", "ghibli-week", "launch-2022", "melting",
+            "smoke", "steady",
+        ]  # fmt: skip
     plan = finished(tmp_path, "plan", "ghibli-week")
     for words in (
         "downloads +11 %",
@@ -196,3 +200,35 @@ def test_a_report_is_made_again_anywhere(tmp_path: Path, image_server: StartServ
 def test_settings_are_numbers_and_switches_where_they_look_so(word: str, value: object) -> None:
     key = word.partition("=")[0]
     assert settings_of(parser().parse_args(["run", "--set", word])) == {key: value}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--peak", "9"], ["4 rows over 5.33 s: 0.75/s", "gap CV", "each row tells steps 20-40"]),
+        (["--rate-scale", "2"], ["8 arrivals, 2 x the rows, over", "the curve's own rate"]),
+        (["--time-scale", "60"], ["4 rows over 5.33 min: 0.0125/s"]),
+    ],
+)
+def test_a_trace_is_planned_in_words(tmp_path: Path, options: list[str], said: list[str]) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"t_s": {t}, "steps": {s}}}\n' for t, s in ((0, 20), (1, 30), (2.5, 40), (4, 20))
+        )
+    )
+    command = finished(tmp_path, "plan", str(path), *options)
+    assert command.code == 0, command.stderr  # type: ignore[attr-defined]
+    for words in said:
+        assert words in command.stdout
+
+
+def test_prompts_that_cannot_be_read_are_said_before_anything_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(
+        'name = "s"\ntitle = "S"\n[curve]\nkind = "constant"\nduration = "1s"\nrate_per_s = 5\n'
+        '[request]\nprompts = { file = "missing.txt" }\n'
+    )
+    command = finished(tmp_path, "run", str(path))
+    assert_one_line_error(command, "$.request.prompts.file", "missing.txt", "No such file")
+    assert not command.out.exists()

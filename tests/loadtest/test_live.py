@@ -52,6 +52,7 @@ def test_the_view_counts_what_is_on_disk_and_forgets_what_is_old(folder: RunFold
 
     # half a minute later those are old news; the counts stay, the unsent are no answers
     requests.add(record(4, Outcome.UNSENT, 13.0, None))
+    requests.add(record(5, Outcome.UNSENT, 110.5, None))  # due after the load: none of a stop's
     requests.close()
     clock.now_s = 50.0
     view = watcher.look()

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.errors import ConfigurationError
-from loadtest.plan import Node, Schedule, load_source, make_plan, needs_capacity
+from loadtest.plan import Node, Schedule, make_plan, needs_capacity
 from loadtest.plan_text import draw, plan_text
 from loadtest.scenario import Scenario, parse_scenario
+from loadtest.source import load_source
 from profiles.schema import LoadPlan
 
 BASE = """
@@ -163,3 +164,77 @@ def test_the_plan_says_what_will_be_sent_and_how_it_was_compressed() -> None:
     relative = plan_text(s, load_source(s, Path()), plan, None, relative=True)
     assert "to be measured before the load" in relative
     assert "requests," not in relative
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "said"),
+    [
+        ("", "poisson"),
+        ('arrivals = "smooth"', "smooth"),
+        ('arrivals = "chat-like"', "chat-like: Hawkes, branching 0.85"),
+        ('arrivals = { kind = "gamma", cv = 4 }', "Gamma renewal, gap CV 4"),
+        (
+            'arrivals = { kind = "hawkes", idc = 16, decay = "2s" }',
+            "Hawkes, branching 0.75, decay 2 s",
+        ),
+        (
+            'arrivals = { kind = "mmpp", ratio = 4, busy = "5s", quiet = "20s" }',
+            "MMPP, 4 x the rate for 5 s after 20 s",
+        ),
+    ],
+)
+def test_every_process_is_planned_and_named(arrivals: str, said: str) -> None:
+    plan, schedule = planned(scenario(f"peak = 40.0\n{arrivals}"))
+    assert plan.arrivals.startswith(said)
+    assert np.all(np.diff(schedule["t_s"]) >= 0)
+    # 2,000 expected; the index of dispersion over the whole is below 45, so 6 deviations are 1,800
+    assert 200 < plan.requests < 3800
+
+
+PEOPLE = """[session]
+requests = { "2" = 1 }
+think = { kind = "fixed", value = 0 }
+steps = { "30" = 1 }
+"""
+
+
+@pytest.mark.parametrize("arrivals", ['"even"', '"chat-like"', '{ kind = "gamma", cv = 4 }'])
+def test_people_come_by_any_process(arrivals: str) -> None:
+    load = f"peak = 40.0\narrivals = {arrivals}"
+    alone, singles = planned(scenario(load))
+    plan, schedule = planned(scenario("peak = 80.0" + load[11:], more=PEOPLE))
+    assert plan.people == alone.requests  # 2 images a person: as many people at twice the peak
+    assert plan.requests == 2 * alone.requests
+    assert schedule["t_s"][::2] == pytest.approx(singles["t_s"])
+    assert plan.arrivals == alone.arrivals
+    assert set(schedule["steps"]) == {30}
+
+
+def test_people_come_at_a_traces_instants_and_ask_as_their_session_says(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("t_s,images,steps,user\n0,4,9,a\n1,4,9,b\n4,4,9,a\n")
+    text = 'name = "t"\ntitle = "T"\n[curve]\nkind = "trace"\nfile = "t.csv"\n'
+    s = parse_scenario(text + PEOPLE)
+    plan, schedule = planned(s, folder=tmp_path)
+    assert schedule["t_s"].tolist() == [0, 0, 1, 1, 4, 4]
+    assert set(schedule["images"]) == {1}
+    assert set(schedule["steps"]) == {30}
+    said = plan_text(s, load_source(s, tmp_path), plan, None, relative=False)
+    assert "3 arrivals of people, what rows ask for left out" in said
+    assert "a mix of steps" in said
+    assert "each row tells" not in said
+
+
+def test_recorded_arrivals_are_not_drawn_again_nor_drawn_ones_replayed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("t_s\n0\n1\n4\n")
+    text = 'name = "t"\ntitle = "T"\n[curve]\nkind = "trace"\nfile = "t.csv"\n[load]\n'
+    with pytest.raises(ConfigurationError, match="name the trace's rate_column"):
+        planned(parse_scenario(text + 'arrivals = "poisson"'), folder=tmp_path)
+    assert planned(parse_scenario(text + 'arrivals = "trace"'), folder=tmp_path)[0].requests == 3
+    with pytest.raises(ConfigurationError, match=r'"trace" needs a trace of arrivals'):
+        planned(scenario('arrivals = "trace"'))
+
+
+def test_a_process_too_long_to_simulate_is_refused() -> None:
+    s = scenario('arrivals = { kind = "hawkes", branching = 0.9999999, decay = "1h" }')
+    with pytest.raises(ConfigurationError, match=r"load.arrivals: branching .*lower branching"):
+        planned(s)

@@ -266,3 +266,24 @@ def test_a_gpu_is_recorded_beside_the_load_and_joined_to_its_energy(
     assert summary.energy_j_per_image == pytest.approx(35.0, rel=0.05)
     assert "GPU 0" in command.stderr
     assert_nothing_is_left(command)
+
+
+def test_what_a_traces_row_tells_is_asked_for_checked_and_recorded(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    rows = [
+        {"t_s": k * k / 100, "steps": 5 + k, "images": 1 + k % 2, "size": f"{32 * (1 + k % 3)}x32",
+         "prompt_chars": 10 + k}
+        for k in range(12)
+    ]  # fmt: skip
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    url = image_server()
+    arguments = ["run", str(tmp_path / "t.jsonl"), "--rate-scale", "1", "--host", url, "--json"]
+    command = Viralload(tmp_path, arguments)
+    assert command.finish() == 0, command.stderr
+    records = sorted(command.folder.requests().read(), key=lambda record: record.seq)
+    assert [
+        (r.outcome, r.steps, r.images, f"{r.width}x{r.height}", r.prompt_chars) for r in records
+    ] == [
+        (Outcome.OK, *(row[k] for k in ("steps", "images", "size", "prompt_chars"))) for row in rows
+    ]

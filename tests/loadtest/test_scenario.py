@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.bursts import Hawkes
 from loadtest.curve import FlashCrowd, peak_rate, total
 from loadtest.errors import ScenarioError
-from loadtest.plan import load_source
 from loadtest.scenario import (
     Scenario,
     builtin_names,
@@ -14,6 +14,8 @@ from loadtest.scenario import (
     scenario_text,
     with_overrides,
 )
+from loadtest.source import load_source
+from loadtest.units import Duration as D
 
 GOOD = """
 name = "test"
@@ -193,3 +195,52 @@ def test_sizes() -> None:
     for bad in ("0x5", "5", "5x", "axb", "5x5x5", "999999x1"):
         with pytest.raises(ScenarioError):
             parse_size(bad)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "said"),
+    [
+        ('"chat-lik"', "$.load.arrivals: no process 'chat-lik' (did you mean \"chat-like\"?)"),
+        ('{ kind = "gamma", cv = 0 }', "cv: expected a gap CV above 0 and at most 100"),
+        ('{ kind = "gamma", cv = nan }', "cv: expected a gap CV above 0"),
+        ('{ kind = "gamma" }', "missing required field `cv` at `$.load.arrivals`"),
+        ('{ kind = "gama", cv = 2 }', "Invalid value 'gama' at `$.load.arrivals.kind`"),
+        ('{ kind = "hawkes", branching = 1 }', "branching: expected at least 0 and below 1, got 1"),
+        ('{ kind = "hawkes", branching = -0.1 }', "branching: expected at least 0 and below 1"),
+        ('{ kind = "hawkes", branchings = 0.5 }', '(did you mean "branching"?)'),
+        ('{ kind = "hawkes", idc = 0.5 }', "idc: expected an index of dispersion of at least 1"),
+        ('{ kind = "hawkes" }', "give either branching or idc"),
+        ('{ kind = "hawkes", idc = 4, branching = 0.5 }', "give either branching or idc"),
+        ('{ kind = "hawkes", idc = 4, decay = 0 }', "decay: expected a duration above 0"),
+        ('{ kind = "mmpp", ratio = 0.5, busy = 1, quiet = 1 }', "ratio: expected the busy rate"),
+        (
+            '{ kind = "mmpp", ratio = 2, busy = 0, quiet = 1 }',
+            "busy: expected a mean spell above 0",
+        ),
+        ('{ kind = "mmpp", ratio = 2, busy = 1 }', "missing required field `quiet`"),
+    ],
+)
+def test_impossible_processes_are_refused(arrivals: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse_scenario(GOOD.replace("[load]", f"[load]\narrivals = {arrivals}"))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_arrivals_survives_the_command_lines_changes() -> None:
+    text = GOOD.replace("[load]", '[load]\narrivals = { kind = "hawkes", idc = 4, decay = "2s" }')
+    scenario = with_overrides(parse_scenario(text), {"load": {"peak": 3.0}})
+    assert scenario.load.arrivals == Hawkes(idc=4.0, decay=D(2))
+    words = with_overrides(scenario, {"load": {"arrivals": "agent-like"}})
+    assert words.load.arrivals == "agent-like"
+
+
+def test_a_change_of_one_key_keeps_the_rest_of_its_table() -> None:
+    scenario = parse_scenario(scenario_text("melting")[0])
+    changed = with_overrides(scenario, {"session": {"retry": {"policy": "backoff"}}})
+    assert scenario.session is not None
+    assert changed.session is not None
+    assert changed.session.retry.policy == "backoff"
+    assert changed.session.retry.most_attempts == scenario.session.retry.most_attempts == 8
+    assert changed.session.patience == scenario.session.patience
+    assert changed.server == scenario.server

@@ -30,8 +30,9 @@ def test_a_run_cut_short_shows_no_zeros_after_its_end() -> None:
     run = recorded(manifest(TEN, end_reason=EndReason.INTERRUPTED), OK[:4], events=[cut])
     time = series.timeline(run)
     assert time is not None
-    requests = series.since_load(run)
-    for values in (*series.image_rates(requests, time).values(), series.in_flight(requests, time)):
+    counted = series.since_load(run)
+    level = series.in_flight(counted.attempts, time)
+    for values in (*series.image_rates(counted, time).values(), level):
         np.testing.assert_array_equal(np.isnan(values), time.edges[:-1] >= 4.0)
 
 
@@ -47,7 +48,7 @@ def test_the_parts_of_latency_add_up_to_it() -> None:
         denoise_s=1.0,
     )
     run = recorded(manifest(plan(1, 10.0)), [one])
-    parts = series.latency_split(series.since_load(run), np.array([0.0, 1.0, 2.0]))
+    parts = series.latency_split(series.since_load(run).requests, np.array([0.0, 1.0, 2.0]))
     assert parts is not None
     first = {name: values[0] for name, values in parts.items()}
     assert first == pytest.approx({"service": 1.0, "queue": 2.0, "elsewhere": 1.0})
@@ -57,7 +58,7 @@ def test_the_parts_of_latency_add_up_to_it() -> None:
 def test_outcomes_stand_at_their_due_time_and_absent_ones_are_left_out() -> None:
     refused = record(3, outcome=Outcome.REJECTED)
     run = recorded(manifest(TEN), replaced(refused))
-    rates = series.outcome_rates(series.since_load(run), np.array([0.0, 5.0, 10.0]))
+    rates = series.outcome_rates(series.since_load(run).requests, np.array([0.0, 5.0, 10.0]))
     assert set(rates) == {Outcome.OK, Outcome.REJECTED}
     np.testing.assert_allclose(rates[Outcome.REJECTED], [0.2, 0.0])  # one in the first 5 s
     np.testing.assert_allclose(rates[Outcome.OK], [0.8, 1.0])

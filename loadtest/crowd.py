@@ -1,0 +1,289 @@
+"""[session] of a scenario: who the people are, and the script of every one of them. Pure.
+
+The partly-open model (Schroeder, Wierman and Harchol-Balter, Open Versus Closed: A Cautionary
+Tale, NSDI 2006): people arrive open loop, whatever the server does; once there, each makes request
+after request, the next one only after the last is over and some time to think.
+
+A person's script (requests, images each, think times, patience, class) is a function of scenario
+and seed. Think times, patience and the day of a daily limit are a person's own: real time, however
+much the curve is compressed. A session therefore lies within one day, and a limit of n images a day
+cuts a script at its n-th image. What would come due after the load's end even from a server that
+takes no time is cut, too. So what is intended is known before the load, and the schedule's sums are
+the scripts'.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from loadtest import spread
+from loadtest.curve import NonNegative
+from loadtest.errors import ScenarioError
+from loadtest.spread import Spread, pick, uniforms
+from loadtest.units import Duration, format_duration
+
+PEOPLE_DTYPE = np.dtype(
+    [
+        ("t_s", "<f8"),  # due, if the server took no time; of a person's first request: the arrival
+        ("images", "<u2"),
+        ("person", "<u4"),
+        ("think_s", "<f8"),  # before this request; 0 for a person's first
+        ("patience_s", "<f8"),  # inf: endless
+        ("paying", "i1"),  # 1 paying, 0 free, -1 without a class
+        ("steps", "<u2"),  # 0: as the scenario's [request] says
+    ]
+)
+MOST_REQUESTS = 1000  # of one person
+CLASSES: tuple[Literal["free", "paying"], ...] = ("free", "paying")
+
+Schedule = np.ndarray[tuple[int], np.dtype[np.void]]
+Array = npt.NDArray[np.float64]
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TOML table whose keys are all known."""
+
+
+class Retry(_Table, frozen=True, kw_only=True):
+    """What a person does after 429, 503 or a timeout.
+
+    `none`: takes it as the answer. `immediate`: asks again at once. `backoff`: waits as long as
+    Retry-After told, plus u·min(cap, first·2^(n-1)), u uniform on [0, 1), n the attempts so far
+    ("full jitter"; M. Brooker, Exponential Backoff and Jitter, AWS 2015).
+    """
+
+    policy: Literal["none", "immediate", "backoff"] = "none"
+    most_attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    first: Duration = Duration(1.0)
+    cap: Duration = Duration(30.0)
+
+
+class PersonClass(_Table, frozen=True, kw_only=True):
+    """A class of people: its weight among all, and what the service allows one of it."""
+
+    share: NonNegative
+    images_a_day: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class Session(_Table, frozen=True, kw_only=True):
+    """What one person does.
+
+    Attributes:
+        requests: How many requests a person makes: a number is the mean of a geometric
+            distribution (after each, the person goes on with probability 1 - 1/mean, as in the
+            partly-open model); or a mix, {"1" = 0.6, "3" = 0.4}.
+        think: From the end of one request to the next.
+        patience: From wanting an image until leaving without it, retries and all; left out:
+            endless. Who leaves makes none of the images still intended.
+        steps: A mix of denoising steps, {"30" = 0.9, "40" = 0.1}; left out: as [request] says.
+        retry: After 429, 503 or a timeout.
+        classes: "paying" and "free" with their shares and limits; told to viralload's own servers.
+    """
+
+    requests: float | dict[str, NonNegative] = 1.0
+    think: Spread = spread.Fixed(value=Duration(0.0))
+    patience: Spread | None = None
+    steps: dict[str, NonNegative] | None = None
+    retry: Retry = Retry()
+    classes: dict[Literal["paying", "free"], PersonClass] = {}
+
+
+def check(session: Session) -> None:
+    """Make sure that people can be drawn from it.
+
+    Raises:
+        ScenarioError: an impossible parameter, named with its path.
+    """
+    at = "scenario: $.session"
+    if isinstance(session.requests, float) and not 1 <= session.requests <= MOST_REQUESTS / 10:
+        raise ScenarioError(
+            f"{at}.requests: expected a mean from 1 to {MOST_REQUESTS // 10}, "
+            f"got {session.requests:g}"
+        )
+    _request_weights(session)
+    _step_weights(session)
+    for name in ("think", "patience"):
+        value: Spread | None = getattr(session, name)
+        wrong = None if value is None else spread.fault(value)
+        if wrong:
+            raise ScenarioError(f"{at}.{name}: {wrong}")
+    if session.patience is not None and spread.quantile(session.patience, 0.999) <= 0:
+        raise ScenarioError(f"{at}.patience: nobody waits at all; give a time above 0")
+    if session.classes and not sum(one.share for one in session.classes.values()) > 0:
+        raise ScenarioError(f"{at}.classes: the shares sum to 0")
+    retry = session.retry
+    if retry.policy == "backoff" and not 0 < retry.first <= retry.cap:
+        raise ScenarioError(
+            f"{at}.retry: backoff needs 0 < first <= cap, got {retry.first:g} s and {retry.cap:g} s"
+        )
+
+
+def impatience(session: Session, timeout_s: float, image_s: float) -> tuple[bool, str] | None:
+    """What is wrong with waiting less than an image takes alone: whether nobody waits, in words.
+
+    Args:
+        session: who waits.
+        timeout_s: of an attempt.
+        image_s: what an image takes on an idle server.
+    """
+    takes = f"the server takes {format_duration(image_s)} for an image even alone"
+    if timeout_s < image_s:
+        return True, f"request.timeout: {format_duration(timeout_s)} is too short: {takes}"
+    if session.patience is None:
+        return None
+    least_s, most_s = (spread.quantile(session.patience, share) for share in (0.05, 0.99))
+    if most_s < image_s:
+        told = f"nobody waits longer than {format_duration(most_s)}"
+        return True, f"session.patience: {told}, and {takes}"
+    if least_s < image_s:
+        return False, f"session.patience: 5 % wait at most {format_duration(least_s)}, and {takes}"
+    return None
+
+
+def images_a_person(session: Session, images: dict[int, float]) -> float:
+    """Expected images of a person, limits counted; before anything is cut at the load's end.
+
+    With N requests of X_n images and a limit of L, the sum over n of
+    P(N >= n)·E[min(X_n, L - S)⁺], S the images before the n-th request.
+    """
+    total = sum(one.share for one in session.classes.values())
+    limits = {one.images_a_day: 0.0 for one in session.classes.values()} or {None: 1.0}
+    for one in session.classes.values():
+        limits[one.images_a_day] += one.share / total
+    return sum(
+        share * _images_within(session, images, limit) for limit, share in limits.items() if share
+    )
+
+
+def scripts(
+    session: Session, images: dict[int, float], arrivals_s: Array, end_s: float, seed: int
+) -> Schedule:
+    """Every intended request of everyone: a person's rows stand together, people as they arrive.
+
+    Args:
+        session: who they are.
+        images: images a request -> weight.
+        arrivals_s: when people come, seconds from the load's start, sorted.
+        end_s: the load's end; what would come due at or after it is cut.
+        seed: of all that is drawn.
+
+    Returns:
+        The schedule, of PEOPLE_DTYPE.
+    """
+    people = arrivals_s.size
+    counts = _counts(session, uniforms(seed, 11, people))
+    person = np.repeat(np.arange(people), counts)
+    first = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64)
+    rows: Schedule = np.zeros(person.size, dtype=PEOPLE_DTYPE)
+    rows["person"] = person
+    rows["images"] = pick(images, uniforms(seed, 12, person.size))
+    think_s = session.think.quantile(uniforms(seed, 13, person.size))
+    think_s[first] = 0.0
+    rows["think_s"] = think_s
+    rows["t_s"] = arrivals_s[person] + _since(think_s, first, counts)
+    patience_s = np.full(people, np.inf)
+    if session.patience is not None:
+        patience_s = session.patience.quantile(uniforms(seed, 14, people))
+    rows["patience_s"] = patience_s[person]
+    steps = _step_weights(session)
+    if steps:
+        rows["steps"] = pick(steps, uniforms(seed, 15, person.size))
+    rows["paying"] = _paying(session, uniforms(seed, 16, people))[person]
+    before = _since(rows["images"].astype(np.float64), first, counts) - rows["images"]
+    left = np.clip(_limits(session, rows["paying"]) - before, 0, None)
+    rows["images"] = np.minimum(rows["images"], left)
+    kept: Schedule = rows[(rows["images"] > 0) & (rows["t_s"] < end_s)]
+    return kept
+
+
+def _since(values: Array, first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Array:
+    """The running sum of each person's values, their own included; shape (rows,)."""
+    running = np.cumsum(values)
+    ahead = running[first] - values[first]
+    total: Array = running - np.repeat(ahead, counts)
+    return total
+
+
+def _counts(session: Session, u: Array) -> npt.NDArray[np.int64]:
+    """Requests of each person."""
+    weights = _request_weights(session)
+    if weights:
+        return pick(weights, u)
+    stop = 1.0 / float(session.requests)  # type: ignore[arg-type]
+    if stop == 1.0:
+        return np.ones(u.size, dtype=np.int64)
+    drawn = 1 + np.floor(np.log1p(-u) / np.log1p(-stop))
+    counts: npt.NDArray[np.int64] = np.minimum(drawn, MOST_REQUESTS).astype(np.int64)
+    return counts
+
+
+def _survival(session: Session, n: int) -> float:
+    """P(a person makes n requests or more)."""
+    weights = _request_weights(session)
+    if weights:
+        return sum(w for count, w in weights.items() if count >= n) / sum(weights.values())
+    return float((1.0 - 1.0 / float(session.requests)) ** (n - 1))  # type: ignore[arg-type]
+
+
+def _images_within(session: Session, images: dict[int, float], limit: int | None) -> float:
+    total = sum(images.values())
+    share = {count: weight / total for count, weight in images.items()}
+    mean = sum(count * weight for count, weight in share.items())
+    if limit is None:
+        return mean * sum(_survival(session, n) for n in range(1, MOST_REQUESTS + 1))
+    expected, before = 0.0, {0: 1.0}  # images so far -> probability, below the limit
+    for n in range(1, limit + 1):
+        made = sum(
+            p * q * min(count, limit - had)
+            for had, p in before.items()
+            for count, q in share.items()
+        )
+        expected += _survival(session, n) * made
+        after: dict[int, float] = {}
+        for had, p in before.items():
+            for count, q in share.items():
+                if had + count < limit:
+                    after[had + count] = after.get(had + count, 0.0) + p * q
+        before = after
+    return expected
+
+
+def _paying(session: Session, u: Array) -> npt.NDArray[np.int8]:
+    """1, 0, or -1 where there are no classes."""
+    if not session.classes:
+        return np.full(u.size, -1, dtype=np.int8)
+    weights = {CLASSES.index(name): one.share for name, one in session.classes.items()}
+    return pick(weights, u).astype(np.int8)
+
+
+def _limits(session: Session, paying: npt.NDArray[np.int8]) -> Array:
+    """Images each row's person may make; inf: any number."""
+    limits = np.full(paying.shape, np.inf)
+    for name, one in session.classes.items():
+        if one.images_a_day is not None:
+            limits[paying == CLASSES.index(name)] = one.images_a_day
+    return limits
+
+
+def _request_weights(session: Session) -> dict[int, float]:
+    return _mix(session.requests, "requests", MOST_REQUESTS)
+
+
+def _step_weights(session: Session) -> dict[int, float]:
+    return _mix(session.steps, "steps", 1000)
+
+
+def _mix(value: object, name: str, most: int) -> dict[int, float]:
+    """A mix with its keys as numbers, checked; empty for anything but a mix."""
+    if not isinstance(value, dict):
+        return {}
+    for key in value:
+        if not key.isdigit() or not 1 <= int(key) <= most:
+            raise ScenarioError(
+                f"scenario: $.session.{name}: {key!r} is no whole number from 1 to {most}"
+            )
+    if not sum(value.values()) > 0:
+        raise ScenarioError(f"scenario: $.session.{name}: the weights sum to 0")
+    return {int(key): weight for key, weight in value.items()}

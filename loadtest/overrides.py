@@ -1,0 +1,119 @@
+"""What the words of the command line change: of a scenario, and of the server that is started."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadtest import scenario as scenarios
+from loadtest.errors import ConfigurationError
+from loadtest.scenario import Scenario, TraceFile
+from loadtest.table import SUFFIXES
+from loadtest.trace import KNOWN
+
+
+def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
+    """The scenario asked for, changed by the command line; its text; where its paths start."""
+    name = options.scenario
+    if Path(name).suffix.lower() in SUFFIXES:
+        text, folder = _trace_scenario(options), Path.cwd()
+    else:
+        text, folder = scenarios.scenario_text(name)
+    scenario = scenarios.parse_scenario(text)
+    load: dict[str, Any] = {}
+    if options.peak is not None:
+        load["peak"] = _peak(options.peak)
+    if options.arrivals is not None:
+        load["arrivals"] = options.arrivals
+    if options.real_time:
+        load |= {"compression": 1.0, "compress_to": None}
+    elif options.compression is not None:
+        load |= {"compression": options.compression, "compress_to": None}
+    elif options.compress_to is not None:
+        load |= {"compression": None, "compress_to": options.compress_to}
+    request = {key: getattr(options, key) for key in ("size", "steps", "timeout")}
+    asked = {key: value for key, value in request.items() if value is not None}
+    changes: dict[str, dict[str, Any]] = {"load": load, "request": asked}
+    changes["curve"] = _trace_options(options)
+    if changes["curve"] and not isinstance(scenario.curve, TraceFile):
+        word = "--" + next(iter(changes["curve"])).replace("_", "-")
+        raise ConfigurationError(f"{word} says how to read a trace, and {name} has none")
+    if options.retry is not None:
+        if scenario.session is None:
+            raise ConfigurationError("--retry: the scenario has no people; give it a [session]")
+        changes["session"] = {"retry": {"policy": options.retry}}
+    scenario = scenarios.with_overrides(scenario, changes)
+    if options.seed is not None:
+        scenario = msgspec.structs.replace(scenario, seed=options.seed)
+    return scenario, text, folder
+
+
+def _trace_scenario(options: argparse.Namespace) -> str:
+    """A scenario around a trace that was named on the command line."""
+    path = Path(options.scenario)
+    lines = [
+        f"name = {_toml(scenarios.name_of(path.stem))}",
+        f"title = {_toml(f'Recorded traffic: {path.name}')}",
+        "[curve]",
+        'kind = "trace"',
+        f"file = {_toml(str(path))}",
+    ]
+    lines += [f"{key} = {_toml(value)}" for key, value in _trace_options(options).items()]
+    lines += ["[load]"] + (['peak = "1x"'] if options.rate_scale is None else [])
+    lines += ["[thresholds]", 'latency = ["p(95) < 10s"]',
+              'rejected = ["rate < 1%"]', 'failed = ["rate < 1%"]']  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _trace_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of a trace, as its table of the scenario has it."""
+    keys = [f"{kind}_column" for kind in KNOWN]
+    keys += ["sort", "time_scale", "rate_scale", "jitter"]
+    return {key: getattr(options, key) for key in keys if getattr(options, key)}
+
+
+def _toml(value: str | float | bool) -> str:
+    return msgspec.json.encode(value).decode()  # JSON's strings and numbers are TOML, too
+
+
+def _peak(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the embedded server from --weights, --policy, --replicas and --set."""
+    chosen = {key: _scalar(value) for key, value in pairs(options.set, "--set").items()}
+    for name in ("weights", "policy", "replicas"):
+        if getattr(options, name) is not None:
+            chosen[name] = getattr(options, name)
+    return chosen
+
+
+def _scalar(text: str) -> Any:
+    """A number, true, false or null as JSON has them, else the words themselves."""
+    try:
+        value = json.loads(text, parse_constant=str)  # NaN and infinities are words
+    except ValueError:
+        return text
+    return text if isinstance(value, str | list | dict) else value
+
+
+def pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """`["a=1"]` as `{"a": "1"}`.
+
+    Raises:
+        ConfigurationError: a word without its key or equals sign.
+    """
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigurationError(f"{option}: expected KEY=VALUE, got {word!r}")
+        pairs[key] = value
+    return pairs

@@ -1,0 +1,49 @@
+"""A generator's own state while it sends: CPU, how long its loop was held up, its counters."""
+
+import time
+from collections.abc import Callable
+
+import gevent
+
+from loadtest.recorder import Recorder
+from profiles.run import LineWriter
+
+LOOK_S = 0.05
+LOOKS = 20  # a sample
+
+
+def sample_forever(
+    lines: LineWriter,
+    recorder: Recorder,
+    generator: str,
+    due: Callable[[], int],
+    look: Callable[[], None],
+) -> None:
+    """Once a second: a sample, and the record on disk. Ends by being killed.
+
+    Args:
+        lines: where samples go; closed in the end.
+        recorder: of this generator.
+        generator: its name.
+        due: requests due so far.
+        look: called every LOOK_S.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    cpu_s, wall_s, lag_s = time.process_time(), time.monotonic(), 0.0
+    try:
+        while True:
+            for _ in range(LOOKS):
+                before = time.monotonic()
+                gevent.sleep(LOOK_S)
+                lag_s = max(lag_s, time.monotonic() - before - LOOK_S)
+                look()
+            used, now = time.process_time(), time.monotonic()
+            cpu_pct = 100 * (used - cpu_s) / (now - wall_s)
+            lines.add(recorder.sample(generator, due(), cpu_pct, lag_s))
+            lines.flush()
+            recorder.flush()
+            cpu_s, wall_s, lag_s = used, now, 0.0
+    finally:
+        lines.close()
