@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 THRESHOLD_FAILED := 99
 
-.PHONY: run test check lock clean
+.PHONY: run test test-slow check lock clean
 
 run: $(VENV)/.runs  ## replay the viral hour; ARGS="..." goes to `viralload run`
 	@$(BIN)/viralload run $(ARGS); code=$$?; \
@@ -14,8 +14,12 @@ run: $(VENV)/.runs  ## replay the viral hour; ARGS="..." goes to `viralload run`
 	    echo "A threshold of the scenario did not hold ('viralload run' exits $$code): see the report."; \
 	else exit $$code; fi
 
-test: check
-	$(BIN)/python -m pytest $(ARGS)
+test: check  ## what needs no process of its own side by side, the rest one after the other
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e" $(ARGS)
+	$(BIN)/python -m pytest -m "e2e and not slow" $(ARGS)
+
+test-slow: $(VENV)/.tests  ## runs of minutes: retry storms, killed servers, the engine's benchmark
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(VENV)/.tests  ## what needs no test to run
 	$(BIN)/ruff format --check .

@@ -28,6 +28,7 @@ def last_line(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_every_policy_meets_the_same_load(tmp_path: Path) -> None:
     out = tmp_path / "engine.json"

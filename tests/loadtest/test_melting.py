@@ -9,7 +9,7 @@ from profiles.run import RunFolder
 from profiles.schema import Outcome, Summary
 from tests.loadtest.command import Viralload
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 LOAD_S, LATE_S = 46.0, 32.0  # the outage of 6 s is over after 16 s at the latest
 

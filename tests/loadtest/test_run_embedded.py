@@ -61,6 +61,7 @@ def test_the_default_run_makes_images_on_the_cpu_and_withholds_the_block(tmp_pat
     assert_nothing_is_left(command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process", "verdict_reason"),
     [("serve.app", EndReason.SERVER_DIED), ("ServeReplica", None)],
