@@ -1,5 +1,6 @@
 """One cell of the engine benchmark: seeded arrivals in, figures of their outcomes out. Pure."""
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import msgspec
 
 # Of the window: arrivals before it fill the engine and are not counted.
 WARM_UP_SHARE = 0.2
+ROUNDING = 1e-9  # of a share such as 0.07, times a count
 QUANTILES = {"latency_p50_s": 0.5, "latency_p95_s": 0.95, "latency_p99_s": 0.99}
 
 
@@ -86,8 +88,8 @@ def quantile(values: Sequence[float], share: float) -> float | None:
     ranked = sorted(values)
     if not ranked:
         return None
-    rank = -(-share * len(ranked) // 1)  # ceiling
-    return ranked[max(0, int(rank) - 1)]
+    rank = math.ceil(share * len(ranked) - ROUNDING)
+    return ranked[max(0, rank - 1)]
 
 
 def summarize(

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ import aiohttp
 import msgspec
 
 from benchmarks.cell import Outcome
+from serve.ingress import free_port
 from serve.policies import engine_for
 from serve.settings import Settings
 from serve.start import default_recipe
@@ -106,7 +106,7 @@ async def over_http(settings: Settings, slo_s: float) -> AsyncIterator[OverHttp]
     Raises:
         RuntimeError: It does not start.
     """
-    settings = msgspec.structs.replace(settings, port=_free_port())
+    settings = msgspec.structs.replace(settings, port=free_port())
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -129,9 +129,3 @@ async def over_http(settings: Settings, slo_s: float) -> AsyncIterator[OverHttp]
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

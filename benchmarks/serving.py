@@ -21,12 +21,10 @@ import contextlib
 import json
 import os
 import platform
-import random
-import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,8 +33,9 @@ from typing import Any
 import msgspec
 import uvloop  # comes with Ray Serve's uvicorn
 
+from benchmarks.cell import poisson, quantile
 from benchmarks.player import AnswerError, closed_loop, open_loop, prepare
-from serve.ingress import choose
+from serve.ingress import choose, free_port
 from serve.settings import Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,31 +64,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What one server did."""
 
     requests_per_s: float
-    latency_p50_s: float
-    latency_p99_s: float
-
-
-def arrivals(rate_per_s: float, seconds: float, seed: int) -> list[float]:
-    """Poisson arrival times in seconds from 0: gaps are exponential with mean 1/rate."""
-    chance = random.Random(seed)
-    times_s = []
-    due_s = chance.expovariate(rate_per_s)
-    while due_s < seconds:
-        times_s.append(due_s)
-        due_s += chance.expovariate(rate_per_s)
-    return times_s
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least so many percent of all do not exceed (nearest rank).
-
-    Raises:
-        ValueError: There are no values.
-    """
-    if not values:
-        raise ValueError("no values have no percentile")
-    rank = max(1, -(-len(values) * percent // 100))
-    return sorted(values)[int(rank) - 1]
+    latency_p50_s: float | None
+    latency_p99_s: float | None
 
 
 async def measure(port: int, loads: Loads) -> Measured:
@@ -105,33 +81,30 @@ async def measure(port: int, loads: Loads) -> Measured:
         HOST, port, request, concurrency=in_flight, seconds=loads.seconds
     )
     _say(f"{requests_per_s:.0f} requests/s with {in_flight} in flight")
-    due_s = arrivals(loads.rate_per_s, loads.seconds, SEED)
+    due_s = poisson(loads.rate_per_s, loads.seconds, SEED)
     latencies_s = await open_loop(HOST, port, request, due_s)
     measured = Measured(
         requests_per_s=requests_per_s,
-        latency_p50_s=percentile(latencies_s, 50),
-        latency_p99_s=percentile(latencies_s, 99),
+        latency_p50_s=quantile(latencies_s, 0.5),
+        latency_p99_s=quantile(latencies_s, 0.99),
     )
     _say(
-        f"at {loads.rate_per_s:g}/s: p50 {measured.latency_p50_s * 1e3:.2f} ms, "
-        f"p99 {measured.latency_p99_s * 1e3:.2f} ms, {len(latencies_s)} requests"
+        f"at {loads.rate_per_s:g}/s: p50 {_ms(measured.latency_p50_s)}, "
+        f"p99 {_ms(measured.latency_p99_s)}, {len(latencies_s)} requests"
     )
     return measured
 
 
 @contextlib.contextmanager
 def server(ingress: str) -> Iterator[int]:
-    """The stub at zero service time; gives its port.
+    """The stub at zero service time, under the policy users get; gives its port.
 
     Raises:
         BenchmarkError: It does not start.
     """
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "model": "stub",
-        "policy": "none",
         "stub_fixed_s": 0,
         "stub_step_s": 0,
         "default_steps": 1,
@@ -200,6 +173,10 @@ def main(argv: list[str] | None = None) -> int:
     told = msgspec.structs.asdict(measured) | msgspec.structs.asdict(loads)
     print(json.dumps(told | _machine(ingress, answer_bytes)))  # noqa: T201
     return 0
+
+
+def _ms(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds * 1e3:.2f} ms"
 
 
 def _positive(text: str) -> float:

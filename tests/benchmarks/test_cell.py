@@ -1,3 +1,4 @@
+import itertools
 import statistics
 
 import pytest
@@ -28,7 +29,11 @@ def outcome(due_s: float, took_s: float | None, **told: float) -> Outcome:
         ([3.0], 0.99, 3.0),
         ([1.0, 2.0, 3.0, 4.0], 0.5, 2.0),
         ([4.0, 1.0, 3.0, 2.0], 0.51, 3.0),
+        ([1.0, 2.0], 0.5, 1.0),  # rank ceil(2 x 0.5) = 1
         ([float(i) for i in range(1, 101)], 0.95, 95.0),
+        ([float(i) for i in range(1, 101)], 0.99, 99.0),
+        ([float(i) for i in range(1, 102)], 0.99, 100.0),  # rank ceil(99.99) = 100
+        ([1.0, 2.0], 1.0, 2.0),
         ([1.0, 2.0], 0.0, 1.0),
     ],
 )
@@ -38,7 +43,23 @@ def test_quantiles_are_values_that_occurred(
     assert quantile(values, share) == expected
 
 
-@given(rate=st.floats(1, 50), duration=st.floats(1, 30), seed=st.integers(0, 1000))
+@given(st.lists(st.floats(0, 10), min_size=1), st.integers(1, 100))
+def test_a_quantile_has_so_many_below_it(values: list[float], percent: int) -> None:
+    told = quantile(values, percent / 100)
+    assert told in values
+    assert sum(value <= told for value in values) * 100 >= percent * len(values)
+    assert sum(value < told for value in values) * 100 < percent * len(values)
+
+
+def test_arrivals_are_poisson() -> None:
+    """10,000 expected, standard deviation 100; gaps with a coefficient of variation of 1."""
+    times = poisson(100, 100, 1)
+    assert abs(len(times) - 10_000) < 400
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert 0.95 < statistics.pvariance(gaps) / statistics.mean(gaps) ** 2 < 1.05
+
+
+@given(rate=st.floats(0.5, 200), duration=st.floats(0.1, 30), seed=st.integers(0, 1000))
 def test_arrivals_are_sorted_inside_the_window_and_seeded(
     rate: float, duration: float, seed: int
 ) -> None:

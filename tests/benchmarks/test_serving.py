@@ -1,68 +1,15 @@
 import asyncio
-import itertools
 import json
 import subprocess
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks.player import AnswerError, Connection, closed_loop, open_loop, prepare
-from benchmarks.serving import arrivals, percentile
 from tests.serve.conftest import ROOT, environment
 from tests.serve.small_replica import Reader, Writer, replica
 
 REQUEST = prepare("/ask", b"{}", "127.0.0.1")
-
-
-@pytest.mark.parametrize(
-    ("values", "percent", "expected"),
-    [
-        ([3.0], 50, 3.0),
-        ([1.0, 2.0], 50, 1.0),  # rank ceil(2 * 0.5) = 1
-        ([4.0, 1.0, 3.0, 2.0], 50, 2.0),
-        ([4.0, 1.0, 3.0, 2.0], 51, 3.0),  # rank ceil(2.04) = 3
-        ([float(n) for n in range(1, 101)], 99, 99.0),
-        ([float(n) for n in range(1, 102)], 99, 100.0),  # rank ceil(99.99) = 100
-        ([1.0, 2.0], 100, 2.0),
-        ([1.0, 2.0], 0, 1.0),
-    ],
-)
-def test_percentiles_are_nearest_ranks(
-    values: list[float], percent: float, expected: float
-) -> None:
-    assert percentile(values, percent) == expected
-
-
-def test_nothing_has_no_percentile() -> None:
-    with pytest.raises(ValueError, match="no values"):
-        percentile([], 50)
-
-
-@given(st.lists(st.floats(0, 10), min_size=1), st.integers(1, 100))
-def test_a_percentile_has_so_many_below_it(values: list[float], percent: int) -> None:
-    told = percentile(values, percent)
-    assert told in values
-    assert sum(value <= told for value in values) * 100 >= percent * len(values)
-    assert sum(value < told for value in values) * 100 < percent * len(values)
-
-
-@given(st.floats(0.5, 200), st.floats(0.1, 20), st.integers(0, 9))
-def test_arrivals_are_sorted_seeded_and_in_time(rate: float, seconds: float, seed: int) -> None:
-    times_s = arrivals(rate, seconds, seed)
-    assert times_s == sorted(times_s) == arrivals(rate, seconds, seed)
-    assert all(0 < due_s < seconds for due_s in times_s)
-
-
-def test_arrivals_are_poisson() -> None:
-    """10,000 expected, standard deviation 100; gaps with a coefficient of variation of 1."""
-    times_s = arrivals(100, 100, 1)
-    assert abs(len(times_s) - 10_000) < 400
-    gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
-    mean_s = sum(gaps_s) / len(gaps_s)
-    variance = sum((gap - mean_s) ** 2 for gap in gaps_s) / len(gaps_s)
-    assert 0.95 < variance / mean_s**2 < 1.05
 
 
 class FakeTransport(asyncio.Transport):
