@@ -112,7 +112,8 @@ class StubModel:
         held_s = 0.0
         if self._outage_s is not None:
             held_s = outage_within(now_s - self._first_s, seconds, *self._outage_s)
-        await asyncio.sleep(seconds + held_s)
+        if seconds + held_s > 0:  # no time is no reason for a turn of the event loop
+            await asyncio.sleep(seconds + held_s)
 
 
 def outage_within(start_s: float, seconds: float, begin_s: float, length_s: float) -> float:

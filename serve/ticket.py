@@ -160,9 +160,9 @@ async def complete(ticket: Ticket[Image], model: Model[Image], clock: Callable[[
         ticket.give_up()
         raise
     order = ticket.order
-    files = await asyncio.gather(
-        *(model.encode(image, order.recipe, order.encoding) for image in images)
-    )
+    encoding = [model.encode(image, order.recipe, order.encoding) for image in images]
+    # One image needs no task of its own beside this one.
+    files = [await encoding[0]] if len(encoding) == 1 else await asyncio.gather(*encoding)
     decoded_s = ticket.arrived_s if ticket.decoded_s is None else ticket.decoded_s
     served_s = ticket.text_s + ticket.denoise_s + ticket.decode_s
     timing = Timing(
