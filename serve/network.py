@@ -11,13 +11,9 @@ denoiser's call. Latents are float32 in the denoiser's own layout; `unpack` give
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import torch
-from diffusers import FluxPipeline, StableDiffusion3Pipeline, StableDiffusionXLPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.utils.torch_utils import randn_tensor
-
-from serve.parts import T5_TOKENS
 
 Conditioning: TypeAlias = tuple[torch.Tensor, ...]
 Denoise: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
@@ -30,16 +26,13 @@ class Network(Protocol):
         pipeline: It.
         device: Where it is. Asked once: diffusers walks all modules to tell.
         dtype: Of its denoiser.
+        denoiser: The module that is called once a step.
     """
 
     pipeline: Any
     device: torch.device
     dtype: torch.dtype
-
-    @property
-    def denoiser(self) -> torch.nn.Module:
-        """The module that is called once a step."""
-        ...
+    denoiser: torch.nn.Module
 
     def embed(self, texts: Sequence[str], *, negative: bool) -> list[Conditioning]:
         """A conditioning a text; an absent negative prompt is the empty text."""
@@ -78,261 +71,13 @@ class Network(Protocol):
         ...
 
 
-def network_of(pipeline: Any) -> Network:
-    """The network of a diffusers pipeline, whose denoiser is not to be trained any more."""
-    network: Network
-    if isinstance(pipeline, FluxPipeline):
-        network = FluxNetwork(pipeline)
-    elif isinstance(pipeline, StableDiffusion3Pipeline):
-        network = Sd3Network(pipeline)
-    else:
-        network = UNetNetwork(pipeline)
-    network.denoiser.requires_grad_(False)
-    return network
-
-
-class UNetNetwork:
-    """Stable Diffusion 1.5 and XL: a convolutional UNet over latents of 4 channels."""
-
-    def __init__(self, pipeline: Any) -> None:
-        self.pipeline = pipeline
-        self.device, self.dtype = _place(self.denoiser)
-        self._is_xl = isinstance(pipeline, StableDiffusionXLPipeline)
-
-    @property
-    def denoiser(self) -> torch.nn.Module:
-        """The UNet."""
-        unet: torch.nn.Module = self.pipeline.unet
-        return unet
-
-    def embed(self, texts: Sequence[str], *, negative: bool) -> list[Conditioning]:
-        """SD1.5: (tokens, width). SDXL: that, and the pooled (width,)."""
-        told = self.pipeline.encode_prompt(
-            prompt=list(texts),
-            device=self.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=False,
-        )
-        if not self._is_xl:
-            return [(row,) for row in told[0]]
-        embeddings, pooled = told[0], told[2]
-        if negative and self.pipeline.config.force_zeros_for_empty_prompt:
-            # SDXL: no negative prompt is an embedding of zeros, not that of an empty string.
-            bare = [i for i, text in enumerate(texts) if not text]
-            embeddings[bare] = 0.0
-            pooled[bare] = 0.0
-        return list(zip(embeddings, pooled, strict=True))
-
-    def condition(self, text: Conditioning, width: int, height: int) -> Conditioning:
-        """SDXL is told the size it is to make: (original, top left of the crop, target)."""
-        if not self._is_xl:
-            return text
-        return (*text, text[0].new_tensor([height, width, 0, 0, height, width]))
-
-    def noise(self, seed: int, width: int, height: int) -> torch.Tensor:
-        """Noise of shape (4, height/8, width/8)."""
-        scale = self.pipeline.vae_scale_factor
-        return _noise(
-            seed,
-            (self.pipeline.unet.config.in_channels, height // scale, width // scale),
-            self.dtype,
-        )
-
-    def timesteps(self, steps: int, width: int, height: int) -> dict[str, Any]:
-        """Nothing: the scheduler knows."""
-        return {}
-
-    def denoise(self, width: int, height: int, denoiser: torch.nn.Module | None = None) -> Denoise:
-        """The UNet's call."""
-        unet: Any = self.denoiser if denoiser is None else denoiser
-
-        def call(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
-            added = {"text_embeds": told[1], "time_ids": told[2]} if self._is_xl else None
-            output: torch.Tensor = unet(
-                x,
-                t,
-                encoder_hidden_states=told[0],
-                added_cond_kwargs=added,
-                return_dict=False,
-            )[0]
-            return output
-
-        return call
-
-    def unpack(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
-        """They are in the VAE's layout already."""
-        return latents
-
-    def stock_arguments(
-        self, texts: Conditioning, negatives: Conditioning | None, guidance_scale: float
-    ) -> dict[str, Any]:
-        """Embeddings in place of prompts."""
-        return _embedded(texts, negatives) | {"guidance_scale": guidance_scale}
-
-
-class Sd3Network:
-    """Stable Diffusion 3.5: a transformer over latents of 16 channels, text in one sequence."""
-
-    def __init__(self, pipeline: Any) -> None:
-        self.pipeline = pipeline
-        self.device, self.dtype = _place(self.denoiser)
-
-    @property
-    def denoiser(self) -> torch.nn.Module:
-        """The transformer."""
-        transformer: torch.nn.Module = self.pipeline.transformer
-        return transformer
-
-    def embed(self, texts: Sequence[str], *, negative: bool) -> list[Conditioning]:
-        """CLIP's and T5's tokens in one sequence (77 + 256, width), and the pooled (width,)."""
-        embeddings, _, pooled, _ = self.pipeline.encode_prompt(
-            prompt=list(texts),
-            prompt_2=None,
-            prompt_3=None,
-            device=self.device,
-            do_classifier_free_guidance=False,
-            max_sequence_length=T5_TOKENS,
-        )
-        return list(zip(embeddings, pooled, strict=True))
-
-    def condition(self, text: Conditioning, width: int, height: int) -> Conditioning:
-        """The text alone."""
-        return text
-
-    def noise(self, seed: int, width: int, height: int) -> torch.Tensor:
-        """Noise of shape (16, height/8, width/8)."""
-        scale = self.pipeline.vae_scale_factor
-        channels = self.pipeline.transformer.config.in_channels
-        return _noise(seed, (channels, height // scale, width // scale), self.dtype)
-
-    def timesteps(self, steps: int, width: int, height: int) -> dict[str, Any]:
-        """The shift by size, where the scheduler wants one."""
-        config = self.pipeline.scheduler.config
-        if not config.get("use_dynamic_shifting"):
-            return {}
-        patch = self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size
-        return {"mu": _shift(config, (width // patch) * (height // patch), max_shift=1.16)}
-
-    def denoise(self, width: int, height: int, denoiser: torch.nn.Module | None = None) -> Denoise:
-        """The transformer's call."""
-        transformer: Any = self.denoiser if denoiser is None else denoiser
-
-        def call(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
-            output: torch.Tensor = transformer(
-                hidden_states=x,
-                timestep=t,
-                encoder_hidden_states=told[0],
-                pooled_projections=told[1],
-                return_dict=False,
-            )[0]
-            return output
-
-        return call
-
-    def unpack(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
-        """They are in the VAE's layout already."""
-        return latents
-
-    def stock_arguments(
-        self, texts: Conditioning, negatives: Conditioning | None, guidance_scale: float
-    ) -> dict[str, Any]:
-        """Embeddings in place of prompts."""
-        return _embedded(texts, negatives) | {"guidance_scale": guidance_scale}
-
-
-class FluxNetwork:
-    """FLUX.1-schnell: a transformer over 2 x 2 patches of latents, in rows of a sequence."""
-
-    def __init__(self, pipeline: Any) -> None:
-        self.pipeline = pipeline
-        self.device, self.dtype = _place(self.denoiser)
-
-    @property
-    def denoiser(self) -> torch.nn.Module:
-        """The transformer."""
-        transformer: torch.nn.Module = self.pipeline.transformer
-        return transformer
-
-    def embed(self, texts: Sequence[str], *, negative: bool) -> list[Conditioning]:
-        """T5's tokens (256, width), and CLIP's pooled (width,)."""
-        embeddings, pooled, _ = self.pipeline.encode_prompt(
-            prompt=list(texts),
-            prompt_2=None,
-            device=self.device,
-            max_sequence_length=T5_TOKENS,
-        )
-        return list(zip(embeddings, pooled, strict=True))
-
-    def condition(self, text: Conditioning, width: int, height: int) -> Conditioning:
-        """The text alone."""
-        return text
-
-    def noise(self, seed: int, width: int, height: int) -> torch.Tensor:
-        """Noise of shape (patches, 64), drawn as (16, height/8, width/8)."""
-        rows, columns = self._patches(width, height)
-        channels = self.pipeline.transformer.config.in_channels // 4
-        drawn = _noise(seed, (channels, 2 * rows, 2 * columns), self.dtype)
-        packed: torch.Tensor = self.pipeline._pack_latents(
-            drawn[None], 1, channels, 2 * rows, 2 * columns
-        )[0]
-        return packed
-
-    def timesteps(self, steps: int, width: int, height: int) -> dict[str, Any]:
-        """Even noise levels from 1 to 1/steps, and the shift by size."""
-        rows, columns = self._patches(width, height)
-        mu = _shift(self.pipeline.scheduler.config, rows * columns, max_shift=1.15)
-        return {"sigmas": np.linspace(1.0, 1.0 / steps, steps), "mu": mu}
-
-    def denoise(self, width: int, height: int, denoiser: torch.nn.Module | None = None) -> Denoise:
-        """The transformer's call, with the places of this size's patches."""
-        transformer: Any = self.denoiser if denoiser is None else denoiser
-        rows, columns = self._patches(width, height)
-        device, dtype = self.device, self.dtype
-        image_places = self.pipeline._prepare_latent_image_ids(1, rows, columns, device, dtype)
-        text_places = torch.zeros(T5_TOKENS, 3, device=device, dtype=dtype)
-
-        def call(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
-            output: torch.Tensor = transformer(
-                hidden_states=x,
-                timestep=t.to(x.dtype) / 1000,
-                guidance=None,
-                encoder_hidden_states=told[0],
-                pooled_projections=told[1],
-                txt_ids=text_places,
-                img_ids=image_places,
-                return_dict=False,
-            )[0]
-            return output
-
-        return call
-
-    def unpack(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
-        """Patches back into (images, 16, height/8, width/8)."""
-        unpacked: torch.Tensor = self.pipeline._unpack_latents(
-            latents, height, width, self.pipeline.vae_scale_factor
-        )
-        return unpacked
-
-    def stock_arguments(
-        self, texts: Conditioning, negatives: Conditioning | None, guidance_scale: float
-    ) -> dict[str, Any]:
-        """Embeddings in place of prompts; guidance in the classifier-free sense."""
-        scale = {} if negatives is None else {"true_cfg_scale": guidance_scale}
-        return _embedded(texts, negatives) | scale
-
-    def _patches(self, width: int, height: int) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        side = 2 * self.pipeline.vae_scale_factor
-        return height // side, width // side
-
-
-def _place(module: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
+def place(module: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
     """Where a module is, and in which type it computes."""
     parameter = next(module.parameters())
     return parameter.device, parameter.dtype
 
 
-def _noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+def noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """What the stock pipelines draw for one image: on the CPU, in the denoiser's type."""
     generator = torch.Generator().manual_seed(seed)
     drawn: torch.Tensor = randn_tensor(
@@ -341,7 +86,7 @@ def _noise(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tenso
     return drawn[0].float()
 
 
-def _shift(config: Any, patches: int, *, max_shift: float) -> float:
+def shift(config: Any, patches: int, *, max_shift: float) -> float:
     """The pipelines' own reading of the scheduler's shift settings."""
     shift: float = calculate_shift(
         patches,
@@ -353,7 +98,8 @@ def _shift(config: Any, patches: int, *, max_shift: float) -> float:
     return shift
 
 
-def _embedded(texts: Conditioning, negatives: Conditioning | None) -> dict[str, Any]:
+def embedded(texts: Conditioning, negatives: Conditioning | None) -> dict[str, Any]:
+    """Batches of embedded texts, and pooled ones where there are, by the pipelines' own names."""
     names = ["prompt_embeds", "pooled_prompt_embeds"]
     told: dict[str, Any] = dict(zip(names, texts, strict=False))
     if negatives is not None:

@@ -24,7 +24,7 @@ from serve.decoder import DECODE_BATCH, Decoder
 from serve.encode import Pixels, encode
 from serve.flops import Cost, count, image_flop
 from serve.forecast import StepRate
-from serve.network import network_of
+from serve.networks import network_of
 from serve.preparation import Preparation
 from serve.stepper import Stepper
 from serve.stock import StockLoop

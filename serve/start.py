@@ -16,7 +16,8 @@ from serve.compilation import CompilationError, cache_use, compile_module
 from serve.fp8 import Quantized, is_supported, quantize
 from serve.limits import LimitsError, measure
 from serve.loading import ModelError, load, pick_device
-from serve.network import Network, network_of
+from serve.network import Network
+from serve.networks import network_of
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings
 from serve.work import OutOfMemoryError, Recipe, Size

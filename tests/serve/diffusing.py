@@ -108,7 +108,7 @@ class Together:
     """
 
     def __init__(self, pipeline: Any, *, slots: int = 4) -> None:
-        from serve.network import network_of
+        from serve.networks import network_of
         from serve.preparation import Preparation
         from serve.stepper import Stepper
 
