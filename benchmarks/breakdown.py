@@ -11,7 +11,6 @@ than a busy replica needs for an image.
 stderr shows a table; the last line of stdout is one JSON object.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -24,13 +23,12 @@ import msgspec
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.options import add_model_arguments, environment, settings_of
-from serve.decoder import DECODE_BATCH
+from benchmarks.options import environment, parser_of, settings_of
 from serve.encode import encode
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings, SettingsError
 from serve.start import default_recipe, start
-from serve.work import Encoding, Recipe, Row, Tick
+from serve.work import DECODE_BATCH, Encoding, Recipe, Row, Tick
 
 TICKS = 10
 REPEATS = 5
@@ -70,7 +68,7 @@ def by_kind(seconds: Iterable[tuple[str, float]], wall_s: float) -> dict[str, fl
 
 def main() -> int:
     """Run the benchmark; returns the exit code."""
-    arguments = _parse()
+    arguments = parser_of("benchmarks.breakdown", __doc__).parse_args()
     try:
         settings = settings_of(arguments)
     except SettingsError as err:
@@ -101,16 +99,16 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
     ticks = _Ticks(model, recipe, slots)
     latents = ticks.latents()[:DECODE_BATCH]
     pixels = model.decoder.decode(recipe.size, latents)
-    step_s = _best_s(ticks.run) / TICKS
+    step_s = _median_s(ticks.run) / TICKS
     rows = 2 if recipe.is_guided else 1
     stages = {
-        "text": (_best_s(prepare), float(cost.text_flop)),  # the negative prompt is cached
+        "text": (_median_s(prepare), float(cost.text_flop)),  # the negative prompt is cached
         "denoise": (step_s * recipe.steps / slots, float(cost.row_flop * rows * recipe.steps)),
         "decode": (
-            _best_s(lambda: model.decoder.decode(recipe.size, latents)) / len(latents),
+            _median_s(lambda: model.decoder.decode(recipe.size, latents)) / len(latents),
             float(cost.decode_flop),
         ),
-        "encode": (_best_s(lambda: encode(pixels[0], Encoding())), None),  # type: ignore[arg-type]
+        "encode": (_median_s(lambda: encode(pixels[0], Encoding())), None),  # type: ignore[arg-type]
     }
     limit = facts["limits"]["matmul_flop_per_s"]
     return {
@@ -182,7 +180,7 @@ def _profiled(ticks: _Ticks, device: str) -> dict[str, float]:
     return {kind: seconds / total for kind, seconds in kinds.items()}
 
 
-def _best_s(run: Callable[[], object]) -> float:
+def _median_s(run: Callable[[], object]) -> float:
     """Median seconds of a few runs, after one that does not count."""
     run()
     took = []
@@ -193,16 +191,6 @@ def _best_s(run: Callable[[], object]) -> float:
             torch.cuda.synchronize()
         took.append(time.perf_counter() - started_s)
     return statistics.median(took)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.breakdown",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_model_arguments(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from benchmarks.cell import (
     summarize,
 )
 from benchmarks.doors import Door, in_process, over_http
-from benchmarks.options import add_model_arguments, environment, settings_of
+from benchmarks.options import environment, parser_of, settings_of
 from serve.settings import Settings, SettingsError
 
 POLICIES = ("none", "request", "step")
@@ -231,12 +231,7 @@ def _line(policy: str, load: str, figures: Figures) -> str:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.engine",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_model_arguments(parser)
+    parser = parser_of("benchmarks.engine", __doc__)
     parser.add_argument("--window", type=float, default=25.0, help="seconds of arrivals a cell")
     parser.add_argument("--slo", default="5", help="in lone latencies, or in seconds as 20s")
     parser.add_argument("--seed", type=int, default=1)

@@ -12,13 +12,19 @@ from typing import Any
 from serve.settings import Settings, from_strings
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that choose and set the model."""
+def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
+    """A benchmark's command line, with the options that choose and set the model."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--weights", default="random")
     parser.add_argument("--px", type=int, help="width and height; default: the model's own")
     parser.add_argument("--steps", type=int, help="default: the model's own")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting")
+    return parser
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

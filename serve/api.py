@@ -1,4 +1,4 @@
-"""The wire contract: OpenAI's Images API, its request, its answer, and its error body.
+"""The wire contract: OpenAI's Images API, its request, and its error body.
 
     POST /v1/images/generations    prompt, n, size, stream, … as OpenAI; and negative_prompt,
                                    num_inference_steps, guidance_scale, seed, scheduler,
@@ -10,26 +10,20 @@ ApiError
 """
 
 import random
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serve.settings import SchedulerName, Settings, nearest, parse_size
-from serve.work import Done, Encoding, Order, OutputFormat, Priority, Recipe, Row
+from serve.models import SchedulerName
+from serve.settings import Settings, nearest, parse_size
+from serve.work import Encoding, Order, OutputFormat, Priority, Recipe, Row
 
 MAX_IMAGES = 10
 MAX_PREVIEWS = 3
 MAX_DEADLINE_S = 86400.0
 SEED_LIMIT = 2**63
-
-# OpenAI's event must say how many tokens are billed: none are.
-NO_USAGE = (
-    b'"usage":{"input_tokens":0,"output_tokens":0,"total_tokens":0,'
-    b'"input_tokens_details":{"image_tokens":0,"text_tokens":0}},'
-)
 
 ERROR_TYPES = {400: "invalid_request_error", 429: "rate_limit_error", 503: "overloaded_error"}
 
@@ -148,78 +142,6 @@ def parse(body: bytes, settings: Settings) -> Order:
     )
 
 
-def answer(order: Order, done: Done) -> bytes:
-    """The body of a finished request: prepared bytes, the base64 spliced in as it is."""
-    recipe = order.recipe
-    head = b'{"created":%d,"data":[' % int(time.time())
-    data = b",".join(b'{"b64_json":"%b"}' % image for image in done.images)
-    tail = b'],"output_format":"%b","size":"%dx%d"}' % (
-        order.encoding.output_format.encode(),
-        recipe.width,
-        recipe.height,
-    )
-    return head + data + tail
-
-
-def partial_event(order: Order, index: int, image: bytes) -> bytes:
-    """The event of a preview, as OpenAI streams it: the index-th, as a base64 file."""
-    return _event(
-        order, "image_generation.partial_image", image, b'"partial_image_index":%d,' % index
-    )
-
-
-def completed_event(order: Order, done: Done) -> bytes:
-    """The event of the finished image, which ends the stream."""
-    return _event(order, "image_generation.completed", done.images[0], NO_USAGE)
-
-
-def error_event(err: ApiError) -> bytes:
-    """The event of a request that failed after its stream had begun."""
-    return b"event: error\ndata: %b\n\n" % err.body()
-
-
-def server_timing(done: Done) -> str:
-    """The W3C Server-Timing header: a duration in milliseconds a stage."""
-    timing = done.timing
-    stages = ("queue", "text", "denoise", "decode", "encode")
-    return ", ".join(f"{stage};dur={getattr(timing, stage + '_s') * 1e3:.3f}" for stage in stages)
-
-
-def model_list(settings: Settings, facts: Mapping[str, object]) -> bytes:
-    """OpenAI's model list, with what a load generator wants to know under `viralload`.
-
-    Args:
-        settings: The server's.
-        facts: What the replica found out about its model and device.
-    """
-    sizes = [f"{width}x{height}" for width, height in settings.warm_sizes]
-    told: dict[str, object] = {
-        "default_size": sizes[0],
-        "default_steps": settings.steps,
-        "default_guidance_scale": settings.defaults.guidance_scale,
-        "max_side": settings.side_limit,
-        "max_steps": settings.max_steps,
-        "is_stub": settings.is_stub,
-        "replicas": settings.replicas or 1,
-        "policy": settings.policy,
-        "weights": settings.weights,
-        "max_batch": settings.batch_limit,
-        "max_queue": settings.max_queue,
-        "deadline_s": settings.deadline_s,
-        "schedulers": settings.defaults.schedulers,
-        "warm_sizes": sizes,
-        **facts,
-    }
-    entry = {
-        "id": settings.model,
-        "object": "model",
-        "created": 0,
-        "owned_by": "viralload",
-        "viralload": told,
-    }
-    return msgspec.json.encode({"object": "list", "data": [entry]})
-
-
 def _rows(request: ImageRequest) -> tuple[Row, ...]:
     """A row an image; image i of seed s draws from generator seed s + i."""
     seed = random.randrange(SEED_LIMIT) if request.seed is None else request.seed
@@ -269,24 +191,6 @@ def _check_stream(request: ImageRequest) -> None:
         _bad("n", "a stream carries one image; leave n or stream out")
     if request.partial_images and not request.stream:
         _bad("partial_images", "previews need a stream; send stream=true, or leave this out")
-
-
-def _event(order: Order, kind: str, image: bytes, extra: bytes) -> bytes:
-    """A server-sent event: prepared bytes, the base64 spliced in as it is."""
-    recipe = order.recipe
-    data = (
-        b'{"type":"%b","b64_json":"%b",%b"created_at":%d,"size":"%dx%d","quality":"auto",'
-        b'"background":"opaque","output_format":"%b"}'
-    ) % (
-        kind.encode(),
-        image,
-        extra,
-        int(time.time()),
-        recipe.width,
-        recipe.height,
-        order.encoding.output_format.encode(),
-    )
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 def _steps(steps: int | None, settings: Settings) -> int:

@@ -12,10 +12,7 @@ import torch
 from serve.encode import Pixels
 from serve.memory import split_on_oom
 from serve.network import Network
-from serve.work import Size
-
-# VAE decode takes 2-3 GiB an image at 1024 px.
-DECODE_BATCH = 8
+from serve.work import DECODE_BATCH, Size
 
 # A latent, and when it is ready on the stream that made it; None on a CPU.
 Latent = tuple[torch.Tensor, torch.cuda.Event | None]

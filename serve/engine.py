@@ -18,6 +18,7 @@ from serve.line import Line
 from serve.pools import Pool, Pools
 from serve.ticket import ExpiredError, RefusedError, Ticket
 from serve.work import (
+    DECODE_BATCH,
     Image,
     Model,
     Order,
@@ -28,8 +29,6 @@ from serve.work import (
 )
 
 TEXT_BATCH = 16
-# VAE decode takes 2-3 GiB an image at 1024 px.
-DECODE_BATCH = 8
 
 
 class StepEngine(Generic[Image]):

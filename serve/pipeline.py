@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from serve.decoder import DECODE_BATCH, Decoder
+from serve.decoder import Decoder
 from serve.encode import Pixels, encode
 from serve.flops import Cost, count, image_flop
 from serve.forecast import StepRate
@@ -28,7 +28,7 @@ from serve.networks import network_of
 from serve.preparation import Preparation
 from serve.stepper import Stepper
 from serve.stock import StockLoop
-from serve.work import Encoding, Generated, Prepared, Recipe, Row, Size, Tick, Ticked
+from serve.work import DECODE_BATCH, Encoding, Generated, Prepared, Recipe, Row, Size, Tick, Ticked
 
 ENCODE_THREADS = 4
 CPU_NICENESS = 5

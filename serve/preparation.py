@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import torch
 
+from serve.models import SchedulerName
 from serve.network import Conditioning, Network
-from serve.settings import SchedulerName
 from serve.slots import Start
 from serve.solver import SolverError, Table, tabulate, variant
 from serve.texts import Text, Texts, truncation

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from serve.settings import Settings, SettingsError, is_twin
+from serve.models import is_twin
+from serve.settings import Settings, SettingsError
 
 PIPELINES = {
     "tiny": "StableDiffusionPipeline",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.settings import MODEL_DEFAULTS
+from serve.models import MODEL_DEFAULTS
 from serve.work import Recipe, Row, Size, Tick
 
 TWINS = [name for name in MODEL_DEFAULTS if name == "tiny" or name.startswith("tiny-")]

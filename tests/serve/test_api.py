@@ -5,16 +5,15 @@ from typing import Any
 import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 
-from serve.api import (
-    ApiError,
+from serve.answers import (
     answer,
     completed_event,
     error_event,
     model_list,
-    parse,
     partial_event,
     server_timing,
 )
+from serve.api import ApiError, parse
 from serve.settings import Settings
 from serve.work import Done, Encoding, Order, OutputFormat, Recipe, Timing
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.settings import MODEL_DEFAULTS
+from serve.models import MODEL_DEFAULTS
 from tests.serve.diffusing import (
     TWINS,
     Arrival,

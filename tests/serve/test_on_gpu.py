@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from serve.settings import MODEL_DEFAULTS, Settings
+from serve.models import MODEL_DEFAULTS
+from serve.settings import Settings
 from tests.serve.diffusing import (
     EXACT,
     TWINS,

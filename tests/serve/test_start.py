@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from serve.settings import MODEL_DEFAULTS, Settings
+from serve.models import MODEL_DEFAULTS
+from serve.settings import Settings
 from serve.work import Size
 from tests.serve.diffusing import quiet, row
 
