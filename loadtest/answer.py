@@ -1,22 +1,32 @@
 """What came back: is it what was asked for? Pure; called off the event loop.
 
-An answer is good only if it holds the asked number of images, each whole and of the asked size.
-Every image's container is checked (signature, size, PNG checksums, JPEG end marker); pixels are
-decoded in full for small images and for one request in DECODE_EVERY of the others, so that the
-generator does not spend the node's cores on decoding.
+An answer is good only if it holds the asked number of images, each whole, of the asked size and in
+the asked format: PNG, JPEG or WebP. Where no format was asked for, it is the one that the answer
+itself tells (`output_format`, as OpenAI's do), and without that any of the three.
+
+    every image    base64; header: format and size; the end chunk or
+                   marker; PNG: every chunk's checksum; WebP: its container
+    a sample       its pixels, decoded in full: images of at most SMALL_PIXELS, and all images of
+                   one request in DECODE_EVERY, so that the generator leaves the node its cores
 """
 
 import base64
 import binascii
 import io
 import warnings
+from typing import Literal, get_args
 
 import msgspec
 from PIL import Image, UnidentifiedImageError
 
 DECODE_EVERY = 10
 SMALL_PIXELS = 256 * 256
-MAX_PIXELS = 64_000_000  # larger headers are refused unread: a decompression bomb
+MAX_PIXELS = 64_000_000  # headers that tell more are refused unread: a decompression bomb
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses beyond twice this, before any memory
+END_MARKS = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9"}
+
+Format = Literal["png", "jpeg", "webp"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 # Every codec now: imported later, by several threads of a gevent process at once, they can wait for
 # each other's import lock for ever.
@@ -30,6 +40,7 @@ class _Item(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     data: list[_Item] | None = None
+    output_format: object = None
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -44,8 +55,17 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 _ERROR = msgspec.json.Decoder(_ErrorBody)
 
 
-def fault_in(body: bytes, images: int, width: int, height: int, seq: int) -> str | None:
-    """What is wrong with the body of a 200 answer, in a few words; None if nothing is.
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer's check found."""
+
+    fault: str | None = None  # what is wrong, in a few words; None if nothing is
+    decoded: bool = False  # the pixels of every image were decoded in full
+
+
+def check(
+    body: bytes, images: int, width: int, height: int, seq: int, output_format: str | None = None
+) -> Checked:
+    """Hold the body of a 200 answer against what was asked for.
 
     Args:
         body: the response body, OpenAI Images JSON.
@@ -53,26 +73,38 @@ def fault_in(body: bytes, images: int, width: int, height: int, seq: int) -> str
         width: pixels asked for.
         height: pixels asked for.
         seq: the request's index; decides whether large images are decoded in full.
+        output_format: asked for; None: what the answer tells, if it does.
     """
     try:
-        items = _ANSWER.decode(body).data
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "the answer is no OpenAI Images JSON"
-    if items is None:
-        return "the answer has no data"
-    if len(items) != images:
-        return f"{len(items)} images came back where {images} were asked for"
-    for item in items:
+        answer = _ANSWER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Checked(fault="the answer is no OpenAI Images JSON")
+    if answer.data is None:
+        return Checked(fault="the answer has no data")
+    if len(answer.data) != images:
+        came = f"{len(answer.data)} images came back where {images} were asked for"
+        return Checked(fault=came)
+    due = output_format or _told_format(answer.output_format)
+    full = width * height <= SMALL_PIXELS or seq % DECODE_EVERY == 0
+    for item in answer.data:
         if item.b64_json is None:
-            return "an image came as a link, not as b64_json" if item.url else "an image is missing"
+            link = "an image came as a link, not as b64_json"
+            return Checked(fault=link if item.url else "an image is missing")
         try:
             data = base64.b64decode(item.b64_json, validate=True)
         except (binascii.Error, ValueError):
-            return "an image is not base64"
-        fault = _image_fault(data, width, height, seq)
+            return Checked(fault="an image is not base64")
+        fault = _image_fault(data, width, height, due, full)
         if fault:
-            return fault
-    return None
+            return Checked(fault=fault)
+    return Checked(decoded=full)
+
+
+def fault_in(
+    body: bytes, images: int, width: int, height: int, seq: int, output_format: str | None = None
+) -> str | None:
+    """What `check` finds wrong; None if nothing is."""
+    return check(body, images, width, height, seq, output_format).fault
 
 
 def error_message(body: bytes) -> str | None:
@@ -100,23 +132,32 @@ def parse_server_timing(header: str) -> dict[str, float]:
     return found
 
 
-def _image_fault(data: bytes, width: int, height: int, seq: int) -> str | None:
+def _told_format(told: object) -> str | None:
+    """The format an answer says its images have; None if it does not, or in words of its own."""
+    name = told.lower().replace("jpg", "jpeg") if isinstance(told, str) else None
+    return name if name in FORMATS else None
+
+
+def _image_fault(data: bytes, width: int, height: int, due: str | None, full: bool) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            found = (image.format or "").lower()
+            if due is not None and found != due:
+                return f"an image is {found}, not {due}"
             if image.size != (width, height):
                 return f"an image is {image.size[0]}x{image.size[1]}, not {width}x{height}"
-            if width * height > MAX_PIXELS:
-                return "an image is too large to check"
-            if image.format == "JPEG" and b"\xff\xd9" not in data[-64:]:
+            if END_MARKS.get(found, b"") not in data.rstrip(b"\0")[-64:]:  # little may follow it
                 return "an image is cut short"
-            if width * height <= SMALL_PIXELS or seq % DECODE_EVERY == 0:
+            if full:
                 image.load()
             else:
                 image.verify()
+    except Image.DecompressionBombError:
+        return "an image is too large to check"
     except UnidentifiedImageError:
-        return "an image is in no known format"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return "an image is no PNG, JPEG or WebP"
+    except Exception:  # noqa: BLE001 - on bytes made up to mislead it, a decoder raises anything
         return "an image does not decode"
     return None

@@ -149,4 +149,4 @@ def _ask(job: Job, key: str | None, seq: int) -> str | None:
         connection.close()
     if answer.status != 200:
         return f"HTTP {answer.status}: {error_message(body) or answer.reason}"
-    return fault_in(body, 1, job.width, job.height, seq)
+    return fault_in(body, 1, job.width, job.height, seq, job.output_format)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from loadtest import told
-from loadtest.answer import error_message, parse_server_timing
+from loadtest.answer import Checked, error_message, parse_server_timing
 from loadtest.client import Exchange
 from loadtest.job import Ask, Job
 from profiles.run import LineWriter
@@ -47,12 +47,12 @@ class Recorder:
         scheduled_s: float,
         images: int,
         exchange: Exchange,
-        fault: str | None,
+        checked: Checked | None,
         ask: Ask | None = None,
         whose: Attempt = FIRST,
     ) -> RequestRecord:
-        """Record a request that left; `fault` is what is wrong with a 200 answer's content."""
-        outcome, error = _judge(exchange, fault)
+        """Record a request that left; `checked` is what a 200 answer's check found."""
+        outcome, error = _judge(exchange, checked)
         ask = ask or self._job.ask(seq)
         stages = parse_server_timing(exchange.headers.get("server-timing", ""))
         zero = self._job.clock_zero_monotonic_s
@@ -84,6 +84,7 @@ class Recorder:
             replica=exchange.headers.get("x-replica"),
             gpu_uuid=exchange.headers.get("x-gpu-uuid"),
             flop=told.flop_header(exchange.headers.get("x-flop")),
+            decoded=None if checked is None else checked.decoded,
         )
         self.done += 1
         self._lines.add(record)
@@ -136,7 +137,7 @@ class Recorder:
         )
 
 
-def _judge(exchange: Exchange, fault: str | None) -> tuple[Outcome, str | None]:
+def _judge(exchange: Exchange, checked: Checked | None) -> tuple[Outcome, str | None]:
     if exchange.gave_up:
         return Outcome.ABANDONED, "the person ran out of patience"
     if exchange.timed_out:
@@ -144,6 +145,7 @@ def _judge(exchange: Exchange, fault: str | None) -> tuple[Outcome, str | None]:
     if exchange.error is not None:
         return Outcome.FAILED, exchange.error
     if exchange.status == 200:
+        fault = checked.fault if checked is not None else None
         return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
     message = error_message(exchange.body)
     error = f"HTTP {exchange.status}" + (f": {message}" if message else "")

@@ -4,7 +4,7 @@ import math
 
 import gevent
 
-from loadtest.answer import fault_in
+from loadtest.answer import Checked, check
 from loadtest.client import Exchange, ImageClient
 from loadtest.job import Job, Rows
 from loadtest.recorder import FIRST, Attempt, Recorder
@@ -44,16 +44,18 @@ class Sender:
         """
         self._recorder.sent += 1
         exchange = self._client.exchange()
-        ask, fault = self._job.ask(seq, self._schedule), None
+        ask = self._job.ask(seq, self._schedule)
+        checked: Checked | None = None
         try:
             body = self._job.body(seq, images, ask, whose.priority)
             self._client.post(exchange, body, patience_s)
             if exchange.status == 200 and not exchange.timed_out:
-                check = gevent.get_hub().threadpool.apply  # keeps the event loop free
-                fault = check(fault_in, (exchange.body, images, ask.width, ask.height, seq))
+                off_loop = gevent.get_hub().threadpool.apply  # keeps the event loop free
+                due = (images, ask.width, ask.height, seq, self._job.output_format)
+                checked = off_loop(check, (exchange.body, *due))
         except gevent.GreenletExit:
             exchange.timed_out, exchange.error = True, "no answer before the run ended"
-        record = self._recorder.answered(seq, due_s, images, exchange, fault, ask, whose)
+        record = self._recorder.answered(seq, due_s, images, exchange, checked, ask, whose)
         return record, exchange
 
     def leave(

@@ -86,6 +86,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     replica: str | None = None
     gpu_uuid: str | None = None
     flop: float | None = None  # floating point operations its images took, told in `X-Flop`
+    decoded: bool | None = None  # all its pixels were decoded; None: there was nothing to check
 
 
 class LoadSample(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,14 +1,17 @@
 import base64
 import io
 import json
+import struct
 import subprocess
 import sys
 import zlib
 
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
 
-from loadtest.answer import error_message, fault_in, parse_server_timing
+from loadtest.answer import Checked, check, error_message, fault_in, parse_server_timing
 
 
 def encoded(width: int, height: int, kind: str = "PNG") -> bytes:
@@ -17,23 +20,30 @@ def encoded(width: int, height: int, kind: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-def body(*images: bytes | None) -> bytes:
+def body(*images: bytes | None, **more: object) -> bytes:
     data = [{"b64_json": None if i is None else base64.b64encode(i).decode()} for i in images]
-    return json.dumps({"created": 1, "data": data}).encode()
+    return json.dumps({"created": 1, "data": data, **more}).encode()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A PNG chunk with its right checksum."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def header(width: int, height: int) -> bytes:
+    """A PNG that says so of itself and holds next to nothing."""
+    shape = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 10))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", shape) + pixels + chunk(b"IEND", b"")
 
 
 GOOD = encoded(64, 48)
 LARGE = encoded(640, 480)
-# pixels that do not inflate to the stated size, under a correct checksum: only decoding finds it
-IDAT = zlib.compress(b"\0" * 10)
-CHUNK = b"IDAT" + IDAT
-HOLLOW = (
-    LARGE[:33]
-    + len(IDAT).to_bytes(4, "big")
-    + CHUNK
-    + zlib.crc32(CHUNK).to_bytes(4, "big")
-    + LARGE[-12:]
-)
+# too few pixels for the stated size, under correct checksums: only decoding finds it
+HOLLOW = header(640, 480)
+BOMB_TEXT = LARGE[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(9_000_000))) + LARGE[33:]
+# an extended WebP whose canvas is 16,000 pixels square: a gigabyte, were it made
+WEBP_BOMB = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (15_999).to_bytes(3, "little") * 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -57,15 +67,81 @@ def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
         (
             body(b"random bytes, as other tools count as a success"),
             1,
-            "an image is in no known format",
+            "an image is no PNG, JPEG or WebP",
         ),
+        (body(encoded(64, 48, "GIF")), 1, "an image is no PNG, JPEG or WebP"),
+        (body(b""), 1, "an image is no PNG, JPEG or WebP"),
+        (b'{"data": [], "x": ' + b"[" * 100_000, 1, "the answer is no OpenAI Images JSON"),
+        (b'{"error": {"message": "busy"}}', 1, "the answer has no data"),
+        (b'{"data": [null]}', 1, "the answer is no OpenAI Images JSON"),
+        (body(header(60_000, 60_000)), 1, "an image is too large to check"),
+        (body(WEBP_BOMB), 1, "an image is too large to check"),
         (body(encoded(64, 64)), 1, "an image is 64x64, not 64x48"),
-        (body(GOOD[: len(GOOD) // 2]), 1, "an image does not decode"),
+        (body(GOOD[: len(GOOD) // 2]), 1, "an image is cut short"),
         (body(encoded(64, 48, "JPEG")[:-200]), 1, "an image is cut short"),
+        (body(GOOD[:-4]), 1, "an image is cut short"),
     ],
 )
 def test_what_was_not_asked_for_is_named(answer: bytes, images: int, said: str) -> None:
-    assert fault_in(answer, images, 64, 48, seq=1) == said
+    assert check(answer, images, 64, 48, seq=1) == Checked(fault=said, decoded=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "came", "said"),
+    [
+        ("png", None, "PNG", None),
+        ("jpeg", None, "JPEG", None),
+        ("webp", None, "WEBP", None),
+        ("jpeg", None, "PNG", "an image is png, not jpeg"),
+        ("png", None, "WEBP", "an image is webp, not png"),
+        ("webp", "jpeg", "JPEG", "an image is jpeg, not webp"),  # what was asked for comes first
+        (None, "jpeg", "PNG", "an image is png, not jpeg"),  # it is not what it says
+        (None, "JPG", "JPEG", None),
+        (None, "PNG", "PNG", None),
+        (None, None, "WEBP", None),
+        (None, "picture", "PNG", None),  # words of its own say nothing
+        (None, 7, "PNG", None),
+    ],
+)
+@pytest.mark.parametrize("size", [(64, 48), (640, 480)])
+def test_the_format_is_the_one_asked_for_or_told(
+    size: tuple[int, int], asked: str | None, told: object, came: str, said: str | None
+) -> None:
+    answer = body(encoded(*size, came), output_format=told)
+    assert check(answer, 1, *size, seq=1, output_format=asked).fault == said
+
+
+@pytest.mark.parametrize("seq", [0, 1])  # decoded in full, and not
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_an_image_cut_anywhere_is_found(kind: str, seq: int) -> None:
+    whole = encoded(320, 320, kind)
+    assert fault_in(body(whole), 1, 320, 320, seq) is None
+    for end in [*range(0, len(whole), 499), *range(len(whole) - 40, len(whole))]:
+        assert fault_in(body(whole[:end]), 1, 320, 320, seq) is not None, end
+
+
+@given(
+    st.sampled_from(["PNG", "JPEG", "WEBP"]), st.integers(0, 400), st.binary(min_size=1, max_size=9)
+)
+def test_no_bytes_raise(kind: str, at: int, noise: bytes) -> None:
+    whole = encoded(24, 16, kind)
+    broken = whole[:at] + noise + whole[at + len(noise) :]
+    for answer in (body(broken), broken, body(whole)[:at] + noise):
+        assert isinstance(check(answer, 1, 24, 16, seq=0), Checked)
+
+
+def test_padding_and_text_are_no_fault() -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("parameters", "a red fox, steps: 30")
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "PNG", pnginfo=text)
+    assert fault_in(body(file.getvalue()), 1, 64, 48, seq=1) is None
+    for kind in ("PNG", "JPEG", "WEBP"):
+        assert fault_in(body(encoded(64, 48, kind) + bytes(500)), 1, 64, 48, seq=1) is None
+
+
+def test_a_bomb_in_a_text_chunk_is_not_inflated() -> None:
+    assert fault_in(body(BOMB_TEXT), 1, 640, 480, seq=0) == "an image does not decode"
 
 
 def test_a_large_image_is_checksummed_always_and_decoded_one_time_in_ten() -> None:
@@ -73,8 +149,10 @@ def test_a_large_image_is_checksummed_always_and_decoded_one_time_in_ten() -> No
     flipped[len(LARGE) // 2] ^= 0xFF
     assert fault_in(body(bytes(flipped)), 1, 640, 480, seq=1) == "an image does not decode"
     assert fault_in(body(LARGE[:-40]), 1, 640, 480, seq=1) is not None
-    assert fault_in(body(HOLLOW), 1, 640, 480, seq=1) is None
+    assert check(body(HOLLOW), 1, 640, 480, seq=1) == Checked(decoded=False)
     assert fault_in(body(HOLLOW), 1, 640, 480, seq=10) == "an image does not decode"
+    assert check(body(LARGE), 1, 640, 480, seq=10) == Checked(decoded=True)
+    assert check(body(GOOD), 1, 64, 48, seq=1) == Checked(decoded=True)  # small: always
 
 
 @pytest.mark.parametrize(

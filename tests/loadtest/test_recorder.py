@@ -5,6 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from loadtest.answer import Checked
 from loadtest.client import Exchange
 from loadtest.crowd import Retry, Session, scripts
 from loadtest.job import Ask, Job, decode, encode
@@ -53,12 +54,12 @@ def test_every_exchange_has_one_outcome(
     outcome: Outcome, error: str | None,
 ) -> None:  # fmt: skip
     given = Exchange(sent_s=101.0, done_s=103.0, **exchange)  # type: ignore[arg-type]
-    record = recorder.answered(3, 0.75, 2, given, fault)
+    record = recorder.answered(3, 0.75, 2, given, Checked(fault=fault, decoded=True))
     assert record.outcome is outcome
     assert record.error == error or error is None
     assert (record.seq, record.scheduled_s, record.images) == (3, 0.75, 2)
     assert (record.sent_s, record.done_s) == (1.0, 3.0)  # on the run's clock: minus 100
-    assert recorder.done == 1
+    assert (recorder.done, record.decoded) == (1, True)
 
 
 def test_what_the_server_told_is_kept_and_what_it_did_not_is_unknown(
@@ -78,7 +79,7 @@ def test_what_the_server_told_is_kept_and_what_it_did_not_is_unknown(
     ok, unsent = RunFolder(tmp_path).requests().read()
     assert (ok.queue_s, ok.denoise_s, ok.text_s) == (0.04, 0.9, None)
     assert (ok.batch_mean, ok.replica, ok.gpu_uuid, ok.bytes_in) == (3.5, "r1", None, 10)
-    assert (ok.flop, unsent.flop) == (34.7e12, None)
+    assert (ok.flop, unsent.flop, unsent.decoded) == (34.7e12, None, None)
     assert (unsent.outcome, unsent.sent_s, unsent.prompt_chars) == (Outcome.UNSENT, None, 5)
     assert recorder.done == 1  # an unsent request is not done
 

@@ -73,10 +73,10 @@ def test_the_load_is_open_loop_and_latency_counts_from_the_due_time(
 @pytest.mark.parametrize(
     ("options", "outcome", "error"),
     [
-        ({"fault": "short"}, Outcome.FAILED, "an image does not decode"),
+        ({"fault": "short"}, Outcome.FAILED, "an image is cut short"),
         ({"fault": "few"}, Outcome.FAILED, "0 images came back where 1 were asked for"),
         ({"fault": "size"}, Outcome.FAILED, "an image is 72x64, not 64x64"),
-        ({"fault": "text"}, Outcome.FAILED, "an image is in no known format"),
+        ({"fault": "text"}, Outcome.FAILED, "an image is no PNG, JPEG or WebP"),
         ({"fault": "500"}, Outcome.FAILED, "HTTP 500: melted"),
         ({"capacity": 0}, Outcome.REJECTED, "HTTP 429: busy"),
         ({"fault": "hang"}, Outcome.TIMEOUT, "no complete answer within the time limit"),
