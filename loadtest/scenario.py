@@ -260,9 +260,19 @@ def _check(scenario: Scenario) -> None:
     for metric, expressions in scenario.thresholds.items():
         for expression in expressions:
             try:
-                parse_threshold(metric, expression)
+                threshold = parse_threshold(metric, expression)
             except ThresholdError as err:
                 raise ScenarioError(f"scenario: $.thresholds.{metric}: {err}") from err
+            _check_class(scenario, metric, threshold.tag)
+
+
+def _check_class(scenario: Scenario, metric: str, tag: str | None) -> None:
+    tag, _, name = (tag or "").partition(":")
+    if tag == "class" and name not in (scenario.session.classes if scenario.session else {}):
+        raise ScenarioError(
+            f"scenario: $.thresholds.{metric}: nobody is {name}; give it a share in "
+            f"[session.classes.{name}]"
+        )
 
 
 def _decode_duration(kind: type, value: object) -> object:

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 OUTCOMES = tuple(Outcome)
 CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+PRIORITIES = ("paying", "free")
+_CODES_OF_CLASSES: dict[str | None, int] = {name: k for k, name in enumerate(PRIORITIES)}
 
 CHUNK = 65_536
 MAX_ERROR_TEXTS = 10_000
@@ -45,6 +47,10 @@ _PLAIN = (
     "queue_s",
     "batch_mean",
     "flop",
+    "width",
+    "height",
+    "steps",
+    "decoded",
 )
 _STAGES = ("text_s", "denoise_s", "decode_s", "encode_s")
 _GPU = (
@@ -66,13 +72,14 @@ _HOST = ("t_s", "cpu_pct", "mem_used_bytes", "lag_s")
 class Requests:
     """The request records, in file order; every column has shape (records,).
 
-    `outcome` holds indices into OUTCOMES. `service_s` is text + denoise + decode + encode, as far
-    as the server told them; NaN where it told none.
+    `outcome` holds indices into OUTCOMES, `priority` into PRIORITIES (-1: none). `service_s` is
+    text + denoise + decode + encode, as far as the server told them; NaN where it told none.
     """
 
     seq: NDArray[np.int64]
     attempt: NDArray[np.int64]  # 1 first
     outcome: NDArray[np.int8]
+    priority: NDArray[np.int8]
     images: Floats
     scheduled_s: Floats
     sent_s: Floats
@@ -83,6 +90,10 @@ class Requests:
     service_s: Floats
     batch_mean: Floats
     flop: Floats
+    width: Floats
+    height: Floats
+    steps: Floats
+    decoded: Floats  # 1 where the answer's pixels were decoded in full, 0 where not
     errors: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
@@ -178,6 +189,7 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
     pick = attrgetter("seq", "attempt", *_PLAIN, *_STAGES)
     chunks: list[Floats] = []
     codes: list[NDArray[np.int8]] = []
+    classes: list[NDArray[np.int8]] = []
     errors: Counter[str] = Counter()
     for chunk in _chunks(records):
         rows = np.array([pick(record) for record in chunk], dtype=np.float64)
@@ -185,6 +197,8 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
         service = np.where(np.isnan(stages).all(axis=1), np.nan, np.nansum(stages, axis=1))
         chunks.append(np.column_stack((rows[:, : -len(_STAGES)], service)))
         codes.append(np.array([CODES[record.outcome] for record in chunk], dtype=np.int8))
+        who = [_CODES_OF_CLASSES.get(record.priority, -1) for record in chunk]
+        classes.append(np.array(who, dtype=np.int8))
         for record in chunk:
             if record.error is not None:
                 full = len(errors) >= MAX_ERROR_TEXTS and record.error not in errors
@@ -196,6 +210,7 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
         seq=table[0].astype(np.int64),
         attempt=table[1].astype(np.int64),
         outcome=np.concatenate(codes) if codes else np.empty(0, dtype=np.int8),
+        priority=np.concatenate(classes) if classes else np.empty(0, dtype=np.int8),
         **columns,
         errors=errors,
     )

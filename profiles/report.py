@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from profiles import cards, columns, facts, figures, limit_facts, series, text
+from profiles import cards, columns, facts, figures, group_facts, limit_facts, series, text
 from profiles import summary as summaries
 from profiles.columns import Recorded
 from profiles.device_panels import device_panels
@@ -58,6 +58,9 @@ def render(recorded: Recorded, summary: Summary) -> str:
         happened=_sentence(text.happened(summary, manifest)),
         cards=cards.cards(summary, manifest),
         outcomes=_outcome_shares(summary),
+        decoded=group_facts.decoded(summary),
+        group_table=group_facts.table(summary),
+        group_meaning=group_facts.MEANING,
         load=[_drawn(panel) for panel in load_panels(recorded, time)] if time else [],
         devices=[_drawn(panel) for panel in device_panels(recorded, time)] if time else [],
         device_tables=[facts.gpu_table(summary), facts.host_table(summary)],

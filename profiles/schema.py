@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 class Outcome(StrEnum):
     """How one scheduled request ended. Every scheduled request ends in exactly one."""
 
-    OK = "ok"  # the asked number of decodable images of the asked size came back
+    OK = "ok"  # the asked number of decodable images of the asked size and format came back
     REJECTED = "rejected"  # the server refused by design: 429 or 503
     FAILED = "failed"  # any other error, or an answer that is not what was asked for
     TIMEOUT = "timeout"  # no complete answer within the client's limit
@@ -294,10 +294,25 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     mem_used_max_bytes: int | None = None
 
 
+class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests that have one thing in common: a class, a number of steps, a size."""
+
+    tag: str  # "class" | "steps" | "size"
+    value: str  # "paying", "30", "512x512"
+    requests: int  # intended, and on record
+    images: int  # of these
+    in_time_images: int  # ok and within the SLO
+    outcomes: dict[str, int]  # every Outcome to its count of images; sums to `images`
+    latency_p50_s: float | None = None  # of ok requests, from scheduled time
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    attempts_per_image: float | None = None  # images asked for, retries and all, over `images`
+
+
 class ThresholdResult(msgspec.Struct, frozen=True, kw_only=True):
     """One threshold with its limit and what was measured."""
 
-    metric: str
+    metric: str  # with its tag, if it has one: "latency{class:paying}"
     expression: str  # as written in the scenario
     actual: float | None  # in the metric's unit: seconds, a share 0..1, a count, images/s
     unit: str  # "s" | "share" | "count" | "images/s"
@@ -343,6 +358,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, int] = {}  # the most frequent error texts, of attempts
     scheduled_images: int
     ok_images: int
+    decoded: int | None = None  # ok requests whose images were decoded in full, all their pixels
     offered_images_per_s: float | None = None
     sent_images_per_s: float | None = None
     completed_images_per_s: float | None = None
@@ -392,5 +408,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     datasheet_tflops: float | None = None  # the vendor's dense figure for one device, TFLOP/s ...
     datasheet_basis: str | None = None  # ... and where it stands
     datasheet_percent: float | None = None  # achieved_tflops of it
+    groups: list[GroupSummary] = []  # by class, and by steps and size where these differ
     thresholds: list[ThresholdResult] = []
     capacity: Capacity | None = None

@@ -3,12 +3,13 @@
 `summarize` reads the folder; `compute` is the pure core on what was read.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from profiles import columns, stats, threshold, validity
+from profiles import columns, groups, stats, threshold, validity
 from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, target_shares_machine
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
@@ -33,6 +34,7 @@ from profiles.schema import (
     ThresholdResult,
     Verdict,
 )
+from profiles.stats import Floats
 from profiles.threshold import Measurements
 
 EXIT_CODES = {
@@ -76,9 +78,10 @@ def compute(recorded: Recorded) -> Summary:
     invalid = bool(reasons)
     if interrupted:
         reasons.append(validity.stopped_reason(recorded, window))
+    found = groups.groups(counted)
     thresholds = threshold.evaluate(
         threshold.parse_all(manifest.thresholds),
-        _measurements(counted, outcomes, rates),
+        _measurements(counted, outcomes, rates, found),
     )
     p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
     queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
@@ -105,6 +108,7 @@ def compute(recorded: Recorded) -> Summary:
         errors=dict(requests.errors.most_common(MAX_ERRORS)),
         scheduled_images=due_images,
         ok_images=int(images.sum()),
+        decoded=_decoded(requests.decoded[ok]),
         offered_images_per_s=rates.offered,
         sent_images_per_s=rates.sent,
         completed_images_per_s=rates.completed,
@@ -136,6 +140,7 @@ def compute(recorded: Recorded) -> Summary:
         energy_j_per_image=energy_j_per_image,
         energy_basis=energy.basis if energy and energy_j_per_image is not None else None,
         **msgspec.structs.asdict(attained(requests, manifest, window, peak_window_s)),
+        groups=groups.summaries(found, manifest),
         thresholds=thresholds,
         capacity=block_capacity(
             manifest,
@@ -168,6 +173,12 @@ def _retries(
     }
 
 
+def _decoded(decoded: Floats) -> int | None:
+    """Answers whose pixels were decoded; None where no record tells."""
+    told = stats.known(decoded)
+    return int(told.sum()) if told.size else None
+
+
 def _outcomes(requests: Requests, tally: Tally) -> dict[str, int]:
     counts = np.bincount(requests.outcome, minlength=len(OUTCOMES))
     counts[CODES[Outcome.UNSENT]] += tally.missing
@@ -195,7 +206,9 @@ def _energy_per_image(
     return energy.joules / float(images) if images else None
 
 
-def _measurements(counted: Counted, outcomes: dict[str, int], rates: Rates) -> Measurements:
+def _measurements(
+    counted: Counted, outcomes: dict[str, int], rates: Rates, found: Sequence[groups.Group] = ()
+) -> Measurements:
     requests = counted.requests
     ok = requests.where(Outcome.OK)
     return Measurements(
@@ -213,6 +226,12 @@ def _measurements(counted: Counted, outcomes: dict[str, int], rates: Rates) -> M
             "offered": rates.offered,
             "sent": rates.sent,
             "completed": rates.completed,
+        },
+        tagged={
+            f"{one.tag}:{one.value}": _measurements(
+                one.counted, _outcomes(one.counted.requests, one.counted.tally), Rates()
+            )
+            for one in found
         },
     )
 

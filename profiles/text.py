@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
-from profiles import facts, figures, limit_facts
+from profiles import facts, figures, group_facts, limit_facts
 from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
@@ -43,7 +43,7 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
     if len(summary.reasons) > 1:
         lines += _sentences("also", summary.reasons[1:])
     lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
-    lines += _retries(summary)
+    lines += _checked(summary) + _retries(summary) + _groups(summary)
     lines += _errors(summary) + _hardware(summary) + _limits(summary, manifest)
     if summary.thresholds:
         lines += ["", *_thresholds(summary)]
@@ -93,6 +93,15 @@ def _outcomes(summary: Summary) -> list[str]:
         if summary.outcomes.get(outcome.value) or outcome is Outcome.OK
     ]
     return [_row("requests", f"{figures.count(summary.scheduled)} scheduled: {', '.join(told)}")]
+
+
+def _checked(summary: Summary) -> list[str]:
+    told = group_facts.decoded(summary)
+    return [] if told is None else _wrapped("", told)
+
+
+def _groups(summary: Summary) -> list[str]:
+    return [_row(name, told) for name, told in group_facts.lines(summary)]
 
 
 def _retries(summary: Summary) -> list[str]:

@@ -7,7 +7,11 @@
     ok rejected failed timeout abandoned unsent    rate count                     1% 0.01; count: 5
     goodput offered sent completed                 value                          2.5 (images/s)
 
-Trends are of ok requests (lateness: of sent ones); a rate is a share of the scheduled requests.
+    metric{tag:value}                              the same, of these requests only
+
+Tags are `class` (paying, free), `steps` (30) and `size` (512x512): `latency{class:paying}`. Rates
+in images/s have none. Trends are of ok requests (lateness: of sent ones); a rate is a share of the
+scheduled requests.
 The grammar is https://grafana.com/docs/k6/latest/using-k6/thresholds/, plus units.
 """
 
@@ -50,6 +54,13 @@ UNITS: dict[str, dict[str, float]] = {  # the unit a limit is kept in -> what ma
     "images/s": {"": 1.0, "images/s": 1.0},
 }
 
+TAGS = {  # how their values are written
+    "class": (re.compile("paying|free"), "paying or free"),
+    "steps": (re.compile("[1-9][0-9]*"), "a number such as 30"),
+    "size": (re.compile("[1-9][0-9]*x[1-9][0-9]*"), "WIDTHxHEIGHT such as 512x512"),
+}
+
+_METRIC = re.compile(r"(?P<metric>[^{}]*)(?:\{(?P<tag>[^{}:]*):(?P<value>[^{}]*)\})?")
 _EXPRESSION = re.compile(
     r"""\s* (?P<aggregator> [^\s()<>=!]+ ) \s* (?: \( \s* (?P<percent> [^()]*? ) \s* \) )?
         \s* (?P<operator> [<>=!]+ )
@@ -67,6 +78,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A limit on one aggregate of one metric."""
 
     metric: str
+    tag: str | None = None  # "class:paying": of these requests only
     expression: str  # as written
     aggregator: str  # "p" for p(N)
     percent: float | None = None  # N of p(N)
@@ -81,21 +93,25 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     trends: dict[str, Floats]  # seconds, NaN where unknown
     outcomes: dict[str, int]  # requests
     scheduled: int  # requests
-    images_per_s: dict[str, float | None]
+    images_per_s: dict[str, float | None] = {}
+    tagged: dict[str, "Measurements"] = {}  # by tag, "class:paying"
 
 
-def parse(metric: str, expression: str) -> Threshold:
-    """Read one expression about one metric.
+def parse(name: str, expression: str) -> Threshold:
+    """Read one expression about one metric, `latency` or `latency{class:paying}`.
 
     Raises:
-        ThresholdError: no such metric, aggregator, operator or unit, or not the grammar.
+        ThresholdError: no such metric, tag, aggregator, operator or unit, or not the grammar.
     """
+    metric, tag = _tagged(name)
     if metric not in METRICS:
         raise ThresholdError(
             f'thresholds: no metric "{metric}"{_nearest(metric, METRICS)}; '
             f"valid: {', '.join(METRICS)}"
         )
-    at = f'thresholds.{metric}: "{expression}"'
+    if tag is not None and metric in RATES:
+        raise ThresholdError(f"thresholds: {metric} has no tags; write {metric} alone")
+    at = f'thresholds.{name}: "{expression}"'
     match = _EXPRESSION.fullmatch(expression)
     if match is None:
         raise ThresholdError(
@@ -122,6 +138,7 @@ def parse(metric: str, expression: str) -> Threshold:
         )
     return Threshold(
         metric=metric,
+        tag=tag,
         expression=expression,
         aggregator=aggregator,
         percent=percent,
@@ -149,15 +166,21 @@ def spell(threshold: Threshold) -> str:
     return f"{aggregator} {threshold.operator} {threshold.limit!r}{unit}"
 
 
+def named(threshold: Threshold) -> str:
+    """The metric with its tag, as written."""
+    return threshold.metric + (f"{{{threshold.tag}}}" if threshold.tag else "")
+
+
 def evaluate(thresholds: Sequence[Threshold], measured: Measurements) -> list[ThresholdResult]:
     """Hold each threshold against what was measured; unknown never passes."""
     results = []
     for threshold in thresholds:
-        actual = _actual(threshold, measured)
+        of = measured if threshold.tag is None else measured.tagged.get(threshold.tag)
+        actual = None if of is None else _actual(threshold, of)
         compare = OPERATORS[threshold.operator]
         results.append(
             ThresholdResult(
-                metric=threshold.metric,
+                metric=named(threshold),
                 expression=threshold.expression,
                 actual=actual,
                 unit=threshold.unit,
@@ -166,6 +189,27 @@ def evaluate(thresholds: Sequence[Threshold], measured: Measurements) -> list[Th
             )
         )
     return results
+
+
+def _tagged(name: str) -> tuple[str, str | None]:
+    """`latency{class:paying}` as its metric and its tag."""
+    match = _METRIC.fullmatch(name)
+    if match is None:
+        raise ThresholdError(
+            f'thresholds: "{name}" is no metric, nor one with a tag: "latency{{class:paying}}"'
+        )
+    tag, value = match["tag"], match["value"]
+    if tag is None:
+        return name, None
+    if tag not in TAGS:
+        raise ThresholdError(
+            f'thresholds: "{name}": no tag "{tag}"{_nearest(tag, tuple(TAGS))}; '
+            f"valid: {', '.join(TAGS)}"
+        )
+    pattern, valid = TAGS[tag]
+    if not pattern.fullmatch(value):
+        raise ThresholdError(f'thresholds: "{name}": {tag} is {valid}')
+    return match["metric"], f"{tag}:{value}"
 
 
 def _actual(threshold: Threshold, measured: Measurements) -> float | None:

@@ -64,6 +64,14 @@ def test_parse(metric: str, expression: str, limit: float, unit: str) -> None:
         ("failed", "count < 1%", ['no unit "%"', "valid: none"]),
         ("goodput", "rate > 2", ['no aggregator "rate"', "valid: value"]),
         ("goodput", "nonsense", ["value > 2"]),
+        ("latency{klass:free}", "max < 1s", ['no tag "klass"', 'did you mean "class"', "size"]),
+        ("latency{class:rich}", "max < 1s", ["class is paying or free"]),
+        ("latency{steps:many}", "max < 1s", ["steps is a number such as 30"]),
+        ("latency{size:512}", "max < 1s", ["size is WIDTHxHEIGHT such as 512x512"]),
+        ("latency{class}", "max < 1s", ['"latency{class:paying}"']),
+        ("latancy{class:free}", "max < 1s", ['did you mean "latency"']),
+        ("goodput{class:free}", "value > 1", ["goodput has no tags"]),
+        ("latency{class:free}", "p95 < 1s", ["thresholds.latency{class:free}", '"p(95)"']),
     ],
 )
 def test_errors_name_the_metric_the_fault_and_the_remedy(
