@@ -142,18 +142,57 @@ def impatience(session: Session, timeout_s: float, image_s: float) -> tuple[bool
     return None
 
 
+def hopeless_retries(session: Session, timeout_s: float, image_s: float = 0.0) -> list[str]:
+    """What of `retry` hardly anyone's patience leaves room for, in words.
+
+    A second attempt comes after half of `first` on average, and is of use if an image still fits
+    before patience ends; one after a timeout needs patience beyond the timeout. A `cap` beyond
+    patience does no harm: pauses grow towards it for as long as someone waits.
+
+    Args:
+        session: who waits.
+        timeout_s: of an attempt.
+        image_s: what an image takes on an idle server.
+    """
+    retry = session.retry
+    if retry.policy == "none" or session.patience is None or retry.most_attempts == 1:
+        return []
+    most_s = spread.quantile(session.patience, 0.99)
+    most, found = format_duration(most_s), []
+    if timeout_s >= most_s:
+        found.append(
+            f"session.retry: 99 % wait at most {most}, no longer than request.timeout "
+            f"({format_duration(timeout_s)}), so they leave instead of trying again after a timeout"
+        )
+    if retry.policy == "backoff" and retry.first / 2 + image_s >= most_s:
+        found.append(
+            f"session.retry: first = {format_duration(retry.first)} is half of that on average and "
+            f"99 % wait at most {most}, so hardly anyone's second attempt can succeed; lower it"
+        )
+    return found
+
+
 def images_a_person(session: Session, images: dict[int, float]) -> float:
     """Expected images of a person, limits counted; before anything is cut at the load's end.
 
     With N requests of X_n images and a limit of L, the sum over n of
     P(N >= n)·E[min(X_n, L - S)⁺], S the images before the n-th request.
     """
-    total = sum(one.share for one in session.classes.values())
-    limits = {one.images_a_day: 0.0 for one in session.classes.values()} or {None: 1.0}
-    for one in session.classes.values():
-        limits[one.images_a_day] += one.share / total
     return sum(
-        share * _images_within(session, images, limit) for limit, share in limits.items() if share
+        share * _images_within(session, images, limit)
+        for limit, share in _limit_shares(session).items()
+        if share
+    )
+
+
+def requests_a_person(session: Session) -> float:
+    """Expected requests of a person at most: a limit of L images leaves no more than L of them."""
+    return sum(
+        share
+        * sum(
+            _survival(session, n) for n in range(1, 1 + min(limit or MOST_REQUESTS, MOST_REQUESTS))
+        )
+        for limit, share in _limit_shares(session).items()
     )
 
 
@@ -225,6 +264,15 @@ def _survival(session: Session, n: int) -> float:
     if weights:
         return sum(w for count, w in weights.items() if count >= n) / sum(weights.values())
     return float((1.0 - 1.0 / float(session.requests)) ** (n - 1))  # type: ignore[arg-type]
+
+
+def _limit_shares(session: Session) -> dict[int | None, float]:
+    """Images a day -> the share of people with that limit; None: without one."""
+    total = sum(one.share for one in session.classes.values())
+    shares = {one.images_a_day: 0.0 for one in session.classes.values()} or {None: 1.0}
+    for one in session.classes.values():
+        shares[one.images_a_day] += one.share / total
+    return shares
 
 
 def _images_within(session: Session, images: dict[int, float], limit: int | None) -> float:

@@ -41,10 +41,14 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
     if changes["curve"] and not isinstance(scenario.curve, TraceFile):
         word = "--" + next(iter(changes["curve"])).replace("_", "-")
         raise ConfigurationError(f"{word} says how to read a trace, and {name} has none")
+    session: dict[str, Any] = {}
+    if options.steps is not None and scenario.session is not None:
+        session["steps"] = None  # one number for all, in place of a mix
     if options.retry is not None:
         if scenario.session is None:
             raise ConfigurationError("--retry: the scenario has no people; give it a [session]")
-        changes["session"] = {"retry": {"policy": options.retry}}
+        session["retry"] = {"policy": options.retry}
+    changes = {"session": session, **changes}
     scenario = scenarios.with_overrides(scenario, changes)
     if options.seed is not None:
         scenario = msgspec.structs.replace(scenario, seed=options.seed)

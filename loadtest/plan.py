@@ -78,6 +78,8 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
     peak, basis = _peak(scenario, source, node)
     scale = peak / source.peak_images_per_s
     expected = source.images * scale / kappa / source.images_per_request
+    if scenario.session is not None:  # so far of people
+        expected *= crowd.requests_a_person(scenario.session)
     if expected > MAX_REQUESTS:
         raise ConfigurationError(
             f"the schedule would hold {expected:,.0f} requests, more than {MAX_REQUESTS:,}: "

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from loadtest import pace, server
 from loadtest.calibrate import alone, calibrate, in_flight_for
-from loadtest.crowd import impatience
+from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
 from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity
@@ -178,7 +178,9 @@ class _Run:
             image_s = alone(job, key) if offer.image_s is None else offer.image_s
         except ViralloadError as err:
             self.console.print(f"patience: not checked: {err}", highlight=False)
-            return
+            image_s = 0.0
+        for told in hopeless_retries(session, job.timeout_s, image_s):
+            self.console.print(f"warning: {told}", highlight=False, soft_wrap=True)
         found = impatience(session, job.timeout_s, image_s)
         if found is None:
             return

@@ -255,6 +255,10 @@ def _check(scenario: Scenario) -> None:
     image_weights(scenario.request)
     if scenario.session is not None:
         crowd.check(scenario.session)
+        if scenario.session.steps is not None and scenario.request.steps is not None:
+            raise ScenarioError(
+                "scenario: $.request.steps: session.steps is a mix of them; give one of the two"
+            )
     if not isinstance(scenario.curve, TraceFile) and scenario.curve.duration_s <= 0:
         raise ScenarioError("scenario: $.curve: it lasts 0 s; give it a duration above 0")
     for metric, expressions in scenario.thresholds.items():

@@ -57,6 +57,8 @@ def load_source(scenario: Scenario, folder: Path) -> Source:
             rows = f"{shape.times_s.size:,} arrivals"
             if scenario.session is not None:  # an arrival is a person, who asks as [session] says
                 rows += " of people" + (", what rows ask for left out" if shape.asks else "")
+                if "user" in shape.asks:
+                    rows += ", each a person with limits of their own whatever its user"
                 shape = Arrivals(shape.times_s)
             elif "images" in shape.asks:
                 mean = float(shape.asks["images"].mean())

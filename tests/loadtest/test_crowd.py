@@ -2,19 +2,25 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadtest.arguments import parser
 from loadtest.crowd import (
     PersonClass,
+    Retry,
     Session,
+    hopeless_retries,
     images_a_person,
     impatience,
+    requests_a_person,
     scripts,
 )
-from loadtest.errors import ScenarioError
+from loadtest.errors import ConfigurationError, ScenarioError
+from loadtest.overrides import scenario_of
 from loadtest.plan import Node, make_plan
 from loadtest.scenario import builtin_names, parse_scenario, scenario_text
 from loadtest.source import load_source
@@ -188,6 +194,73 @@ def test_patience_below_the_servers_floor(
     assert "for an image even alone" in found[1]
 
 
+@pytest.mark.parametrize(
+    ("retry", "timeout_s", "image_s", "said"),
+    [
+        (Retry(policy="backoff", first=Duration(2)), 10.0, 1.0, []),
+        (Retry(policy="backoff", first=Duration(30)), 10.0, 6.0, ["first = 30 s is half of that"]),
+        (Retry(policy="backoff", first=Duration(30)), 10.0, 4.0, []),  # 15 s, and 4 s of 20 s left
+        (Retry(policy="immediate", first=Duration(300)), 10.0, 1.0, []),
+        (Retry(policy="immediate"), 20.0, 1.0, ["instead of trying again after a timeout"]),
+        (Retry(policy="backoff", first=Duration(90), cap=Duration(90)), 60.0, 0.0,
+         ["instead of trying again", "hardly anyone's second attempt can succeed"]),
+        (Retry(policy="none", first=Duration(300)), 60.0, 1.0, []),
+        (Retry(policy="backoff", most_attempts=1, first=Duration(30)), 60.0, 9.0, []),
+    ],
+)  # fmt: skip
+def test_retries_that_patience_leaves_no_room_for(
+    retry: Retry, timeout_s: float, image_s: float, said: list[str]
+) -> None:
+    session = Session(patience=Fixed(value=Duration(20)), retry=retry)
+    found = hopeless_retries(session, timeout_s, image_s)
+    assert len(found) == len(said)
+    for one, words in zip(found, said, strict=True):
+        assert words in one
+    assert hopeless_retries(Session(retry=retry), timeout_s, image_s) == []  # endless patience
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_the_built_in_people_have_time_to_try_again(name: str) -> None:
+    scenario = parse_scenario(scenario_text(name)[0])
+    if scenario.session is not None:
+        assert hopeless_retries(scenario.session, float(scenario.request.timeout), 1.0) == []
+
+
+@pytest.mark.parametrize(
+    ("session", "mean"),
+    [
+        (Session(requests=4.0), 4.0),
+        (Session(requests={"1": 1.0, "9": 1.0}), 5.0),
+        (Session(requests={"9": 1.0}, classes={"free": PersonClass(share=1, images_a_day=3)}), 3.0),
+    ],
+)
+def test_requests_a_person(session: Session, mean: float) -> None:
+    assert requests_a_person(session) == pytest.approx(mean)
+
+
+def test_the_bound_of_a_plan_is_on_requests_not_on_people() -> None:
+    # 240,000 people, whom the bound would let through, with 100 requests each: 24 million
+    text = BASE.format(session='requests = {"100" = 1}').replace("= 12", "= 240_000")
+    scenario = parse_scenario(text)
+    with pytest.raises(ConfigurationError, match="would hold 24,000,000 requests"):
+        make_plan(scenario, load_source(scenario, None), Node())  # type: ignore[arg-type]
+
+
+def test_steps_are_a_mix_or_a_number() -> None:
+    text = BASE.format(session='steps = {"30" = 1}')
+    with pytest.raises(ScenarioError, match=r"\$.request.steps: session.steps is a mix of them"):
+        parse_scenario(text + "[request]\nsteps = 20\n")
+
+
+def test_steps_of_the_command_line_replace_the_mix() -> None:
+    asked = parser().parse_args(["plan", "crowd", "--steps", "7", "--retry", "none"])
+    changed, _, _ = scenario_of(asked)
+    assert changed.session is not None
+    assert (changed.session.steps, changed.request.steps) == (None, 7)
+    assert (changed.session.retry.policy, changed.session.retry.most_attempts) == ("none", 5)
+    assert changed.session.classes["free"].images_a_day == 3
+
+
 def test_endless_patience_is_never_too_short() -> None:
     assert impatience(Session(), 60.0, 59.0) is None
 
@@ -204,4 +277,10 @@ def test_the_presets_carry_the_published_figures() -> None:
     assert think == pytest.approx([27.0, 73.0, 704.0])
     free = crowd.session.classes["free"]
     assert free.images_a_day == 3
+    without_limit = msgspec.structs.replace(crowd.session, classes={})
+    assert images_a_person(without_limit, GENTD26) == pytest.approx(700 / 130, rel=0.01)
+    assert images_a_person(crowd.session, GENTD26) == pytest.approx(2.6, abs=0.05)  # as it says
+    told = " ".join(crowd.notes)
+    for source in ("GenTD26", "700 million by 130 million", "27 March 2025"):
+        assert source in told
     assert {"crowd", "melting"} <= set(builtin_names())

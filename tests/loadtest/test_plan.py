@@ -219,7 +219,8 @@ def test_people_come_at_a_traces_instants_and_ask_as_their_session_says(tmp_path
     assert set(schedule["images"]) == {1}
     assert set(schedule["steps"]) == {30}
     said = plan_text(s, load_source(s, tmp_path), plan, None, relative=False)
-    assert "3 arrivals of people, what rows ask for left out" in said
+    assert "3 arrivals of people, what rows ask for left out, each a person with limits" in said
+    assert plan.people == 3  # of two users
     assert "a mix of steps" in said
     assert "each row tells" not in said
 
