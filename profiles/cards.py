@@ -21,6 +21,39 @@ def cards(summary: Summary, manifest: RunManifest) -> list[Card]:
     return [*_rate_cards(summary), *_latency_cards(summary), *_cost_cards(summary, manifest)]
 
 
+def people_cards(summary: Summary) -> list[Card]:
+    """What people wanted, got and gave up, and what their retries added; empty without people."""
+    if not summary.people:
+        return []
+    wanted, got = (n / summary.people for n in (summary.scheduled_images, summary.ok_images))
+    peak, over = summary.peak_amplification, figures.seconds(summary.amplification_window_s)
+    return [
+        Card(
+            "People",
+            figures.count(summary.people),
+            "",
+            f"{figures.number(wanted)} images wanted each, {figures.number(got)} made",
+        ),
+        Card(
+            "Gave up",
+            *_split(figures.share((summary.people_gave_up or 0) / summary.people)),
+            f"{figures.count(summary.people_gave_up)} left without an image they wanted",
+        ),
+        Card(
+            "Amplification",
+            figures.number(summary.amplification),
+            "tries for one wanted",
+            _if(peak, f"at most {figures.number(peak)} in {over}"),
+        ),
+        _time(
+            "Try p95",
+            summary.attempt_latency_p95_s,
+            f"of an ok one, from its own due time; p50 "
+            f"{figures.seconds(summary.attempt_latency_p50_s)}",
+        ),
+    ]
+
+
 def _rate_cards(summary: Summary) -> list[Card]:
     peak = summary.peak_offered_images_per_s
     sent_share = None
@@ -36,7 +69,7 @@ def _rate_cards(summary: Summary) -> list[Card]:
         _rate(
             "Sent",
             summary.sent_images_per_s,
-            _if(sent_share, f"{figures.share(sent_share)} of what was due"),
+            _if(sent_share, _sent(sent_share or 0.0)),
         ),
         _rate(
             "Completed",
@@ -90,6 +123,13 @@ def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
         ),
         _time("Load", summary.duration_s, load),
     ]
+
+
+def _sent(share: float) -> str:
+    """What was sent of what was due; above 1, retries."""
+    if share > 1:
+        return f"with retries, {figures.number(share)} times what was due"
+    return f"{figures.share(share)} of what was due"
 
 
 def _rate(label: str, value: float | None, note: str) -> Card:

@@ -51,6 +51,7 @@ _PLAIN = (
     "height",
     "steps",
     "decoded",
+    "session",
 )
 _STAGES = ("text_s", "denoise_s", "decode_s", "encode_s")
 _GPU = (
@@ -93,6 +94,7 @@ class Requests:
     width: Floats
     height: Floats
     steps: Floats
+    session: Floats  # the person
     decoded: Floats  # 1 where the answer's pixels were decoded in full, 0 where not
     errors: Counter[str] = field(default_factory=Counter)
 

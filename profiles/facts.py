@@ -161,12 +161,13 @@ def _plan_rows(plan: LoadPlan) -> list[Row]:
         if plan.time_compression > COMPRESSION_LIMIT
         else ""
     )
+    who = "" if plan.people is None else f" of {figures.count(plan.people)} people"
     rows = [
         (
             "Load",
             (
-                f"{figures.count(plan.requests)} requests for {figures.count(plan.images)} images "
-                f"in {figures.seconds(plan.duration_s)}, arrivals: {plan.arrivals}"
+                f"{figures.count(plan.requests)} requests{who} for {figures.count(plan.images)} "
+                f"images in {figures.seconds(plan.duration_s)}, arrivals: {plan.arrivals}"
             ),
         ),
         (

@@ -26,18 +26,18 @@ def load_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
     manifest = recorded.manifest
     people = manifest.plan is not None and manifest.plan.people is not None
     return [
-        _throughput(counted, time),
+        _throughput(counted, time, people),
         *([_amplification(counted, time, manifest)] if people else []),
         _outcomes(requests, time),
         _latency(requests, time, manifest),
-        _split(requests, time),
+        _split(requests, time, people),
         _distribution(requests, manifest),
         _in_flight(attempts, time),
         _lateness(attempts, time, manifest),
     ]
 
 
-def _throughput(counted: Counted, time: Timeline) -> Panel:
+def _throughput(counted: Counted, time: Timeline, people: bool) -> Panel:
     rates = series.image_rates(counted, time)
     axis, unit_s = time_axis(time)
     layers = [
@@ -64,7 +64,8 @@ def _throughput(counted: Counted, time: Timeline) -> Panel:
         "What was asked for, and what came back",
         "images/s",
         f"Where green falls below grey the server does not keep up; blue below grey would be the "
-        f"generator's own fault. Bins of {figures.seconds(time.width_s)}.",
+        f"generator's own fault{', above it are retries' if people else ''}. "
+        f"Bins of {figures.seconds(time.width_s)}.",
         [
             Key("planned", "ink-2", "dash"),
             Key("offered (due)", "c-offered", "box"),
@@ -90,7 +91,7 @@ def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> P
     picture = chart.svg(layers, axis, high, about=about, rules=load_end(time))
     return Panel(
         "amplification",
-        "Retries",
+        "Offered against original demand",
         "images/s",
         "Grey above blue is what retries add: amplification. Goodput that stays below blue while "
         "grey stays above it is a failure that sustains itself.",
@@ -148,7 +149,7 @@ def _latency(requests: Requests, time: Timeline, manifest: RunManifest) -> Panel
     )
 
 
-def _split(requests: Requests, time: Timeline) -> Panel:
+def _split(requests: Requests, time: Timeline, people: bool) -> Panel:
     parts = series.latency_split(requests, time.edges)
     names = (("service", "c-service"), ("queue", "c-queue"), ("elsewhere", "c-elsewhere"))
     picture = None
@@ -162,7 +163,8 @@ def _split(requests: Requests, time: Timeline) -> Panel:
         "Where the time went",
         "mean seconds",
         "Service is what the model takes; a growing queue means demand above capacity. Elsewhere "
-        "is network, HTTP and waiting to be sent.",
+        f"is {'earlier tries and the pauses between, ' if people else ''}network, HTTP and waiting "
+        "to be sent.",
         [Key(name, hue, "box") for name, hue in names],
         picture,
         nothing="The server did not tell how long requests queued and were served "

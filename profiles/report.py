@@ -57,6 +57,7 @@ def render(recorded: Recorded, summary: Summary) -> str:
         sign=SIGNS[summary.verdict],
         happened=_sentence(text.happened(summary, manifest)),
         cards=cards.cards(summary, manifest),
+        people_cards=cards.people_cards(summary),
         outcomes=_outcome_shares(summary),
         decoded=group_facts.decoded(summary),
         group_table=group_facts.table(summary),

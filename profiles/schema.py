@@ -384,7 +384,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     service_p95_s: float | None = None
     batch_mean: float | None = None
     image_bytes_mean: float | None = None  # response bytes per image
-    people: int | None = None  # None, and so the six below, where requests are independent
+    people: int | None = None  # None, and so the seven below, where requests are independent
+    people_gave_up: int | None = None  # who left at least one image they wanted
     attempts: int | None = None  # sent
     amplification: float | None = None  # attempts sent / first attempts sent
     peak_amplification: float | None = None  # the most in a stretch of amplification_window_s

@@ -132,7 +132,7 @@ def compute(recorded: Recorded) -> Summary:
         service_p95_s=service_p95_s,
         batch_mean=stats.mean(requests.batch_mean[ok]),
         image_bytes_mean=float(bytes_in[told].sum() / images[told].sum()) if told.any() else None,
-        **_retries(attempts, manifest, window),
+        **_people(counted, manifest, window),
         gpus=_gpu_summaries(recorded, window, energy),
         hosts=[summarize_host(host, window.start_s, window.end_s) for host in recorded.hosts]
         if window
@@ -152,10 +152,9 @@ def compute(recorded: Recorded) -> Summary:
     )
 
 
-def _retries(
-    attempts: Requests, manifest: RunManifest, window: LoadWindow | None
-) -> dict[str, Any]:
-    """What people's retries made of the demand; nothing where requests are independent."""
+def _people(counted: Counted, manifest: RunManifest, window: LoadWindow | None) -> dict[str, Any]:
+    """Who gave up, and what retries made of the demand; nothing where requests are independent."""
+    requests, attempts = counted.requests, counted.attempts
     if manifest.plan is None or manifest.plan.people is None:
         return {}
     start_s, duration_s = (window.start_s, window.duration_s) if window else (None, 0.0)
@@ -164,6 +163,7 @@ def _retries(
     p50_s, p95_s = stats.quantiles(own_s, (0.5, 0.95))
     return {
         "people": manifest.plan.people,
+        "people_gave_up": int(np.unique(requests.session[requests.where(Outcome.ABANDONED)]).size),
         "attempts": found.attempts,
         "amplification": found.mean,
         "peak_amplification": found.peak,

@@ -39,7 +39,7 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
 
 def summary_text(summary: Summary, manifest: RunManifest) -> str:
     """The summary as plain text, at most WIDTH columns where words allow, ending in a newline."""
-    lines = textwrap.wrap(headline(summary, manifest), WIDTH)
+    lines = _broken(headline(summary, manifest), WIDTH)
     if len(summary.reasons) > 1:
         lines += _sentences("also", summary.reasons[1:])
     lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
@@ -112,7 +112,8 @@ def _retries(summary: Summary) -> list[str]:
         over = figures.seconds(summary.amplification_window_s)
         peak = f", at most {figures.number(summary.peak_amplification)} in {over}"
     told = (
-        f"{figures.count(summary.people)} people sent {figures.count(summary.attempts)} attempts: "
+        f"{figures.count(summary.people)} people, {figures.count(summary.people_gave_up)} of whom "
+        f"gave up, sent {figures.count(summary.attempts)} attempts: "
         f"amplification {figures.number(summary.amplification)}{peak}"
     )
     own = f"p50 {figures.seconds(summary.attempt_latency_p50_s)}   p95 "
@@ -242,8 +243,14 @@ def _row(label: str, text: str) -> str:
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    parts = textwrap.wrap(text, WIDTH - LABEL) or [""]
+    parts = _broken(text, WIDTH - LABEL) or [""]
     return [_row("" if place else label, part) for place, part in enumerate(parts)]
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """In lines, none of which ends between a number and its percent sign."""
+    lines = textwrap.wrap(text.replace(" %", "\u00a0%"), width)
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def _sentences(label: str, sentences: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from profiles import series
 from profiles.attempts import add_up, amplification
 from profiles.columns import request_columns
 from profiles.load_panels import load_panels
+from profiles.report import render
 from profiles.schema import Outcome, RequestRecord, RunManifest, Verdict
 from profiles.text import summary_text
 from tests.profiles.synthetic import OK, START_S, TEN, manifest, plan, record, recorded, summed
@@ -31,7 +32,7 @@ TRIED = [
     at(0, 2, 1.0, 3.0, outcome=TIMEOUT),
     at(0, 3, 4.0, 5.0),
     at(1, 1, 2.0, 2.1, outcome=REJECTED, status=429),
-    at(1, 2, 2.1, 2.1, outcome=ABANDONED, sent_s=None),
+    at(1, 2, 2.1, 2.1, outcome=ABANDONED, sent_s=None, session=1),
 ]
 
 
@@ -53,12 +54,19 @@ def test_the_summary_tells_both_and_adds_up() -> None:
     assert (summary.outcomes["ok"], summary.outcomes["abandoned"]) == (1, 1)
     assert summary.latency_max_s == pytest.approx(5.0)  # of the request
     assert summary.attempt_latency_p50_s == pytest.approx(1.0)  # of its ok attempt
+    assert summary.people_gave_up == 1
     assert (summary.people, summary.attempts) == (2, 4)  # the fifth was never sent
     assert summary.amplification == pytest.approx(2.0)  # 4 attempts for 2 first ones
     assert summary.offered_images_per_s == pytest.approx(0.2)  # 2 images in 10 s
     assert summary.sent_images_per_s == pytest.approx(0.4)
     assert summary.lateness_p99_s == 0.0  # waiting to try again is not the generator's fault
-    assert "2 people sent 4 attempts: amplification 2" in summary_text(summary, people(2))
+    text = summary_text(summary, people(2))
+    assert "2 people, 1 of whom gave up, sent 4 attempts: amplification 2" in text
+    page = render(recorded(people(2), TRIED), summary)
+    for words in ("1 images wanted each, 0.5 made", "tries for one wanted", "above it are retries",
+                  "Offered against original demand", "2 requests of 2 people",
+                  "with retries, 2 times what was due"):  # fmt: skip
+        assert words in page, words
 
 
 def test_a_run_without_people_tells_nothing_of_them() -> None:
