@@ -88,7 +88,10 @@ def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> P
     ]
     about = "Images per second offered with retries, of original demand, and of goodput over time"
     high = Axis(high=top(*rates.values()))
-    picture = chart.svg(layers, axis, high, about=about, rules=load_end(time))
+    pictures = [
+        chart.svg(layers, axis, high, about=about, rules=load_end(time), size=size)
+        for size in (NARROW, MEDIUM, WIDE)
+    ]
     return Panel(
         "amplification",
         "Offered against original demand",
@@ -100,7 +103,9 @@ def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> P
             Key("original demand, first attempts", "c-sent"),
             Key("goodput", "c-ok"),
         ],
-        picture,
+        pictures[0],
+        medium=pictures[1],
+        wide=pictures[2],
     )
 
 
