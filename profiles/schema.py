@@ -115,18 +115,82 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     sm_active_pct: float | None = None
     tensor_pct: float | None = None
     dram_pct: float | None = None
+    sm_occupancy_pct: float | None = None  # warps resident, of the most there can be
+    gpm_span_s: float | None = None  # the four above but util_pct are averages over so long a time
     mem_used_bytes: int | None = None
-    power_w: float | None = None
+    power_w: float | None = None  # instant
+    power_average_w: float | None = None  # over the second before, as the driver forms it
     energy_j: float | None = None  # the driver's counter, since the driver was loaded
     sm_clock_mhz: float | None = None
+    mem_clock_mhz: float | None = None
     temp_c: float | None = None
+    mem_temp_c: float | None = None
     throttle_power_s: float | None = None  # counters of time throttled, by cause
     throttle_thermal_s: float | None = None
     throttle_hw_thermal_s: float | None = None
     throttle_brake_s: float | None = None
     pcie_rx_bytes: int | None = None  # counters
     pcie_tx_bytes: int | None = None
-    lag_s: float  # how late this sample was taken
+    parent_uuid: str | None = None  # of a MIG instance: the GPU it is part of
+    lag_s: float  # how late this sample was taken: it was due at t_s - lag_s
+    read_s: float | None = None  # how long reading it took
+
+
+class GpuState(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU before and after the run: a line of `state-<node>.jsonl`.
+
+    `unable` names the attributes of a GpuSample that this GPU cannot tell, each with why.
+    """
+
+    t_s: float
+    node: str
+    index: int
+    uuid: str
+    when: str  # "begin" | "end"
+    unable: dict[str, str] = {}
+    ecc_corrected: int | None = None  # errors since the driver was loaded
+    ecc_uncorrected: int | None = None
+    rows_corrected: int | None = None  # memory rows remapped, by the cause
+    rows_uncorrected: int | None = None
+    rows_pending: bool | None = None  # remapped at the next reset of the GPU
+    rows_failed: bool | None = None
+
+
+class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process's share of one GPU's memory, once a second: a line of `process-<node>.jsonl`."""
+
+    t_s: float
+    node: str
+    uuid: str
+    pid: int
+    name: str | None = None  # None where the process is not to be seen from here
+    ours: bool = False  # started by this run
+    mem_used_bytes: int | None = None
+
+
+class CallCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call to the driver cost since the sampler's last line."""
+
+    count: int
+    mean_s: float
+    max_s: float
+
+
+class SamplerSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The sampler watching itself, every few seconds: a line of `sampler-<node>.jsonl`.
+
+    Counts are cumulative; maxima, CPU use and costs are since the last line.
+    """
+
+    t_s: float
+    node: str
+    hz: float  # cycles a second as planned
+    cycles: int
+    missed: int  # cycles that were due and got no sample
+    lag_max_s: float | None = None
+    work_max_s: float | None = None  # the longest cycle
+    cpu_pct: float | None = None  # of one core, this process
+    calls: dict[str, CallCost] = {}
 
 
 class HostSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +215,8 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     source: str  # runner | generator id | node
     detail: str = ""
+    gpu_uuid: str | None = None
+    code: int | None = None  # of an XID
 
 
 class GpuInfo(msgspec.Struct, frozen=True, kw_only=True):
