@@ -328,6 +328,7 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[HostInfo] = []
     gpu_price_usd_per_h: float
     gpu_price_basis: str
+    carbon_g_per_kwh: float | None = None  # of the electricity, as stated by the user
 
 
 class GpuSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -337,16 +338,78 @@ class GpuSummary(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     uuid: str
     name: str | None = None
+    parent_uuid: str | None = None  # of a MIG instance: its GPU
     samples: int
     util_mean_pct: float | None = None
     sm_active_mean_pct: float | None = None
+    sm_occupancy_mean_pct: float | None = None
     tensor_mean_pct: float | None = None
+    dram_mean_pct: float | None = None
     power_mean_w: float | None = None
     power_max_w: float | None = None
     mem_used_max_bytes: int | None = None
     sm_clock_mean_mhz: float | None = None
     temp_max_c: float | None = None
-    energy_j: float | None = None
+    mem_temp_max_c: float | None = None
+    pcie_rx_bytes_per_s: float | None = None
+    pcie_tx_bytes_per_s: float | None = None
+    power_capped_share: float | None = None  # of the load, the clock held down: by the power cap
+    thermal_share: float | None = None  # ... by software, for temperature
+    hw_thermal_share: float | None = None  # ... by hardware, for temperature
+    brake_share: float | None = None  # ... by the external power brake
+    energy_j: float | None = None  # by the meter that counts
+    energy_counter_j: float | None = None
+    energy_integrated_j: float | None = None
+    energy_disagreement: float | None = None  # |counter - integrated| / counter
+    counter_frozen: bool = False  # the counter stood while power was read
+    counter_resets: int = 0
+    ecc_corrected: int | None = None  # errors and remapped rows that came during the run
+    ecc_uncorrected: int | None = None
+    rows_corrected: int | None = None
+    rows_uncorrected: int | None = None
+    unable: dict[str, str] = {}  # readings this GPU cannot tell, and why
+    replicas: list[str] = []  # that told this GPU's UUID
+    images: int | None = None  # ok images they made in the load
+    images_per_s: float | None = None
+    tflops: float | None = None  # TFLOP/s of these
+    replica_mem_max_bytes: int | None = None  # of this run's processes on it
+
+
+class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase of the curve: rise, peak or decay. Means are over the GPUs that made images."""
+
+    name: str
+    start_s: float  # since the load began
+    end_s: float
+    images: int  # ok images done in it
+    images_per_s: float
+    tflops: float | None = None  # TFLOP/s a device
+    util_mean_pct: float | None = None
+    sm_active_mean_pct: float | None = None
+    tensor_mean_pct: float | None = None
+    dram_mean_pct: float | None = None
+    power_mean_w: float | None = None  # a GPU
+    power_capped_share: float | None = None
+    thermal_share: float | None = None
+    hw_thermal_share: float | None = None
+    brake_share: float | None = None
+    energy_j: float | None = None  # all GPUs
+    energy_j_per_image: float | None = None
+
+
+class SamplerSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the sampler of one machine kept its time over the load."""
+
+    node: str
+    hz: float
+    planned: int  # cycles that were due
+    missed: int
+    lateness_p50_s: float | None = None  # of the samples, from when they were due
+    lateness_p99_s: float | None = None
+    gap_max_s: float | None = None  # the longest time without a sample of some device
+    read_p99_s: float | None = None  # reading one GPU
+    cpu_pct: float | None = None  # of one core
+    calls: dict[str, float] = {}  # mean seconds of each call to the driver
 
 
 class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -444,6 +507,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[HostSummary] = []
     energy_j_per_image: float | None = None  # all GPUs' energy over ok images; None if unknown
     energy_basis: str | None = None  # "counter" | "integrated power"
+    energy_disagreement: float | None = None  # of the two, the worst GPU
+    energy_low_j_per_image: float | None = None  # its 95 % interval
+    energy_high_j_per_image: float | None = None
+    energy_net_j_per_image: float | None = None  # less what idling costs, and its interval
+    energy_net_low_j_per_image: float | None = None
+    energy_net_high_j_per_image: float | None = None
+    idle_power_w: float | None = None  # all GPUs, before the load
+    carbon_g_per_kwh: float | None = None  # as stated
+    carbon_g_per_image: float | None = None
+    phases: list[PhaseSummary] = []
+    instances: list[GpuSummary] = []  # of MIG
+    samplers: list[SamplerSummary] = []
+    faults: list[RunEvent] = []  # of the hardware: XIDs, lost GPUs, readings that failed
     tflop_per_image: float | None = None  # mean over the ok images whose FLOP the server told
     achieved_devices: int | None = (
         None  # GPUs (or replicas on a CPU) the rates below are a share of
