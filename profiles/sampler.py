@@ -36,7 +36,6 @@ from profiles.schema import RunEvent
 HOST_EVERY_S = 0.5
 PROCESSES_EVERY_S = 1.0
 ACCOUNT_EVERY_S = 5.0
-NICE = -15  # where this user may ask for it
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -58,8 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         told = signal.sigtimedwait(STOP_SIGNALS, seconds) is not None
         return told or os.getppid() != parent_pid
 
-    with suppress(PermissionError):  # a late sample blurs the record, and its work is short
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    _go_first()
     readers: list[Reader] = []
     try:
         nvml = _open(folder, node, clock, arguments) if arguments.gpus else None
@@ -149,6 +147,16 @@ def record(
                 tell()
         look("end")
         tell()
+
+
+def _go_first() -> None:
+    """Run ahead of busy processes, where this user may ask for it: each cycle's work is short.
+
+    On two cores, one of them busy, the 99th percentile of the lateness of waking up fell from 2.4
+    to 8 ms down to 0.1 ms; nice values did not help (it was measured once, Linux 6.18).
+    """
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def _next(tick: Tick, every_s: float) -> float:
