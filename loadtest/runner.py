@@ -40,11 +40,11 @@ from loadtest.source import Source, load_source
 from loadtest.target import Offer, ask_models
 from loadtest.watch import watch
 from profiles.host import node_name
-from profiles.nvml import visible_gpus
 from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import summarize
+from profiles.visible import visible_gpus
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0
@@ -130,8 +130,8 @@ class _Run:
             plan_text(options.scenario, source, plan, event, relative=False),
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
+        self._start_sampler()  # first, so that the GPUs are seen idle, with the model loaded
         self._check_pace(plan, schedule)
-        self._start_sampler()
         self._play(plan, job)
 
     def _start_server(self, settings: dict[str, Any]) -> None:

@@ -30,14 +30,14 @@ class Cadence:
     def __init__(
         self, hz: float, clock: Callable[[], float], sleep: Callable[[float], bool]
     ) -> None:
-        self._hz = hz
+        self.hz = hz
         self._clock = clock
         self._sleep = sleep
         self._next_k = math.ceil(clock() * hz)
 
     def wait(self) -> Tick | None:
         """Wait for the next cycle; None when told to stop."""
-        due_s = self._next_k / self._hz
+        due_s = self._next_k / self.hz
         while True:
             remaining_s = due_s - self._clock()
             if self._sleep(max(0.0, remaining_s)):
@@ -46,6 +46,6 @@ class Cadence:
             if now_s >= due_s:
                 break
         k = self._next_k
-        last_passed = max(k, math.floor(now_s * self._hz))
+        last_passed = max(k, math.floor(now_s * self.hz))
         self._next_k = last_passed + 1
         return Tick(k, due_s, now_s - due_s, last_passed - k)

@@ -16,17 +16,21 @@ from numpy.typing import NDArray
 
 from profiles.run import RunFolder
 from profiles.schema import (
+    GpuProcess,
     GpuSample,
+    GpuState,
     HostSample,
     LoadSample,
     Outcome,
     RequestRecord,
     RunEvent,
     RunManifest,
+    SamplerSample,
 )
 from profiles.stats import Floats
 
 T = TypeVar("T")
+Device = tuple[str | None, str | None]  # the GPU's UUID and the replica, as the server told them
 
 OUTCOMES = tuple(Outcome)
 CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
@@ -65,6 +69,18 @@ _GPU = (
     "sm_clock_mhz",
     "temp_c",
     "lag_s",
+    "sm_occupancy_pct",
+    "dram_pct",
+    "gpm_span_s",
+    "mem_temp_c",
+    "power_average_w",
+    "throttle_power_s",
+    "throttle_thermal_s",
+    "throttle_hw_thermal_s",
+    "throttle_brake_s",
+    "pcie_rx_bytes",
+    "pcie_tx_bytes",
+    "read_s",
 )
 _HOST = ("t_s", "cpu_pct", "mem_used_bytes", "lag_s")
 
@@ -96,6 +112,8 @@ class Requests:
     steps: Floats
     session: Floats  # the person
     decoded: Floats  # 1 where the answer's pixels were decoded in full, 0 where not
+    device: NDArray[np.int32]  # index into `devices`; -1: the server told neither
+    devices: list[Device] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
@@ -120,7 +138,7 @@ class Requests:
         columns = {
             name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
         }
-        return Requests(**columns, errors=self.errors)
+        return Requests(**columns, devices=self.devices, errors=self.errors)
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,19 @@ class Gpu:
     sm_clock_mhz: Floats
     temp_c: Floats
     lag_s: Floats
+    sm_occupancy_pct: Floats
+    dram_pct: Floats
+    gpm_span_s: Floats
+    mem_temp_c: Floats
+    power_average_w: Floats
+    throttle_power_s: Floats
+    throttle_thermal_s: Floats
+    throttle_hw_thermal_s: Floats
+    throttle_brake_s: Floats
+    pcie_rx_bytes: Floats
+    pcie_tx_bytes: Floats
+    read_s: Floats
+    parent_uuid: str | None = None  # of a MIG instance: its GPU
 
 
 @dataclass(frozen=True)
@@ -159,11 +190,15 @@ class Recorded:
 
     manifest: RunManifest
     requests: Requests
-    gpus: list[Gpu]
+    gpus: list[Gpu]  # whole ones
     hosts: list[Host]
     load: list[LoadSample]
     events: list[RunEvent]
     damaged: int = 0  # lines that do not decode
+    instances: list[Gpu] = field(default_factory=list)  # of MIG
+    states: list[GpuState] = field(default_factory=list)  # before and after
+    processes: list[GpuProcess] = field(default_factory=list)
+    sampler: list[SamplerSample] = field(default_factory=list)
 
 
 def read(folder: RunFolder) -> Recorded:
@@ -175,14 +210,22 @@ def read(folder: RunFolder) -> Recorded:
     manifest = folder.manifest()
     requests, gpu, host = folder.requests(), folder.gpu(), folder.host()
     load, events = folder.load(), folder.events()
+    states, processes, sampler = folder.states(), folder.processes(), folder.sampler()
+    devices = gpu_columns(gpu)
     return Recorded(
         manifest=manifest,
         requests=request_columns(requests),
-        gpus=gpu_columns(gpu),
+        gpus=[one for one in devices if one.parent_uuid is None],
         hosts=host_columns(host),
         load=load.read(),
         events=sorted(events.read(), key=lambda event: event.t_s),
-        damaged=sum(tail.damaged for tail in (requests, gpu, host, load, events)),
+        instances=[one for one in devices if one.parent_uuid is not None],
+        states=states.read(),
+        processes=processes.read(),
+        sampler=sampler.read(),
+        damaged=sum(
+            tail.damaged for tail in (requests, gpu, host, load, events, states, processes, sampler)
+        ),
     )
 
 
@@ -193,6 +236,8 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
     codes: list[NDArray[np.int8]] = []
     classes: list[NDArray[np.int8]] = []
     errors: Counter[str] = Counter()
+    numbers: dict[Device, int] = {(None, None): -1}
+    devices: list[NDArray[np.int32]] = []
     for chunk in _chunks(records):
         rows = np.array([pick(record) for record in chunk], dtype=np.float64)
         stages = rows[:, -len(_STAGES) :]
@@ -201,6 +246,10 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
         codes.append(np.array([CODES[record.outcome] for record in chunk], dtype=np.int8))
         who = [_CODES_OF_CLASSES.get(record.priority, -1) for record in chunk]
         classes.append(np.array(who, dtype=np.int8))
+        told = [(record.gpu_uuid, record.replica) for record in chunk]
+        devices.append(
+            np.array([numbers.setdefault(one, len(numbers) - 1) for one in told], dtype=np.int32)
+        )
         for record in chunk:
             if record.error is not None:
                 full = len(errors) >= MAX_ERROR_TEXTS and record.error not in errors
@@ -214,15 +263,26 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
         outcome=np.concatenate(codes) if codes else np.empty(0, dtype=np.int8),
         priority=np.concatenate(classes) if classes else np.empty(0, dtype=np.int8),
         **columns,
+        device=np.concatenate(devices) if devices else np.empty(0, dtype=np.int32),
+        devices=list(numbers)[1:],
         errors=errors,
     )
 
 
 def gpu_columns(samples: Iterable[GpuSample]) -> list[Gpu]:
     """The samples as columns, a value per GPU, sorted by node and index."""
-    tables = _grouped(samples, lambda one: (one.node, one.index, one.uuid), _GPU)
+    tables = _grouped(
+        samples, lambda one: (one.node, one.index, one.parent_uuid or "", one.uuid), _GPU
+    )
     return [
-        Gpu(*key, **dict(zip(_GPU, table, strict=True))) for key, table in sorted(tables.items())
+        Gpu(
+            node,
+            index,
+            uuid,
+            **dict(zip(_GPU, table, strict=True)),
+            parent_uuid=parent or None,
+        )
+        for (node, index, parent, uuid), table in sorted(tables.items())
     ]
 
 

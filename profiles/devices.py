@@ -1,84 +1,108 @@
-"""GPU and host samples over the load window, as figures. Pure."""
+"""GPU and host samples over a window, as figures. Pure."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from profiles import stats
 from profiles.columns import Gpu, Host
-from profiles.schema import GpuInfo, GpuSummary, HostSummary
+from profiles.energy import GpuEnergy
+from profiles.schema import GpuInfo, GpuState, GpuSummary, HostSummary
 from profiles.stats import Floats
 
-COUNTER = "counter"
-INTEGRATED = "integrated power"
-
-# A100 and H100 sample power a quarter of the time, so a short counter difference means little
-# (arXiv 2312.02741); the counter and integrated power are compared over at least this long.
-MIN_COMPARABLE_S = 10.0
-EDGE_S = 1.0  # samples must reach this near both ends, else energy over the load is unknown
-
-
-@dataclass(frozen=True)
-class Energy:
-    """What all GPUs used over the load window; None where any GPU's is unknown."""
-
-    joules: float | None
-    basis: str | None  # COUNTER, or INTEGRATED where a GPU has no counter
-    disagreement: float | None  # worst GPU: |counter - integrated| / counter
-    by_gpu_j: tuple[float | None, ...]
-
-
-def gpu_energy(gpus: list[Gpu], start_s: float, end_s: float) -> Energy:
-    """Energy by the driver's counter, or by power integrated over time where one is missing.
-
-    E = counter(end) - counter(start), or E = mean over time of P, times (end - start).
-    """
-    counted, integrated, apart = [], [], []
-    for gpu in gpus:
-        inside = window(gpu.t_s, start_s, end_s)
-        reaches = _reaches(gpu, start_s, end_s)
-        counter = stats.counter_increase(gpu.t_s, gpu.energy_j, start_s, end_s)
-        power_w = stats.time_mean(gpu.t_s[inside], gpu.power_w[inside])
-        joules = None if power_w is None or not reaches else power_w * (end_s - start_s)
-        counter = counter if reaches else None
-        counted.append(counter)
-        integrated.append(joules)
-        if counter and joules is not None and end_s - start_s >= MIN_COMPARABLE_S:
-            apart.append(abs(counter - joules) / counter)
-    basis = COUNTER if all(one is not None for one in counted) else INTEGRATED
-    chosen = counted if basis == COUNTER else integrated
-    there = [one for one in chosen if one is not None]
-    known = bool(gpus) and len(there) == len(gpus)
-    return Energy(
-        joules=sum(there) if known else None,
-        basis=basis if known else None,
-        disagreement=max(apart, default=None),
-        by_gpu_j=tuple(chosen),
-    )
+CAUSES = {  # of a clock below the wanted one: GpuSummary's share -> GpuSample's counter
+    "power_capped_share": "throttle_power_s",
+    "thermal_share": "throttle_thermal_s",
+    "hw_thermal_share": "throttle_hw_thermal_s",
+    "brake_share": "throttle_brake_s",
+}
+GPM = {
+    "sm_active_mean_pct": "sm_active_pct",
+    "sm_occupancy_mean_pct": "sm_occupancy_pct",
+    "tensor_mean_pct": "tensor_pct",
+    "dram_mean_pct": "dram_pct",
+}
+COUNTS = ("ecc_corrected", "ecc_uncorrected", "rows_corrected", "rows_uncorrected")
 
 
 def summarize_gpu(
-    gpu: Gpu, info: GpuInfo | None, start_s: float, end_s: float, energy_j: float | None
+    gpu: Gpu,
+    info: GpuInfo | None,
+    start_s: float,
+    end_s: float,
+    energy_j: float | None,
+    energy: GpuEnergy | None = None,
+    states: list[GpuState] | None = None,
 ) -> GpuSummary:
-    """One GPU over [start, end]."""
+    """One GPU, or MIG instance, over [start, end]."""
     inside = window(gpu.t_s, start_s, end_s)
     t_s = gpu.t_s[inside]
+    own = [state for state in states or [] if (state.node, state.uuid) == (gpu.node, gpu.uuid)]
     return GpuSummary(
         node=gpu.node,
         index=gpu.index,
         uuid=gpu.uuid,
+        parent_uuid=gpu.parent_uuid,
         name=info.name if info else None,
         samples=int(t_s.size),
         util_mean_pct=stats.time_mean(t_s, gpu.util_pct[inside]),
-        sm_active_mean_pct=stats.time_mean(t_s, gpu.sm_active_pct[inside]),
-        tensor_mean_pct=stats.time_mean(t_s, gpu.tensor_pct[inside]),
+        **averages(gpu, start_s, end_s),
         power_mean_w=stats.time_mean(t_s, gpu.power_w[inside]),
         power_max_w=stats.largest(gpu.power_w[inside]),
         mem_used_max_bytes=_whole(stats.largest(gpu.mem_used_bytes[inside])),
         sm_clock_mean_mhz=stats.time_mean(t_s, gpu.sm_clock_mhz[inside]),
         temp_max_c=stats.largest(gpu.temp_c[inside]),
+        mem_temp_max_c=stats.largest(gpu.mem_temp_c[inside]),
+        pcie_rx_bytes_per_s=_rate(gpu.t_s, gpu.pcie_rx_bytes, start_s, end_s),
+        pcie_tx_bytes_per_s=_rate(gpu.t_s, gpu.pcie_tx_bytes, start_s, end_s),
+        **throttled(gpu, start_s, end_s),
         energy_j=energy_j,
+        energy_counter_j=energy.counter_j if energy else None,
+        energy_integrated_j=energy.integrated_j if energy else None,
+        energy_disagreement=energy.disagreement if energy else None,
+        counter_frozen=energy.metered.frozen if energy else False,
+        counter_resets=energy.metered.resets if energy else 0,
+        unable=own[0].unable if own else {},
+        **_grown(own),
     )
+
+
+def averages(gpu: Gpu, start_s: float, end_s: float) -> dict[str, Any]:
+    """GPM's averages over [start, end], each weighed by how much of its span lies inside."""
+    return {
+        name: stats.span_mean(gpu.t_s, gpu.gpm_span_s, getattr(gpu, column), start_s, end_s)
+        for name, column in GPM.items()
+    }
+
+
+def throttled(gpu: Gpu, start_s: float, end_s: float) -> dict[str, Any]:
+    """The share of [start, end] for which the clock was held down, by cause."""
+    return {
+        name: _rate(gpu.t_s, getattr(gpu, counter), start_s, end_s)
+        for name, counter in CAUSES.items()
+    }
+
+
+def _rate(t_s: Floats, counter: Floats, start_s: float, end_s: float) -> float | None:
+    """How fast a counter grew, a second; None where it is unknown or began anew."""
+    inside = window(t_s, start_s, end_s)
+    t_s, counter = t_s[inside], counter[inside]
+    if t_s.size < 2 or t_s[-1] <= t_s[0]:
+        return None
+    grown = stats.counter_increase(t_s, counter, float(t_s[0]), float(t_s[-1]))
+    return None if grown is None else grown / float(t_s[-1] - t_s[0])
+
+
+def _grown(states: list[GpuState]) -> dict[str, Any]:
+    """How many errors came between the first state and the last; None where one is not known."""
+    if len(states) < 2:
+        return {}
+    first, last = states[0], states[-1]
+    pairs = {name: (getattr(first, name), getattr(last, name)) for name in COUNTS}
+    return {
+        name: None if before is None or after is None else after - before
+        for name, (before, after) in pairs.items()
+    }
 
 
 def summarize_host(host: Host, start_s: float, end_s: float) -> HostSummary:
@@ -99,12 +123,6 @@ def window(t_s: Floats, start_s: float, end_s: float) -> slice:
     first = int(np.searchsorted(t_s, start_s, side="left"))
     last = int(np.searchsorted(t_s, end_s, side="right"))
     return slice(first, last)
-
-
-def _reaches(gpu: Gpu, start_s: float, end_s: float) -> bool:
-    if not gpu.t_s.size:
-        return False
-    return bool(gpu.t_s[0] <= start_s + EDGE_S and gpu.t_s[-1] >= end_s - EDGE_S)
 
 
 def _whole(value: float | None) -> int | None:

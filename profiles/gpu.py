@@ -1,13 +1,18 @@
 """One NVIDIA GPU: what it was found able to tell, and what it tells now.
 
 `lib` is the pynvml module, opened by profiles.nvml. A reading that a GPU does not have is left out
-(None in the record); one that fails is left out and told once; only a lost GPU raises.
+(None in the record) and named in `unable`; one that fails is left out and told once; only a lost
+GPU raises.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from profiles.gpm import Gpm
+from profiles.cost import Costs
+from profiles.gpm import METRICS, Gpm
+from profiles.mig import Instance, instances
+from profiles.nvml_codes import LOST, NEVER, NOT_SUPPORTED, why_not
 from profiles.schema import GpuInfo
 
 # GpuSample's attribute -> (NVML field, its steps a unit of ours; None: a whole number as it is).
@@ -15,44 +20,51 @@ from profiles.schema import GpuInfo
 FIELDS: dict[str, tuple[int, float | None]] = {
     "energy_j": (83, 1e3),  # mJ
     "power_w": (186, 1e3),  # mW, instant
+    "power_average_w": (185, 1e3),  # mW, over the second before
     "throttle_power_s": (74, 1e9),  # ns below the wanted clock, by the software power cap
     "throttle_thermal_s": (269, 1e9),  # by software, for temperature
     "throttle_hw_thermal_s": (270, 1e9),  # by hardware, for temperature
     "throttle_brake_s": (271, 1e9),  # by the external power brake
     "pcie_tx_bytes": (197, None),
     "pcie_rx_bytes": (198, None),
+    "mem_temp_c": (82, 1.0),
+}
+# GpuState's, asked before and after the run
+STATE_FIELDS: dict[str, tuple[int, float | None]] = {
+    "ecc_corrected": (3, None),  # since the driver was loaded
+    "ecc_uncorrected": (4, None),
+    "rows_corrected": (142, None),
+    "rows_uncorrected": (143, None),
+    "rows_pending": (144, None),
+    "rows_failed": (145, None),
 }
 VALUE_TYPES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # nvmlValueType_t
-
-# NVML return codes
-INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND = 2, 3, 4, 13
-GPU_IS_LOST, RESET_REQUIRED, GPU_NOT_FOUND = 15, 16, 28
-ARGUMENT_VERSION_MISMATCH, DEPRECATED = 25, 26
-
-NEVER = {  # asking again will not help
-    INVALID_ARGUMENT,
-    NOT_SUPPORTED,
-    NO_PERMISSION,
-    FUNCTION_NOT_FOUND,
-    ARGUMENT_VERSION_MISMATCH,
-    DEPRECATED,
-}
-LOST = {GPU_IS_LOST, RESET_REQUIRED, GPU_NOT_FOUND}
+NO_GPM = "no GPM: it wants a GPU of the Hopper generation or later"
 
 
 class Gpu:
     """A GPU held open.
 
+    Args:
+        lib: pynvml.
+        node: this machine's name.
+        index: NVML's number of it.
+        costs: takes what each call cost.
+
     Raises:
         NVMLError: its UUID cannot be read.
     """
 
-    def __init__(self, lib: Any, node: str, index: int) -> None:
+    def __init__(self, lib: Any, node: str, index: int, costs: Costs) -> None:
         self._lib = lib
-        self._handle = lib.nvmlDeviceGetHandleByIndex(index)
-        self.info = describe(lib, node, index, self._handle)
+        self._costs = costs
+        self.handle = lib.nvmlDeviceGetHandleByIndex(index)
+        self.info = describe(lib, node, index, self.handle)
         self.lost_until_s: float | None = None  # when to ask a lost GPU again; None: it answers
-        self._fields: list[str] = []
+        self.unable: dict[str, str] = {}  # reading -> why it cannot be told
+        self.instances: list[Instance] = []  # of MIG
+        self._names: list[str] = []
+        self._numbers: list[tuple[int, int]] = []  # field and scope
         self._calls: dict[str, Callable[[Any], float | int]] = {}
         self._gpm: Gpm | None = None
         self._told: set[tuple[str, int]] = set()  # faults already told: (reading, code)
@@ -68,33 +80,28 @@ class Gpu:
             NVMLError: it is lost.
         """
         lib = self._lib
-        self._fields = list(FIELDS)
-        codes = self._ask_fields()[1]
-        self._fields = [name for name, code in codes.items() if code not in NEVER]
+        codes = self._ask(list(FIELDS), [(number, 0) for number, _ in FIELDS.values()])[1]
+        self.unable = {name: why_not(code) for name, code in codes.items() if code in NEVER}
+        self._names = [name for name in FIELDS if name not in self.unable]
+        self._numbers = [(FIELDS[name][0], 0) for name in self._names]
         # held, or ctypes makes the type of pynvml's array anew at every call
-        self._array_type = lib.c_nvmlFieldValue_t * len(self._fields)
-        ways: dict[str, list[Callable[[Any], Any]]] = {
-            "util_pct": [lambda h: lib.nvmlDeviceGetUtilizationRates(h).gpu],
-            "mem_used_bytes": [
-                lambda h: lib.nvmlDeviceGetMemoryInfo(h, lib.nvmlMemory_v2).used,
-                lambda h: lib.nvmlDeviceGetMemoryInfo(h).used,
-            ],
-            "sm_clock_mhz": [lambda h: lib.nvmlDeviceGetClockInfo(h, lib.NVML_CLOCK_SM)],
-            "temp_c": [
-                lambda h: lib.nvmlDeviceGetTemperatureV(h, lib.NVML_TEMPERATURE_GPU),
-                lambda h: lib.nvmlDeviceGetTemperature(h, lib.NVML_TEMPERATURE_GPU),
-            ],
-        }
-        if "power_w" not in self._fields:  # before Ampere: no instant power field
-            ways["power_w"] = [lambda h: lib.nvmlDeviceGetPowerUsage(h) / 1e3]
+        self._array_type = lib.c_nvmlFieldValue_t * len(self._names)
         self._calls = {}
-        for name, calls in ways.items():
+        for name, calls in self._ways().items():
             for call in calls:
-                if self._try(call)[1] not in NEVER:
+                code = self._try(call)[1]
+                if code not in NEVER:
                     self._calls[name] = call
+                    self.unable.pop(name, None)
                     break
+                self.unable[name] = why_not(code)
         self.close()
-        self._gpm = Gpm.open(lib, self._handle)
+        self._gpm, code = self._open(lambda: Gpm.open(lib, self.handle, self.info.index % 10 / 10))
+        if self._gpm is None:
+            no_gpm = NO_GPM if code in (0, NOT_SUPPORTED) else why_not(code)
+            self.unable |= dict.fromkeys(METRICS, no_gpm)
+        found, _ = self._open(lambda: instances(lib, self.handle, self.info.index))
+        self.instances = found or []
 
     def recover(self) -> None:
         """Take a lost GPU up again.
@@ -102,7 +109,7 @@ class Gpu:
         Raises:
             NVMLError: it is still lost.
         """
-        self._handle = self._lib.nvmlDeviceGetHandleByUUID(self.info.uuid.encode())
+        self.handle = self._lib.nvmlDeviceGetHandleByUUID(self.info.uuid.encode())
         self.probe()
         self.lost_until_s = None
 
@@ -112,50 +119,112 @@ class Gpu:
         Raises:
             NVMLError: the GPU is lost.
         """
-        values, codes = self._ask_fields()
+        before_s = time.perf_counter()
+        values, codes = self._ask(self._names, self._numbers)
+        before_s = self._cost("fields", before_s)
         for name, call in self._calls.items():
             value, codes[name] = self._try(call)
             if value is not None:
                 values[name] = value
+            before_s = self._cost(name, before_s)
         if self._gpm:
             averages, codes["gpm"] = self._gpm.read(t_s)
             values |= averages
+            if averages:
+                self._cost("gpm", before_s)
         failed = {(name, code) for name, code in codes.items() if code} - self._told
         self._told |= failed
         return values, [f"{name}: {self._lib.NVMLError(code)}" for name, code in sorted(failed)]
 
+    def state(self) -> dict[str, Any]:
+        """GpuState's error counts that are known now.
+
+        Raises:
+            NVMLError: the GPU is lost.
+        """
+        numbers = [(number, 0) for number, _ in STATE_FIELDS.values()]
+        values = self._ask(list(STATE_FIELDS), numbers, STATE_FIELDS)[0]
+        for name in ("rows_pending", "rows_failed"):
+            if name in values:
+                values[name] = bool(values[name])
+        return values
+
+    def mem_used_bytes(self) -> int | None:
+        """Memory in use; None where it cannot be told.
+
+        Raises:
+            NVMLError: the GPU is lost.
+        """
+        call = self._calls.get("mem_used_bytes")
+        return self._try(call)[0] if call else None
+
     def close(self) -> None:
-        """Free what the GPU's averages hold."""
+        """Free what the averages hold."""
         if self._gpm:
             self._gpm.close()
             self._gpm = None
+        for instance in self.instances:
+            instance.close()
+        self.instances = []
+
+    def _ways(self) -> dict[str, list[Callable[[Any], Any]]]:
+        """The calls that may give a reading, the best first."""
+        lib = self._lib
+        ways: dict[str, list[Callable[[Any], Any]]] = {
+            "util_pct": [lambda h: lib.nvmlDeviceGetUtilizationRates(h).gpu],
+            "mem_used_bytes": [
+                lambda h: lib.nvmlDeviceGetMemoryInfo(h, lib.nvmlMemory_v2).used,
+                lambda h: lib.nvmlDeviceGetMemoryInfo(h).used,
+            ],
+            "sm_clock_mhz": [lambda h: lib.nvmlDeviceGetClockInfo(h, lib.NVML_CLOCK_SM)],
+            "mem_clock_mhz": [lambda h: lib.nvmlDeviceGetClockInfo(h, lib.NVML_CLOCK_MEM)],
+            "temp_c": [
+                lambda h: lib.nvmlDeviceGetTemperatureV(h, lib.NVML_TEMPERATURE_GPU),
+                lambda h: lib.nvmlDeviceGetTemperature(h, lib.NVML_TEMPERATURE_GPU),
+            ],
+        }
+        if "power_w" not in self._names:  # before Ampere: no instant power field
+            ways["power_w"] = [lambda h: lib.nvmlDeviceGetPowerUsage(h) / 1e3]
+        return ways
+
+    def _cost(self, call: str, before_s: float) -> float:
+        now_s = time.perf_counter()
+        self._costs.add(call, now_s - before_s)
+        return now_s
 
     def _try(self, call: Callable[[Any], Any]) -> tuple[Any, int]:
+        return self._open(lambda: call(self.handle))
+
+    def _open(self, call: Callable[[], Any]) -> tuple[Any, int]:
         try:
-            return call(self._handle), 0
+            return call(), 0
         except self._lib.NVMLError as err:
             if err.value in LOST:
                 raise
             return None, int(err.value)
 
-    def _ask_fields(self) -> tuple[dict[str, Any], dict[str, int]]:
+    def _ask(
+        self,
+        names: list[str],
+        numbers: list[tuple[int, int]],
+        table: dict[str, tuple[int, float | None]] = FIELDS,
+    ) -> tuple[dict[str, Any], dict[str, int]]:
         """Values of the fields, and the return code of each."""
-        if not self._fields:
+        if not names:
             return {}, {}
-        numbers = [FIELDS[name][0] for name in self._fields]
         answers, code = self._try(lambda h: self._lib.nvmlDeviceGetFieldValues(h, numbers))
         if code:
-            return {}, dict.fromkeys(self._fields, code)
+            return {}, dict.fromkeys(names, code)
         values: dict[str, Any] = {}
         codes: dict[str, int] = {}
-        for name, answer in zip(self._fields, answers, strict=True):
-            codes[name] = answer.nvmlReturn
-            if answer.nvmlReturn in LOST:
-                raise self._lib.NVMLError(answer.nvmlReturn)
-            if answer.nvmlReturn == 0:
+        for name, answer in zip(names, answers, strict=True):
+            code = codes[name] = answer.nvmlReturn
+            if code == 0:
                 value = getattr(answer.value, VALUE_TYPES[answer.valueType])
-                per_unit = FIELDS[name][1]
+                per_unit = table[name][1]
                 values[name] = int(value) if per_unit is None else value / per_unit
+            elif code in LOST:
+                raise self._lib.NVMLError(code)
         return values, codes
 
 

@@ -3,9 +3,10 @@
     open_gpus(node)     every GPU the driver shows, or none where there is no driver
     Nvml.describe()     what they are
     Nvml.sample(...)    what they do now: one `nvmlDeviceGetFieldValues` a GPU a cycle (energy,
-                        instant power, throttle counters, PCIe bytes) beside utilization, memory,
-                        SM clock and temperature; GPM averages once a second on Hopper and later
-    visible_gpus(node)  those that a process under this environment's CUDA_VISIBLE_DEVICES may use
+                        power, throttle counters, PCIe bytes, memory temperature) beside
+                        utilization, memory, clocks and temperature; GPM averages once a second on
+                        Hopper and later; MIG instances beside their GPU
+    Nvml.processes(...), Nvml.states(...), Nvml.watch_xids(...)
 
     GpuError            NVML is there but cannot be used; the text says what to do
 
@@ -17,134 +18,85 @@ NVML numbers GPUs by PCI bus whatever CUDA_VISIBLE_DEVICES says, so records join
 """
 
 import math
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
+from profiles.cost import Costs
 from profiles.gpu import Gpu, describe
-from profiles.schema import GpuInfo, GpuSample
+from profiles.gpu_processes import GpuProcesses
+from profiles.nvml_codes import ABSENT, NO_GPU, why_not
+from profiles.nvml_library import GpuError, gpu_error, library
+from profiles.reader import Fault
+from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
+from profiles.xid import Xids, meaning
+
+__all__ = ["GpuError", "Nvml", "open_gpus"]
 
 RETRY_LOST_S = 5.0  # how often a lost GPU is asked whether it is back
 
-# NVML return codes
-NO_PERMISSION, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND = 4, 9, 12, 13
-LIB_RM_VERSION_MISMATCH, GPU_NOT_FOUND = 18, 28
 
-NO_GPU = {DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, GPU_NOT_FOUND}  # the normal case without a GPU
-REMEDIES = {
-    LIB_RM_VERSION_MISMATCH: "the kernel module and the NVIDIA library are of different versions, "
-    "as after an update: restart the machine (or the container)",
-    NO_PERMISSION: "this user may not use the GPU: check the access rights of /dev/nvidia*, "
-    "and that the container was started with its GPUs",
-    FUNCTION_NOT_FOUND: "the NVIDIA driver is too old: update it",
-}
-SHADOWED = (
-    "the deprecated package `pynvml` hides nvidia-ml-py: "
-    "pip uninstall -y pynvml && pip install --force-reinstall nvidia-ml-py"
-)
-
-
-class GpuError(Exception):
-    """NVML is there but cannot be used; the text says what to do."""
-
-
-class GpuFault(NamedTuple):
-    """Something that befell a GPU: `gpu_lost`, `gpu_back`, or `gpu_error` for one reading."""
-
-    kind: str
-    detail: str
-
-
-def open_gpus(node: str) -> "Nvml":
+def open_gpus(node: str, only: Sequence[str] = (), root_pid: int | None = None) -> "Nvml":
     """Every GPU of this machine; none where there is no driver.
+
+    Args:
+        node: this machine's name.
+        only: UUIDs or beginnings of some, one that is not there is a fault; empty for all.
+        root_pid: the process whose descendants count as the run's own.
 
     Raises:
         GpuError: there is a driver but it cannot be asked.
     """
-    lib = _library()
+    lib = library()
     try:
         lib.nvmlInit()
     except lib.NVMLError as err:
         if err.value in NO_GPU:
-            return Nvml(node, lib, count=0, absent=str(err))
-        raise _gpu_error(err) from err
+            return Nvml(node, lib, count=0, absent=str(err), remedy=ABSENT[err.value])
+        raise gpu_error(err) from err
     try:
-        return Nvml(node, lib, count=lib.nvmlDeviceGetCount())
+        count = lib.nvmlDeviceGetCount()
     except lib.NVMLError as err:
         lib.nvmlShutdown()
-        raise _gpu_error(err) from err
-
-
-def visible_gpus(
-    node: str,
-    environ: Mapping[str, str] = os.environ,
-    warn: Callable[[str], object] = lambda text: sys.stderr.write(f"warning: {text}\n"),
-) -> list[GpuInfo]:
-    """The GPUs a CUDA process under `environ` may use, in its order.
-
-    Where NVML cannot be used, `warn` gets the cause and remedy and there are none. Numbers in
-    CUDA_VISIBLE_DEVICES are taken in PCI bus order, which is CUDA's own where a machine's GPUs
-    are alike (or with CUDA_DEVICE_ORDER=PCI_BUS_ID). A MIG instance is described by its own UUID,
-    name and memory.
-    """
-    try:
-        with open_gpus(node) as nvml:
-            gpus = nvml.describe()
-            spec = environ.get("CUDA_VISIBLE_DEVICES")
-            if spec is not None and spec.startswith("MIG-"):
-                entries = [nvml.mig_instance(entry.strip()) for entry in spec.split(",")]
-                known = entries.index(None) if None in entries else len(entries)
-                return [entry for entry in entries[:known] if entry]
-            return [gpus[at] for at in select_visible([gpu.uuid for gpu in gpus], spec)]
-    except GpuError as err:
-        warn(str(err))
-        return []
-
-
-def select_visible(uuids: list[str], spec: str | None) -> list[int]:
-    """Positions in `uuids` that CUDA_VISIBLE_DEVICES=`spec` leaves, by CUDA's rules.
-
-    None leaves all. An entry is a number or the beginning of one UUID; the first that fits nothing
-    (as "-1") ends the list; one named twice leaves none.
-    """
-    if spec is None:
-        return list(range(len(uuids)))
-    chosen: list[int] = []
-    for entry in (part.strip() for part in spec.split(",")):
-        if entry.isdecimal():
-            fits = [int(entry)] if int(entry) < len(uuids) else []
-        else:
-            fits = [at for at, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
-        if len(fits) != 1:
-            break
-        if fits[0] in chosen:
-            return []
-        chosen += fits
-    return chosen
+        raise gpu_error(err) from err
+    return Nvml(node, lib, count, only=only, root_pid=root_pid)
 
 
 class Nvml:
-    """The GPUs of one machine, held open. Use as a context, or `close` it.
+    """The GPUs of one machine, held open: a `profiles.reader.Reader`. Use as a context, or `close`.
 
-    `absent` is the driver's word for why there are none; None where NVML was reached.
+    `absent` is the driver's word for why there are none, `remedy` what to do about it; None where
+    NVML was reached.
     """
 
-    def __init__(self, node: str, lib: Any, count: int, absent: str | None = None) -> None:
+    def __init__(
+        self,
+        node: str,
+        lib: Any,
+        count: int,
+        absent: str | None = None,
+        remedy: str | None = None,
+        only: Sequence[str] = (),
+        root_pid: int | None = None,
+    ) -> None:
         self.absent = absent
+        self.remedy = remedy
         self._node = node
         self._lib = lib
-        self._faults: list[GpuFault] = []
+        self._costs = Costs()
+        self._faults: list[Fault] = []
         self._gpus: list[Gpu] = []
-        self._open = count > 0
+        self._xids: Xids | None = None
+        self._processes = GpuProcesses(lib, node, root_pid)
+        self._open = absent is None
         for index in range(count):
             try:
-                gpu = Gpu(lib, node, index)
+                self._gpus.append(Gpu(lib, node, index, self._costs))
             except lib.NVMLError as err:
-                self._faults.append(GpuFault("gpu_error", f"GPU {index} cannot be opened: {err}"))
-                continue
-            self._gpus.append(gpu)
+                self._fault("gpu_error", f"GPU {index} cannot be opened: {err}")
+        if only:
+            self._choose(only)
+        for gpu in self._gpus:
             try:
                 gpu.probe()
             except lib.NVMLError as err:
@@ -165,6 +117,8 @@ class Nvml:
         """Let the driver go."""
         if self._open:
             self._open = False
+            if self._xids:
+                self._xids.close()
             for gpu in self._gpus:
                 gpu.close()
             self._lib.nvmlShutdown()
@@ -183,41 +137,91 @@ class Nvml:
             return None
         return f"{version // 1000}.{version % 1000 // 10}"
 
-    def faults(self) -> list[GpuFault]:
+    def watch_xids(self, clock: Callable[[], float]) -> None:
+        """Have XIDs reported in `faults()` from now on, each with its time from `clock`."""
+        untold: dict[str, list[str]] = {}
+        try:
+            self._xids = Xids(self._lib, clock)
+        except self._lib.NVMLError as err:
+            self._fault("xids_unread", f"XIDs cannot be waited for: {why_not(err.value)}")
+            return
+        for gpu in self._gpus:
+            try:
+                self._xids.register(gpu.handle, gpu.info.uuid)
+            except self._lib.NVMLError as err:
+                untold.setdefault(why_not(err.value), []).append(str(gpu.info.index))
+        for why, which in untold.items():
+            self._fault("xids_unread", f"no XIDs of GPU {', '.join(which)}: {why}")
+
+    def faults(self) -> list[Fault]:
         """What befell the GPUs since the last call."""
+        for xid in self._xids.take() if self._xids else ():
+            whose = [str(gpu) for gpu in self._gpus if gpu.info.uuid == xid.uuid] or ["a GPU"]
+            self._fault("xid", f"{whose[0]}: {meaning(xid.code)}", xid.uuid, xid.code, xid.t_s)
         told, self._faults = self._faults, []
         return told
 
+    def calls(self) -> dict[str, CallCost]:
+        """What the calls cost since the last time this was asked."""
+        return self._costs.tell()
+
     def sample(self, clock: Callable[[], float], due_s: float) -> list[GpuSample]:
-        """One sample of every GPU that answers, each with its own time from `clock`.
+        """One sample of every GPU and MIG instance that answers, each with its own time.
 
         `due_s` is when the cycle was planned, on the same clock: a sample's lag is from there.
         """
-        samples = []
+        samples: list[GpuSample] = []
         for gpu in self._gpus:
             t_s = clock()
             if gpu.lost_until_s is not None and t_s < gpu.lost_until_s:
                 continue
             try:
                 if gpu.lost_until_s is not None:
-                    gpu.recover()
-                    self._faults.append(GpuFault("gpu_back", f"{gpu} answers again"))
+                    self._take_up(gpu)
                 values, failed = gpu.read(t_s)
+                samples.append(self._sample(gpu, gpu.info.uuid, t_s, due_s, clock() - t_s, values))
+                for instance in gpu.instances:
+                    t_s = clock()
+                    told = instance.read(t_s) | {"parent_uuid": gpu.info.uuid}
+                    samples.append(
+                        self._sample(gpu, instance.uuid, t_s, due_s, clock() - t_s, told)
+                    )
             except self._lib.NVMLError as err:
                 self._lose(gpu, t_s, err)
                 continue
-            self._faults += [GpuFault("gpu_error", f"{gpu}: {what}") for what in failed]
-            samples.append(
-                GpuSample(
-                    t_s=round(t_s, 6),
+            for what in failed:
+                self._fault("gpu_error", f"{gpu}: {what}", gpu.info.uuid)
+        return samples
+
+    def processes(self, clock: Callable[[], float]) -> list[GpuProcess]:
+        """What each process holds of each GPU's memory, MIG instances apart."""
+        found, faults = self._processes.read(self._gpus, clock)
+        self._faults += faults
+        return found
+
+    def states(self, clock: Callable[[], float], when: str) -> list[GpuState]:
+        """What each GPU that answers cannot tell, and its error counts."""
+        told = []
+        for gpu in self._gpus:
+            if gpu.lost_until_s is not None:
+                continue
+            try:
+                counts = gpu.state()
+            except self._lib.NVMLError as err:
+                self._lose(gpu, clock(), err)
+                continue
+            told.append(
+                GpuState(
+                    t_s=round(clock(), 6),
                     node=self._node,
                     index=gpu.info.index,
                     uuid=gpu.info.uuid,
-                    lag_s=round(t_s - due_s, 6),
-                    **values,
+                    when=when,
+                    unable=gpu.unable,
+                    **counts,
                 )
             )
-        return samples
+        return told
 
     def mig_instance(self, uuid: str) -> GpuInfo | None:
         """The MIG instance of that UUID, with the index of the GPU it is part of, or None."""
@@ -227,26 +231,46 @@ class Nvml:
             parent = lib.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
             return describe(lib, self._node, lib.nvmlDeviceGetIndex(parent), handle)
         except lib.NVMLError as err:
-            self._faults.append(GpuFault("gpu_error", f"no MIG instance {uuid}: {err}"))
+            self._fault("gpu_error", f"no MIG instance {uuid}: {err}")
             return None
+
+    def _choose(self, only: Sequence[str]) -> None:
+        there = ", ".join(gpu.info.uuid for gpu in self._gpus) or "none"
+        for wanted in only:
+            if not any(gpu.info.uuid.startswith(wanted) for gpu in self._gpus):
+                self._fault("gpu_unknown", f"there is no GPU {wanted}; those here are: {there}")
+        self._gpus = [gpu for gpu in self._gpus if gpu.info.uuid.startswith(tuple(only))]
+
+    def _sample(
+        self, gpu: Gpu, uuid: str, t_s: float, due_s: float, took_s: float, values: dict[str, Any]
+    ) -> GpuSample:
+        return GpuSample(
+            t_s=round(t_s, 6),
+            node=self._node,
+            index=gpu.info.index,
+            uuid=uuid,
+            lag_s=round(t_s - due_s, 6),
+            read_s=round(took_s, 6),
+            **values,
+        )
+
+    def _take_up(self, gpu: Gpu) -> None:
+        gpu.recover()
+        if self._xids:
+            self._xids.register(gpu.handle, gpu.info.uuid)
+        self._fault("gpu_back", f"{gpu} answers again", gpu.info.uuid)
 
     def _lose(self, gpu: Gpu, t_s: float, err: Exception) -> None:
         if gpu.lost_until_s is None:
-            self._faults.append(GpuFault("gpu_lost", f"{gpu}: {err}"))
+            self._fault("gpu_lost", f"{gpu}: {err}", gpu.info.uuid)
         gpu.lost_until_s = t_s + RETRY_LOST_S
 
-
-def _library() -> Any:
-    try:
-        import pynvml
-    except ImportError as err:
-        raise GpuError("nvidia-ml-py is not installed: pip install nvidia-ml-py") from err
-    wanted = ("nvmlMemory_v2", "nvmlDeviceGetTemperatureV", "nvmlGpmSampleAlloc")
-    if not all(hasattr(pynvml, name) for name in wanted):
-        raise GpuError(SHADOWED)
-    return pynvml
-
-
-def _gpu_error(err: Any) -> GpuError:
-    remedy = REMEDIES.get(err.value, "see whether nvidia-smi works, and what it says")
-    return GpuError(f"NVML cannot be used ({err}): {remedy}")
+    def _fault(
+        self,
+        kind: str,
+        detail: str,
+        uuid: str | None = None,
+        code: int | None = None,
+        t_s: float | None = None,
+    ) -> None:
+        self._faults.append(Fault(kind, detail, uuid, code, t_s))

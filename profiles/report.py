@@ -9,7 +9,17 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from profiles import cards, columns, facts, figures, group_facts, limit_facts, series, text
+from profiles import (
+    cards,
+    columns,
+    facts,
+    figures,
+    group_facts,
+    limit_facts,
+    series,
+    telemetry_facts,
+    text,
+)
 from profiles import summary as summaries
 from profiles.columns import Recorded
 from profiles.device_panels import device_panels
@@ -64,7 +74,15 @@ def render(recorded: Recorded, summary: Summary) -> str:
         group_meaning=group_facts.MEANING,
         load=[_drawn(panel) for panel in load_panels(recorded, time)] if time else [],
         devices=[_drawn(panel) for panel in device_panels(recorded, time)] if time else [],
-        device_tables=[facts.gpu_table(summary), facts.host_table(summary)],
+        device_tables=[
+            facts.gpu_table(summary),
+            telemetry_facts.work_table(summary),
+            telemetry_facts.phase_table(summary),
+            facts.host_table(summary),
+        ],
+        held=_sentence(telemetry_facts.held_sentence(summary) or ""),
+        energy_rows=telemetry_facts.energy_rows(summary),
+        reading_rows=telemetry_facts.reading_rows(summary),
         limit=_sentence(limit_facts.limit_sentence(summary, manifest) or ""),
         limit_rows=[
             (name, _unbroken(told)) for name, told in limit_facts.limit_rows(summary, manifest)

@@ -8,6 +8,9 @@
         requests-<generator>.jsonl  RequestRecord
         load-<generator>.jsonl      LoadSample
         gpu-<node>.jsonl            GpuSample
+        state-<node>.jsonl          GpuState
+        process-<node>.jsonl        GpuProcess
+        sampler-<node>.jsonl        SamplerSample
         host-<node>.jsonl           HostSample
         events.jsonl                RunEvent
         summary.json                Summary
@@ -30,12 +33,15 @@ import msgspec
 
 from profiles.schema import (
     SCHEMA_VERSION,
+    GpuProcess,
     GpuSample,
+    GpuState,
     HostSample,
     LoadSample,
     RequestRecord,
     RunEvent,
     RunManifest,
+    SamplerSample,
     Summary,
 )
 
@@ -174,6 +180,18 @@ class RunFolder:
         """Appends HostSamples."""
         return LineWriter(self.path / f"host-{_slug(node)}.jsonl")
 
+    def state_writer(self, node: str) -> "LineWriter":
+        """Appends GpuStates."""
+        return LineWriter(self.path / f"state-{_slug(node)}.jsonl")
+
+    def process_writer(self, node: str) -> "LineWriter":
+        """Appends GpuProcesses."""
+        return LineWriter(self.path / f"process-{_slug(node)}.jsonl")
+
+    def sampler_writer(self, node: str) -> "LineWriter":
+        """Appends SamplerSamples."""
+        return LineWriter(self.path / f"sampler-{_slug(node)}.jsonl")
+
     def append_event(self, event: RunEvent) -> None:
         """Append one RunEvent; safe from several processes (one O_APPEND write)."""
         with (self.path / "events.jsonl").open("ab", buffering=0) as file:
@@ -194,6 +212,18 @@ class RunFolder:
     def host(self) -> "Tail[HostSample]":
         """Every HostSample so far."""
         return Tail(self.path, "host-*.jsonl", HostSample)
+
+    def states(self) -> "Tail[GpuState]":
+        """Every GpuState so far."""
+        return Tail(self.path, "state-*.jsonl", GpuState)
+
+    def processes(self) -> "Tail[GpuProcess]":
+        """Every GpuProcess so far."""
+        return Tail(self.path, "process-*.jsonl", GpuProcess)
+
+    def sampler(self) -> "Tail[SamplerSample]":
+        """Every SamplerSample so far."""
+        return Tail(self.path, "sampler-*.jsonl", SamplerSample)
 
     def events(self) -> "Tail[RunEvent]":
         """Every RunEvent so far."""

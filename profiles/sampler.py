@@ -1,12 +1,13 @@
 """The sampler: a process of its own that records GPUs and the machine at a fixed cadence.
 
     python -m profiles.sampler RUN_DIR --zero CLOCK_ZERO_MONOTONIC_S [--node NAME] [--hz 10]
-                               [--no-gpus] [--parent PID]
+                               [--no-gpus] [--gpu UUID] [--parent PID] [--root PID]
 
-Writes `gpu-<node>.jsonl` (every cycle) and `host-<node>.jsonl` (twice a second), and what befalls a
-GPU to `events.jsonl`. When it is ready it prints one line, {"ready": true, "gpus": n}. It ends,
-with everything written and exit code 0, on SIGTERM or SIGINT, or when its parent is gone. Exit
-code 1: the records cannot be written.
+Writes `gpu-<node>.jsonl` (every cycle), `host-<node>.jsonl` (twice a second),
+`process-<node>.jsonl` (once a second), `state-<node>.jsonl` (before and after), its account of
+itself to `sampler-<node>.jsonl`, and what befalls a GPU to `events.jsonl`. When it is ready it
+prints one line, {"ready": true, "gpus": n}. It ends, with everything written and exit code 0, on
+SIGTERM or SIGINT, or when its parent is gone. Exit code 1: the records cannot be written.
 
 A process of its own, because calls to the GPU driver take their time and would hold up whoever
 shares a Python process with them.
@@ -18,19 +19,23 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import msgspec
 
-from profiles.cadence import Cadence
+from profiles.cadence import Cadence, Tick
+from profiles.cost import Account
 from profiles.host import Host, node_name
 from profiles.nvml import GpuError, Nvml, open_gpus
-from profiles.run import RunFolder
+from profiles.reader import Reader
+from profiles.run import LineWriter, RunFolder
 from profiles.schema import RunEvent
 
 HOST_EVERY_S = 0.5
+PROCESSES_EVERY_S = 1.0
+ACCOUNT_EVERY_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -41,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     parent_pid = os.getppid()
     arguments = _parser().parse_args(argv)
     parent_pid = arguments.parent or parent_pid
+    arguments.root = arguments.root or parent_pid
     node = arguments.node or node_name()
     folder = RunFolder(arguments.run_dir)
 
@@ -51,33 +57,29 @@ def main(argv: list[str] | None = None) -> int:
         told = signal.sigtimedwait(STOP_SIGNALS, seconds) is not None
         return told or os.getppid() != parent_pid
 
-    nvml: Nvml | None = None
+    _go_first()
+    readers: list[Reader] = []
     try:
-        if arguments.gpus:
-            try:
-                nvml = open_gpus(node)
-            except GpuError as err:
-                sys.stderr.write(f"warning: no GPU readings: {err}\n")
-                folder.append_event(
-                    RunEvent(t_s=clock(), kind="gpu_unreadable", source=node, detail=str(err))
-                )
+        nvml = _open(folder, node, clock, arguments) if arguments.gpus else None
+        if nvml is not None:
+            readers.append(nvml)
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again
-        record(folder, node, nvml, Cadence(arguments.hz, clock, stop_after), clock)
+        record(folder, node, readers, Cadence(arguments.hz, clock, stop_after), clock)
     except OSError as err:
         what = err.filename or folder.path
         sys.stderr.write(f"error: cannot write {what}: {err.strerror or err}\n")
         return 1
     finally:
-        if nvml is not None:
-            nvml.close()
+        for reader in readers:
+            reader.close()
     return 0
 
 
 def record(
     folder: RunFolder,
     node: str,
-    nvml: Nvml | None,
+    readers: Sequence[Reader],
     cadence: Cadence,
     clock: Callable[[], float],
 ) -> None:
@@ -87,30 +89,112 @@ def record(
         OSError: a record cannot be written.
     """
     with ExitStack() as stack:
+
+        def opened(writer: LineWriter) -> LineWriter:
+            return stack.enter_context(closing(writer))
+
+        hosts, account_lines = opened(folder.host_writer(node)), opened(folder.sampler_writer(node))
+        gpus: LineWriter | None = None
+        writers = [hosts, account_lines]
+        if readers:
+            gpus, processes = opened(folder.gpu_writer(node)), opened(folder.process_writer(node))
+            states = opened(folder.state_writer(node))
+            writers += [gpus, processes, states]
+        account = Account(node, cadence.hz)
+
+        def look(when: str) -> None:
+            """Before and after: states, and what befell."""
+            for reader in readers:
+                for state in reader.states(clock, when):
+                    states.add(state)
+                _note_faults(folder, node, reader, clock)
+
+        def tell() -> None:
+            calls = {name: cost for reader in readers for name, cost in reader.calls().items()}
+            account_lines.add(account.tell(clock(), time.process_time(), calls))
+
         host = Host(node)
-        host_writer = stack.enter_context(closing(folder.host_writer(node)))
-        writers = [host_writer]
-        if nvml:
-            gpu_writer = stack.enter_context(closing(folder.gpu_writer(node)))
-            writers.append(gpu_writer)
-        ready = {"ready": True, "gpus": len(nvml) if nvml else 0}
+        for reader in readers:
+            reader.watch_xids(clock)
+        look("begin")
+        ready = {"ready": True, "gpus": sum(map(len, readers))}
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
         sys.stdout.flush()
+        tell()
         host_due_s = clock() + HOST_EVERY_S  # the first reading wants some time behind it
+        processes_due_s = clock()
+        account_due_s = clock() + ACCOUNT_EVERY_S
         while (tick := cadence.wait()) is not None:
-            if nvml:
-                for sample in nvml.sample(clock, tick.due_s):
-                    gpu_writer.add(sample)
-                for fault in nvml.faults():
-                    folder.append_event(
-                        RunEvent(t_s=clock(), kind=fault.kind, source=node, detail=fault.detail)
-                    )
+            for reader in readers:
+                assert gpus is not None
+                for sample in reader.sample(clock, tick.due_s):
+                    gpus.add(sample)
+                _note_faults(folder, node, reader, clock)
             if tick.due_s >= host_due_s:
-                host_due_s = tick.due_s + HOST_EVERY_S - 1e-6  # k/hz is rounded
+                host_due_s = _next(tick, HOST_EVERY_S)
                 t_s = clock()
-                host_writer.add(host.sample(t_s, t_s - tick.due_s))
+                hosts.add(host.sample(t_s, t_s - tick.due_s))
                 for writer in writers:  # also those that nothing was added to
                     writer.flush()
+            if readers and tick.due_s >= processes_due_s:
+                processes_due_s = _next(tick, PROCESSES_EVERY_S)
+                for reader in readers:
+                    for process in reader.processes(clock):
+                        processes.add(process)
+            account.cycle(tick, clock() - tick.due_s - tick.lag_s)
+            if tick.due_s >= account_due_s:
+                account_due_s = _next(tick, ACCOUNT_EVERY_S)
+                tell()
+        look("end")
+        tell()
+
+
+def _go_first() -> None:
+    """Run ahead of busy processes, where this user may ask for it: each cycle's work is short.
+
+    On two cores, one of them busy, the 99th percentile of the lateness of waking up fell from 2.4
+    to 8 ms down to 0.1 ms; nice values did not help (it was measured once, Linux 6.18).
+    """
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+
+
+def _next(tick: Tick, every_s: float) -> float:
+    return tick.due_s + every_s - 1e-6  # k/hz is rounded
+
+
+def _note_faults(folder: RunFolder, node: str, reader: Reader, clock: Callable[[], float]) -> None:
+    for fault in reader.faults():
+        folder.append_event(
+            RunEvent(
+                t_s=clock() if fault.t_s is None else fault.t_s,
+                kind=fault.kind,
+                source=node,
+                detail=fault.detail,
+                gpu_uuid=fault.uuid,
+                code=fault.code,
+            )
+        )
+
+
+def _open(
+    folder: RunFolder, node: str, clock: Callable[[], float], arguments: argparse.Namespace
+) -> Nvml | None:
+    """The NVIDIA GPUs; None, and an event, where they cannot be asked."""
+    try:
+        nvml = open_gpus(node, only=arguments.gpu, root_pid=arguments.root)
+    except GpuError as err:
+        sys.stderr.write(f"warning: no GPU readings: {err}\n")
+        folder.append_event(
+            RunEvent(t_s=clock(), kind="gpu_unreadable", source=node, detail=str(err))
+        )
+        return None
+    if nvml.absent is not None:
+        detail = f"{nvml.absent}: {nvml.remedy}"
+        folder.append_event(RunEvent(t_s=clock(), kind="gpu_absent", source=node, detail=detail))
+        nvml.close()
+        return None
+    return nvml
 
 
 def _hz(text: str) -> float:
@@ -142,6 +226,19 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="whether to record GPUs (yes)",
+    )
+    parser.add_argument(
+        "--gpu",
+        action="append",
+        default=[],
+        metavar="UUID",
+        help="only the GPU whose UUID begins so; may be repeated (all)",
+    )
+    parser.add_argument(
+        "--root",
+        type=int,
+        metavar="PID",
+        help="the process whose descendants count as the run's own (the parent)",
     )
     parser.add_argument(
         "--parent", type=int, metavar="PID", help="end when this is no longer the parent process"

@@ -116,18 +116,82 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     sm_active_pct: float | None = None
     tensor_pct: float | None = None
     dram_pct: float | None = None
+    sm_occupancy_pct: float | None = None  # warps resident, of the most there can be
+    gpm_span_s: float | None = None  # the four above but util_pct are averages over so long a time
     mem_used_bytes: int | None = None
-    power_w: float | None = None
+    power_w: float | None = None  # instant
+    power_average_w: float | None = None  # over the second before, as the driver forms it
     energy_j: float | None = None  # the driver's counter, since the driver was loaded
     sm_clock_mhz: float | None = None
+    mem_clock_mhz: float | None = None
     temp_c: float | None = None
+    mem_temp_c: float | None = None
     throttle_power_s: float | None = None  # counters of time throttled, by cause
     throttle_thermal_s: float | None = None
     throttle_hw_thermal_s: float | None = None
     throttle_brake_s: float | None = None
     pcie_rx_bytes: int | None = None  # counters
     pcie_tx_bytes: int | None = None
-    lag_s: float  # how late this sample was taken
+    parent_uuid: str | None = None  # of a MIG instance: the GPU it is part of
+    lag_s: float  # how late this sample was taken: it was due at t_s - lag_s
+    read_s: float | None = None  # how long reading it took
+
+
+class GpuState(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU before and after the run: a line of `state-<node>.jsonl`.
+
+    `unable` names the attributes of a GpuSample that this GPU cannot tell, each with why.
+    """
+
+    t_s: float
+    node: str
+    index: int
+    uuid: str
+    when: str  # "begin" | "end"
+    unable: dict[str, str] = {}
+    ecc_corrected: int | None = None  # errors since the driver was loaded
+    ecc_uncorrected: int | None = None
+    rows_corrected: int | None = None  # memory rows remapped, by the cause
+    rows_uncorrected: int | None = None
+    rows_pending: bool | None = None  # remapped at the next reset of the GPU
+    rows_failed: bool | None = None
+
+
+class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process's share of one GPU's memory, once a second: a line of `process-<node>.jsonl`."""
+
+    t_s: float
+    node: str
+    uuid: str
+    pid: int
+    name: str | None = None  # None where the process is not to be seen from here
+    ours: bool = False  # started by this run
+    mem_used_bytes: int | None = None
+
+
+class CallCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call to the driver cost since the sampler's last line."""
+
+    count: int
+    mean_s: float
+    max_s: float
+
+
+class SamplerSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The sampler watching itself, every few seconds: a line of `sampler-<node>.jsonl`.
+
+    Counts are cumulative; maxima, CPU use and costs are since the last line.
+    """
+
+    t_s: float
+    node: str
+    hz: float  # cycles a second as planned
+    cycles: int
+    missed: int  # cycles that were due and got no sample
+    lag_max_s: float | None = None
+    work_max_s: float | None = None  # the longest cycle
+    cpu_pct: float | None = None  # of one core, this process
+    calls: dict[str, CallCost] = {}
 
 
 class HostSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +216,8 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     source: str  # runner | generator id | node
     detail: str = ""
+    gpu_uuid: str | None = None
+    code: int | None = None  # of an XID
 
 
 class GpuInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,6 +329,7 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[HostInfo] = []
     gpu_price_usd_per_h: float
     gpu_price_basis: str
+    carbon_g_per_kwh: float | None = None  # of the electricity, as stated by the user
 
 
 class GpuSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,16 +339,78 @@ class GpuSummary(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     uuid: str
     name: str | None = None
+    parent_uuid: str | None = None  # of a MIG instance: its GPU
     samples: int
     util_mean_pct: float | None = None
     sm_active_mean_pct: float | None = None
+    sm_occupancy_mean_pct: float | None = None
     tensor_mean_pct: float | None = None
+    dram_mean_pct: float | None = None
     power_mean_w: float | None = None
     power_max_w: float | None = None
     mem_used_max_bytes: int | None = None
     sm_clock_mean_mhz: float | None = None
     temp_max_c: float | None = None
-    energy_j: float | None = None
+    mem_temp_max_c: float | None = None
+    pcie_rx_bytes_per_s: float | None = None
+    pcie_tx_bytes_per_s: float | None = None
+    power_capped_share: float | None = None  # of the load, the clock held down: by the power cap
+    thermal_share: float | None = None  # ... by software, for temperature
+    hw_thermal_share: float | None = None  # ... by hardware, for temperature
+    brake_share: float | None = None  # ... by the external power brake
+    energy_j: float | None = None  # by the meter that counts
+    energy_counter_j: float | None = None
+    energy_integrated_j: float | None = None
+    energy_disagreement: float | None = None  # |counter - integrated| / counter
+    counter_frozen: bool = False  # the counter stood while power was read
+    counter_resets: int = 0
+    ecc_corrected: int | None = None  # errors and remapped rows that came during the run
+    ecc_uncorrected: int | None = None
+    rows_corrected: int | None = None
+    rows_uncorrected: int | None = None
+    unable: dict[str, str] = {}  # readings this GPU cannot tell, and why
+    replicas: list[str] = []  # that told this GPU's UUID
+    images: int | None = None  # ok images they made in the load
+    images_per_s: float | None = None
+    tflops: float | None = None  # TFLOP/s of these
+    replica_mem_max_bytes: int | None = None  # of this run's processes on it
+
+
+class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase of the curve: rise, peak or decay. Means are over the GPUs that made images."""
+
+    name: str
+    start_s: float  # since the load began
+    end_s: float
+    images: int  # ok images done in it
+    images_per_s: float
+    tflops: float | None = None  # TFLOP/s a device
+    util_mean_pct: float | None = None
+    sm_active_mean_pct: float | None = None
+    tensor_mean_pct: float | None = None
+    dram_mean_pct: float | None = None
+    power_mean_w: float | None = None  # a GPU
+    power_capped_share: float | None = None
+    thermal_share: float | None = None
+    hw_thermal_share: float | None = None
+    brake_share: float | None = None
+    energy_j: float | None = None  # all GPUs
+    energy_j_per_image: float | None = None
+
+
+class SamplerSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the sampler of one machine kept its time over the load."""
+
+    node: str
+    hz: float
+    planned: int  # cycles that were due
+    missed: int
+    lateness_p50_s: float | None = None  # of the samples, from when they were due
+    lateness_p99_s: float | None = None
+    gap_max_s: float | None = None  # the longest time without a sample of some device
+    read_p99_s: float | None = None  # reading one GPU
+    cpu_pct: float | None = None  # of one core
+    calls: dict[str, float] = {}  # mean seconds of each call to the driver
 
 
 class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -396,6 +525,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[HostSummary] = []
     energy_j_per_image: float | None = None  # all GPUs' energy over ok images; None if unknown
     energy_basis: str | None = None  # "counter" | "integrated power"
+    energy_disagreement: float | None = None  # of the two, the worst GPU
+    energy_low_j_per_image: float | None = None  # its 95 % interval
+    energy_high_j_per_image: float | None = None
+    energy_net_j_per_image: float | None = None  # less what idling costs, and its interval
+    energy_net_low_j_per_image: float | None = None
+    energy_net_high_j_per_image: float | None = None
+    idle_power_w: float | None = None  # all GPUs, before the load
+    carbon_g_per_kwh: float | None = None  # as stated
+    carbon_g_per_image: float | None = None
+    phases: list[PhaseSummary] = []
+    instances: list[GpuSummary] = []  # of MIG
+    samplers: list[SamplerSummary] = []
+    faults: list[RunEvent] = []  # of the hardware: XIDs, lost GPUs, readings that failed
     tflop_per_image: float | None = None  # mean over the ok images whose FLOP the server told
     achieved_devices: int | None = (
         None  # GPUs (or replicas on a CPU) the rates below are a share of

@@ -78,6 +78,21 @@ def time_mean(t_s: Floats, values: Floats) -> float | None:
     return area / float(t_s[-1] - t_s[0])
 
 
+def span_mean(
+    t_s: Floats, span_s: Floats, values: Floats, start_s: float, end_s: float
+) -> float | None:
+    """The mean over [start, end] of values that are averages themselves.
+
+    Each stands for the `span_s` before its instant and weighs as much of that as lies inside; None
+    where none does.
+    """
+    there = ~(np.isnan(values) | np.isnan(span_s))
+    t_s, span_s, values = t_s[there], span_s[there], values[there]
+    weights = np.clip(np.minimum(t_s, end_s) - np.maximum(t_s - span_s, start_s), 0.0, None)
+    total = float(weights.sum())
+    return float((weights * values).sum()) / total if total > 0 else None
+
+
 def counter_increase(t_s: Floats, counter: Floats, start_s: float, end_s: float) -> float | None:
     """How much a counter grew from start to end, interpolated at both.
 

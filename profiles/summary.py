@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles import columns, groups, stats, threshold, validity
+from profiles import columns, groups, hardware, stats, threshold, validity
 from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, target_shares_machine
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
-from profiles.devices import Energy, gpu_energy, summarize_gpu, summarize_host
-from profiles.limits import attained
+from profiles.devices import summarize_host
+from profiles.energy import Energy, gpu_energy
+from profiles.limits import attained, devices_in_use
+from profiles.per_image import PerImage, idle_power_w, per_image
 from profiles.rates import (
     LoadWindow,
     Rates,
@@ -27,7 +29,6 @@ from profiles.rates import (
 from profiles.run import RunFolder
 from profiles.schema import (
     EndReason,
-    GpuSummary,
     Outcome,
     RunManifest,
     Summary,
@@ -90,14 +91,18 @@ def compute(recorded: Recorded) -> Summary:
     due_images = scheduled_images(requests, manifest)
     in_time = good(requests, manifest)
     bytes_in, images = requests.bytes_in[ok], requests.images[ok]
-    told = ~np.isnan(bytes_in)
-    energy_j_per_image = _energy_per_image(requests, manifest, window, energy)
+    sized = ~np.isnan(bytes_in)
+    image_energy = _energy_per_image(recorded, requests, window, energy)
+    told = hardware.hardware(recorded, requests, window, energy, devices_in_use(manifest))
+    of_hardware = hardware.warnings(
+        told.get("gpus", []), told["samplers"], told["faults"], requests, told.get("instances", [])
+    )
     return Summary(
         run_id=manifest.run_id,
         scenario=manifest.scenario,
         valid=not reasons,
         reasons=reasons,
-        warnings=validity.warnings(recorded, window, energy),
+        warnings=validity.warnings(recorded, window, energy) + of_hardware,
         verdict=_verdict(invalid, interrupted, thresholds),
         end_reason=manifest.end_reason,
         is_stub=manifest.target.is_stub,
@@ -131,14 +136,19 @@ def compute(recorded: Recorded) -> Summary:
         service_p50_s=service_p50_s,
         service_p95_s=service_p95_s,
         batch_mean=stats.mean(requests.batch_mean[ok]),
-        image_bytes_mean=float(bytes_in[told].sum() / images[told].sum()) if told.any() else None,
+        image_bytes_mean=float(bytes_in[sized].sum() / images[sized].sum())
+        if sized.any()
+        else None,
         **_people(counted, manifest, window),
-        gpus=_gpu_summaries(recorded, window, energy),
+        **told,
         hosts=[summarize_host(host, window.start_s, window.end_s) for host in recorded.hosts]
         if window
         else [],
-        energy_j_per_image=energy_j_per_image,
-        energy_basis=energy.basis if energy and energy_j_per_image is not None else None,
+        **msgspec.structs.asdict(image_energy),
+        energy_basis=energy.basis
+        if energy and image_energy.energy_j_per_image is not None
+        else None,
+        energy_disagreement=energy.disagreement if energy else None,
         **msgspec.structs.asdict(attained(requests, manifest, window, peak_window_s)),
         groups=groups.summaries(found, manifest),
         thresholds=thresholds,
@@ -192,18 +202,26 @@ def _energy(recorded: Recorded, window: LoadWindow | None) -> Energy | None:
 
 
 def _energy_per_image(
-    requests: Requests, manifest: RunManifest, window: LoadWindow | None, energy: Energy | None
-) -> float | None:
-    """All GPUs' energy over the load window, gross, over the ok images done in it.
+    recorded: Recorded, requests: Requests, window: LoadWindow | None, energy: Energy | None
+) -> PerImage:
+    """All GPUs' energy over the load window, over the ok images done in it.
 
-    None where the sampled GPUs did not make the images: a CPU or remote target.
+    Unknown where the sampled GPUs did not make the images: a CPU or remote target.
     """
-    if window is None or energy is None or energy.joules is None:
-        return None
+    manifest = recorded.manifest
+    if window is None or energy is None:
+        return PerImage()
     if manifest.target.device == "cpu" or not target_shares_machine(manifest):
-        return None
-    images = requests.images[window.inside(requests.done_s) & requests.where(Outcome.OK)].sum()
-    return energy.joules / float(images) if images else None
+        return PerImage()
+    done = window.inside(requests.done_s) & requests.where(Outcome.OK)
+    return per_image(
+        energy,
+        idle_power_w(recorded.gpus, window.start_s),
+        requests.done_s[done],
+        requests.images[done],
+        (window.start_s, window.end_s),
+        manifest.carbon_g_per_kwh,
+    )
 
 
 def _measurements(
@@ -242,15 +260,3 @@ def _verdict(invalid: bool, interrupted: bool, thresholds: list[ThresholdResult]
     if interrupted:
         return Verdict.INTERRUPTED
     return Verdict.PASS if all(one.passed for one in thresholds) else Verdict.FAIL
-
-
-def _gpu_summaries(
-    recorded: Recorded, window: LoadWindow | None, energy: Energy | None
-) -> list[GpuSummary]:
-    if window is None or energy is None:
-        return []
-    info = {gpu.uuid: gpu for gpu in recorded.manifest.gpus}
-    return [
-        summarize_gpu(gpu, info.get(gpu.uuid), window.start_s, window.end_s, energy_j)
-        for gpu, energy_j in zip(recorded.gpus, energy.by_gpu_j, strict=True)
-    ]

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
-from profiles import facts, figures, group_facts, limit_facts
+from profiles import facts, figures, group_facts, limit_facts, telemetry_facts
 from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
@@ -151,10 +151,9 @@ def _hardware(summary: Summary) -> list[str]:
             )
             for host in summary.hosts
         ]
-    if summary.energy_j_per_image is not None:
-        joules = figures.joules(summary.energy_j_per_image)
-        lines.append(_row("energy", f"{joules} an image, gross ({summary.energy_basis})"))
-    return lines
+    held, energy = telemetry_facts.held_sentence(summary), telemetry_facts.energy_text(summary)
+    lines += _wrapped("clocks", held) if held else []
+    return lines + (_wrapped("energy", energy) if energy else [])
 
 
 def _limits(summary: Summary, manifest: RunManifest) -> list[str]:

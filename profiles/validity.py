@@ -7,8 +7,9 @@ import numpy as np
 
 from profiles import stats
 from profiles.attempts import Tally
-from profiles.columns import Recorded
-from profiles.devices import Energy
+from profiles.columns import Gpu, Recorded
+from profiles.energy import Energy
+from profiles.hardware import lost_spans
 from profiles.rates import LoadWindow
 from profiles.schema import EndReason, Outcome
 
@@ -156,15 +157,15 @@ def _sum_reasons(tally: Tally) -> list[str]:
 def _gap_reasons(recorded: Recorded, window: LoadWindow) -> list[str]:
     remedy = "see the sampler's log, and run again on a machine with a core to spare"
     gaps = {
-        f"GPU {gpu.index} of {gpu.node}": stats.longest_gap(gpu.t_s, window.start_s, window.end_s)
-        for gpu in recorded.gpus
+        f"GPU {gpu.index} of {gpu.node}": _gap(recorded, gpu, window)
+        for gpu in [*recorded.gpus, *recorded.instances]
     } | {
         f"the machine {host.node}": stats.longest_gap(host.t_s, window.start_s, window.end_s)
         for host in recorded.hosts
     }
     if not gaps:
         return [f"There are no samples of the hardware at all; {remedy}."]
-    sampled = {gpu.uuid for gpu in recorded.gpus}
+    sampled = {gpu.uuid for gpu in [*recorded.gpus, *recorded.instances]}
     unseen = [gpu for gpu in recorded.manifest.gpus if gpu.uuid not in sampled]
     if unseen:
         names = ", ".join(f"GPU {gpu.index} of {gpu.node}" for gpu in unseen)
@@ -178,6 +179,18 @@ def _gap_reasons(recorded: Recorded, window: LoadWindow) -> list[str]:
             f"(bound {SAMPLE_GAP_S:.0f} s); {remedy}."
         )
     ]
+
+
+def _gap(recorded: Recorded, gpu: Gpu, window: LoadWindow) -> float:
+    """The longest time without a sample of this GPU, but for when it was lost."""
+    gap_s, from_s = 0.0, window.start_s
+    spans = lost_spans(recorded.events, gpu.parent_uuid or gpu.uuid)
+    for lost_s, back_s in [*spans, (window.end_s, np.inf)]:
+        until_s = min(lost_s, window.end_s)
+        if until_s > from_s:
+            gap_s = max(gap_s, stats.longest_gap(gpu.t_s, from_s, until_s))
+        from_s = max(from_s, back_s)
+    return gap_s
 
 
 def _measuring_warnings(recorded: Recorded, window: LoadWindow) -> list[str]:

@@ -1,30 +1,19 @@
 /* A libnvidia-ml.so.1 that says what a script tells it to, for driving the real pynvml without a GPU.
  *
- * The script is the file named by FAKE_NVML_SCRIPT, lines of "<who> <key> <value>", read at nvmlInit:
- *   - gpus N               how many GPUs there are (1)
- *   - init CODE            what nvmlInit returns (0)
- *   - driver TEXT
- *   - cuda N               the newest CUDA the driver supports (13000 is 13.0)
- *   i|* KEY VALUE          of GPU i or of all of them; the keys are the members of `struct gpu` below
- *   i|* error:CALL CODE    CALL returns CODE: name, uuid, handle, util, memory, memory_v2, clock,
- *                          temp, temp_v, power, limit, fields, gpm, gpm_get, or field:ID for one field
- * Times in the script are in seconds since nvmlInit. Structures and versions are those of nvml.h; a
+ * The script's language is described in fake_nvml.h. Structures and versions are those of nvml.h; a
  * caller that passes another version gets NVML_ERROR_ARGUMENT_VERSION_MISMATCH, as from the driver.
  */
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+
+#include "fake_nvml.h"
 
 #define API __attribute__((visibility("default")))
 enum {
-    SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, GPU_IS_LOST = 15,
-    VERSION_MISMATCH = 25
+    SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
+    TIMEOUT = 10, GPU_IS_LOST = 15, VERSION_MISMATCH = 25
 };
 enum { VALUE_UINT = 1, VALUE_ULL = 3 };
-#define MAX_GPUS 16
-#define MAX_ERRORS 32
+enum { XID_EVENT = 8, CLOCK_SM = 1 };
 
 typedef struct { unsigned gpu, memory; } utilization_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
@@ -43,102 +32,29 @@ typedef struct {
 typedef struct { double t_s; struct gpu *gpu; } gpm_look_t;
 typedef struct { unsigned version, count; gpm_look_t *look1, *look2; gpm_metric_t metrics[1]; } gpm_t;
 typedef struct { unsigned version, supported; } gpm_support_t;
+typedef struct { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; } process_t;
+typedef struct { struct gpu *gpu; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event_t;
 #define MEMORY_V2 (sizeof(memory_v2_t) | 2u << 24)
 #define TEMPERATURE_V1 (sizeof(temperature_t) | 1u << 24)
 
-struct gpu {
-    char name[96], uuid[96], mig_uuid[96];
-    double util, mem_total, mem_used, sm_mhz, temp_c, power_mw, limit_mw;
-    double energy_mj;      /* at nvmlInit; it then grows by power_mw */
-    double energy_stands;  /* 1: it does not grow */
-    double throttle_power_ns, throttle_thermal_ns, throttle_hw_ns, throttle_brake_ns;
-    double pcie_tx, pcie_rx;
-    double gpm, gpm_sm, gpm_tensor, gpm_dram; /* gpm 1: supported */
-    double lost_after_s, back_after_s;        /* -1: never */
-    double slow_s;                            /* what the field values call takes */
-    struct { char call[24]; int code; } errors[MAX_ERRORS];
-    int error_count, calls;
-};
-static struct gpu gpus[MAX_GPUS], mig[MAX_GPUS]; /* mig[i]: the MIG instance of gpus[i] */
-static int gpu_count, init_code, cuda_version;
-static char driver[80];
-static double zero_s;
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + 1e-9 * t.tv_nsec;
-}
-
-static void set(struct gpu *g, const char *key, const char *value) {
-#define NUMBER(member) if (!strcmp(key, #member)) { g->member = atof(value); return; }
-#define TEXT(member) if (!strcmp(key, #member)) { snprintf(g->member, sizeof g->member, "%s", value); return; }
-    TEXT(name) TEXT(uuid) TEXT(mig_uuid)
-    NUMBER(util) NUMBER(mem_total) NUMBER(mem_used) NUMBER(sm_mhz) NUMBER(temp_c)
-    NUMBER(power_mw) NUMBER(limit_mw) NUMBER(energy_mj) NUMBER(energy_stands)
-    NUMBER(throttle_power_ns) NUMBER(throttle_thermal_ns) NUMBER(throttle_hw_ns)
-    NUMBER(throttle_brake_ns) NUMBER(pcie_tx) NUMBER(pcie_rx)
-    NUMBER(gpm) NUMBER(gpm_sm) NUMBER(gpm_tensor) NUMBER(gpm_dram)
-    NUMBER(lost_after_s) NUMBER(back_after_s) NUMBER(slow_s)
-    if (!strncmp(key, "error:", 6) && g->error_count < MAX_ERRORS) {
-        snprintf(g->errors[g->error_count].call, sizeof g->errors[0].call, "%s", key + 6);
-        g->errors[g->error_count++].code = atoi(value);
-        return;
-    }
-    fprintf(stderr, "fake_nvml: no key %s\n", key);
-    abort();
-}
-
-static void read_script(void) {
-    gpu_count = 1;
-    init_code = SUCCESS;
-    cuda_version = 13000;
-    strcpy(driver, "580.00.fake");
-    for (int i = 0; i < MAX_GPUS; i++) {
-        memset(&gpus[i], 0, sizeof gpus[i]);
-        struct gpu *g = &gpus[i];
-        strcpy(g->name, "NVIDIA FAKE");
-        snprintf(g->uuid, sizeof g->uuid, "GPU-%08d-0000-0000-0000-000000000000", i);
-        g->util = 97; g->mem_total = 150754820096.0; g->mem_used = 1 << 30;
-        g->sm_mhz = 1980; g->temp_c = 45; g->power_mw = 350000; g->limit_mw = 700000;
-        g->lost_after_s = g->back_after_s = -1;
-    }
-    const char *path = getenv("FAKE_NVML_SCRIPT");
-    FILE *file = path ? fopen(path, "r") : NULL;
-    char who[8], key[64], value[128];
-    while (file && fscanf(file, "%7s %63s %127[^\n]", who, key, value) == 3) {
-        if (!strcmp(who, "-")) {
-            if (!strcmp(key, "gpus")) gpu_count = atoi(value);
-            else if (!strcmp(key, "init")) init_code = atoi(value);
-            else if (!strcmp(key, "cuda")) cuda_version = atoi(value);
-            else if (!strcmp(key, "driver")) snprintf(driver, sizeof driver, "%s", value);
-            else abort();
-            continue;
-        }
-        for (int i = 0; i < MAX_GPUS; i++)
-            if (!strcmp(who, "*") || atoi(who) == i) set(&gpus[i], key, value);
-    }
-    if (file) fclose(file);
-    for (int i = 0; i < MAX_GPUS; i++) {
-        mig[i] = gpus[i];
-        strcpy(mig[i].uuid, gpus[i].mig_uuid);
-        strcat(mig[i].name, " MIG 1g");
-        mig[i].mem_total /= 8;
-    }
-}
 
 /* What `call` returns for this GPU now. */
 static int code_of(struct gpu *g, const char *call) {
-    double t_s = now_s() - zero_s;
+    double t_s = now_s();
+    int code = SUCCESS;
+    age(g);
     if (g->lost_after_s >= 0 && t_s >= g->lost_after_s && (g->back_after_s < 0 || t_s < g->back_after_s))
         return GPU_IS_LOST;
     for (int i = 0; i < g->error_count; i++)
-        if (!strcmp(g->errors[i].call, call)) return g->errors[i].code;
-    return SUCCESS;
+        if (!strcmp(g->errors[i].call, call)) {
+            nap(g->errors[i].s);
+            code = g->errors[i].s > 0 ? code : g->errors[i].code; /* the last word counts */
+        }
+    return code;
 }
 #define CHECK(g, call) { int code = code_of(g, call); if (code) return code; }
 
-API int nvmlInitWithFlags(unsigned flags) { (void)flags; zero_s = now_s(); read_script(); return init_code; }
+API int nvmlInitWithFlags(unsigned flags) { (void)flags; read_script(); return init_code; }
 API int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 API int nvmlShutdown(void) { return SUCCESS; }
 API const char *nvmlErrorString(int code) { (void)code; return "Fake Error"; }
@@ -153,8 +69,10 @@ API int nvmlDeviceGetHandleByIndex_v2(unsigned i, struct gpu **handle) {
 }
 API int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **handle) {
     for (int i = 0; i < gpu_count; i++) {
-        struct gpu *g = !strcmp(uuid, gpus[i].uuid) ? &gpus[i] : !strcmp(uuid, mig[i].uuid) ? &mig[i] : NULL;
-        if (!g || !*uuid) continue;
+        struct gpu *g = !strcmp(uuid, gpus[i].uuid) ? &gpus[i] : NULL;
+        for (int j = 0; j < gpus[i].mig_count; j++)
+            if (!strcmp(uuid, mig[i][j].uuid)) g = &mig[i][j];
+        if (!g) continue;
         CHECK(g, "handle")
         *handle = g;
         return SUCCESS;
@@ -162,8 +80,8 @@ API int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **handle) {
     return NOT_FOUND;
 }
 API int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(struct gpu *g, struct gpu **parent) {
-    if (g < mig || g >= mig + MAX_GPUS) return INVALID_ARGUMENT;
-    *parent = &gpus[g - mig];
+    if (!g->parent) return INVALID_ARGUMENT;
+    *parent = g->parent;
     return SUCCESS;
 }
 API int nvmlDeviceGetIndex(struct gpu *g, unsigned *index) { *index = (unsigned)(g - gpus); return SUCCESS; }
@@ -178,7 +96,7 @@ API int nvmlDeviceGetUUID(struct gpu *g, char *text, unsigned size) {
     return SUCCESS;
 }
 API int nvmlDeviceGetEnforcedPowerLimit(struct gpu *g, unsigned *mw) { CHECK(g, "limit") *mw = g->limit_mw; return SUCCESS; }
-API int nvmlDeviceGetPowerUsage(struct gpu *g, unsigned *mw) { CHECK(g, "power") *mw = g->power_mw; return SUCCESS; }
+API int nvmlDeviceGetPowerUsage(struct gpu *g, unsigned *mw) { CHECK(g, "power") *mw = power_at(g, now_s()); return SUCCESS; }
 API int nvmlDeviceGetUtilizationRates(struct gpu *g, utilization_t *u) {
     CHECK(g, "util")
     u->gpu = g->util;
@@ -203,7 +121,7 @@ API int nvmlDeviceGetMemoryInfo_v2(struct gpu *g, memory_v2_t *m) {
 }
 API int nvmlDeviceGetClockInfo(struct gpu *g, int clock, unsigned *mhz) {
     CHECK(g, "clock")
-    *mhz = clock == 1 ? g->sm_mhz : 1; /* NVML_CLOCK_SM */
+    *mhz = clock == CLOCK_SM ? g->sm_mhz : g->mem_mhz;
     return SUCCESS;
 }
 API int nvmlDeviceGetTemperature(struct gpu *g, int sensor, unsigned *c) { (void)sensor; CHECK(g, "temp") *c = g->temp_c; return SUCCESS; }
@@ -217,25 +135,33 @@ API int nvmlDeviceGetTemperatureV(struct gpu *g, temperature_t *t) {
 API int nvmlDeviceGetFieldValues(struct gpu *g, int count, field_t *fields) {
     CHECK(g, "fields")
     g->calls++;
-    struct timespec nap = {(time_t)g->slow_s, (long)(1e9 * (g->slow_s - (time_t)g->slow_s))};
-    nanosleep(&nap, NULL);
+    nap(g->slow_s);
     for (int i = 0; i < count; i++) {
         field_t *f = &fields[i];
         char call[24];
         snprintf(call, sizeof call, "field:%u", f->field);
-        f->timestamp_us = (long long)(now_s() * 1e6);
+        double t_s = now_s();
+        f->timestamp_us = (long long)(monotonic_s() * 1e6);
         f->type = VALUE_ULL;
         f->code = code_of(g, call);
         if (f->code) continue;
-        double grown_mj = g->energy_stands ? 0 : g->power_mw * (now_s() - zero_s);
         switch (f->field) {
-        case 83: f->value.ull = g->energy_mj + grown_mj; break;
-        case 185: case 186:
+        case 83: f->value.ull = counter_at(g, t_s); break;
+        case 185: case 186: case 82:
             f->type = VALUE_UINT;
             memset(&f->value, 0xff, sizeof f->value); /* only four bytes of the union count */
-            f->value.ui = g->power_mw;
+            f->value.ui = f->field == 82    ? g->mem_temp_c
+                        : f->field == 186   ? power_at(g, t_s)
+                        : t_s > 0           ? mean_power(g, t_s > 1 ? t_s - 1 : 0, t_s)
+                                            : power_at(g, t_s);
             break;
-        case 74: f->value.ull = g->throttle_power_ns; break;
+        case 3: f->value.ull = g->ecc_corrected; break;
+        case 4: f->value.ull = g->ecc_uncorrected; break;
+        case 142: f->value.ull = g->rows_corrected; break;
+        case 143: f->value.ull = g->rows_uncorrected; break;
+        case 144: f->value.ull = g->rows_pending; break;
+        case 145: f->value.ull = g->rows_failed; break;
+        case 74: f->value.ull = g->throttle_power_ns + 1e9 * g->throttle_power_share * t_s; break;
         case 269: f->value.ull = g->throttle_thermal_ns; break;
         case 270: f->value.ull = g->throttle_hw_ns; break;
         case 271: f->value.ull = g->throttle_brake_ns; break;
@@ -261,6 +187,11 @@ API int nvmlGpmSampleGet(struct gpu *g, gpm_look_t *look) {
     look->gpu = g;
     return SUCCESS;
 }
+API int nvmlGpmMigSampleGet(struct gpu *g, unsigned instance, gpm_look_t *look) {
+    for (int j = 0; j < g->mig_count; j++)
+        if (mig[g - gpus][j].instance == instance) return nvmlGpmSampleGet(&mig[g - gpus][j], look);
+    return INVALID_ARGUMENT;
+}
 /* No averages between looks that are not in order. */
 API int nvmlGpmMetricsGet(gpm_t *q) {
     if (q->version != 1) return VERSION_MISMATCH;
@@ -271,11 +202,72 @@ API int nvmlGpmMetricsGet(gpm_t *q) {
         m->code = SUCCESS;
         switch (m->metric) {
         case 2: m->value = g->gpm_sm; break;
-        case 5: m->value = g->gpm_tensor; break;
+        case 3: m->value = g->gpm_occupancy; break;
+        case 5:
+            m->value = g->gpm_tensor;
+            if (g->gpm_follows_power)
+                m->value = 100 * mean_power(g, q->look1->t_s, q->look2->t_s) / g->limit_mw;
+            break;
         case 10: m->value = g->gpm_dram; break;
         default: m->code = NOT_SUPPORTED;
         }
     }
+    return SUCCESS;
+}
+
+/* -- processes, MIG, events -------------------------------------------------------------------- */
+
+API int nvmlDeviceGetComputeRunningProcesses_v3(struct gpu *g, unsigned *count, process_t *told) {
+    CHECK(g, "processes")
+    unsigned there = (unsigned)g->process_count, room = *count;
+    *count = there;
+    if (!there) return SUCCESS;
+    if (room < there || !told) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < there; i++)
+        told[i] = (process_t){g->processes[i].pid, g->processes[i].bytes, ~0u, ~0u};
+    return SUCCESS;
+}
+API int nvmlDeviceGetMigMode(struct gpu *g, unsigned *now, unsigned *pending) {
+    CHECK(g, "mig")
+    *now = *pending = g->mig_count > 0;
+    return SUCCESS;
+}
+API int nvmlDeviceGetMaxMigDeviceCount(struct gpu *g, unsigned *count) {
+    (void)g;
+    *count = MAX_MIG;
+    return SUCCESS;
+}
+API int nvmlDeviceGetMigDeviceHandleByIndex(struct gpu *g, unsigned i, struct gpu **handle) {
+    if ((int)i >= g->mig_count) return NOT_FOUND;
+    *handle = &mig[g - gpus][i];
+    return SUCCESS;
+}
+API int nvmlDeviceGetGpuInstanceId(struct gpu *g, unsigned *id) { *id = g->instance; return SUCCESS; }
+API int nvmlEventSetCreate(struct gpu ***set) { *set = calloc(MAX_GPUS + 1, sizeof **set); return SUCCESS; }
+API int nvmlEventSetFree(struct gpu **set) { free(set); return SUCCESS; }
+API int nvmlDeviceRegisterEvents(struct gpu *g, unsigned long long types, struct gpu **set) {
+    CHECK(g, "events")
+    if (types & ~(unsigned long long)XID_EVENT) return NOT_SUPPORTED;
+    while (*set && *set != g) set++;
+    *set = g;
+    return SUCCESS;
+}
+/* The earliest XID of the set's GPUs that was not told yet, or none within the time. */
+API int nvmlEventSetWait_v2(struct gpu **set, event_t *event, unsigned timeout_ms) {
+    double until_s = now_s() + 1e-3 * timeout_ms;
+    struct gpu *whose = NULL;
+    int which = 0;
+    for (; *set; set++)
+        for (int i = 0; i < (*set)->xid_count; i++)
+            if (!(*set)->xids[i].told && (!whose || (*set)->xids[i].t_s < whose->xids[which].t_s))
+                whose = *set, which = i;
+    if (!whose || whose->xids[which].t_s > until_s) {
+        nap(until_s - now_s());
+        return TIMEOUT;
+    }
+    nap(whose->xids[which].t_s - now_s());
+    whose->xids[which].told = 1;
+    *event = (event_t){whose, XID_EVENT, whose->xids[which].code, ~0u, ~0u};
     return SUCCESS;
 }
 
@@ -284,7 +276,7 @@ API int fake_field_calls(int i) { return gpus[i].calls; }
 API size_t fake_size(const char *name) {
 #define SIZE(type) if (!strcmp(name, #type)) return sizeof(type);
     SIZE(utilization_t) SIZE(memory_t) SIZE(memory_v2_t) SIZE(temperature_t) SIZE(value_t)
-    SIZE(field_t) SIZE(gpm_metric_t) SIZE(gpm_support_t)
+    SIZE(field_t) SIZE(gpm_metric_t) SIZE(gpm_support_t) SIZE(process_t) SIZE(event_t)
     if (!strcmp(name, "gpm_t.metrics")) return offsetof(gpm_t, metrics);
     return 0;
 }

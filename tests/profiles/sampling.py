@@ -24,13 +24,14 @@ except GpuError as err:
     sys.exit()
 with nvml:
     told = {"count": len(nvml), "info": msgspec.to_builtins(nvml.describe())}
-    told["faults"], told["cycles"] = nvml.faults(), []
+    faults = lambda: [(fault.kind, fault.detail) for fault in nvml.faults()]
+    told["faults"], told["cycles"] = faults(), []
     t_s, give_up_s = 0.0, time.monotonic() + 20
     while times_s or until and not any(kind == until for kind, _ in told["faults"]):
         assert time.monotonic() < give_up_s, told["faults"]
         t_s = times_s.pop(0) if times_s else t_s + 10
         told["cycles"].append(msgspec.to_builtins(nvml.sample(lambda: t_s, t_s - 0.25)))
-        told["faults"] += nvml.faults()
+        told["faults"] += faults()
     told["field_calls"] = ctypes.CDLL("libnvidia-ml.so.1").fake_field_calls(0)
 print(json.dumps(told))
 """

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from profiles.gpu import FIELDS
+from profiles.gpm import METRICS
+from profiles.gpu import FIELDS, STATE_FIELDS
 from tests.profiles import fake_nvml
 from tests.profiles.sampling import READER
 
@@ -17,7 +18,8 @@ def test_values_units_and_identity(read_gpus: Any) -> None:
         "- gpus 2\n- driver 580.11\n"
         "* energy_stands 1\n"
         "1 name NVIDIA H200\n1 uuid GPU-abc\n1 util 63\n1 mem_total 150000000000\n"
-        "1 mem_used 5000000000\n1 sm_mhz 1755\n1 temp_c 58\n1 power_mw 361250\n1 limit_mw 700000\n"
+        "1 mem_used 5000000000\n1 sm_mhz 1755\n1 mem_mhz 2619\n1 mem_temp_c 71\n1 temp_c 58\n"
+        "1 power_mw 361250\n1 limit_mw 700000\n"
         "1 energy_mj 5123456789012\n"  # does not fit 32 bits
         "1 throttle_power_ns 1500000000\n1 throttle_thermal_ns 2500000000\n"
         "1 throttle_hw_ns 3500000000\n1 throttle_brake_ns 4500000000\n"
@@ -34,6 +36,7 @@ def test_values_units_and_identity(read_gpus: Any) -> None:
         "driver": "580.11",
     }
     first, second = told["cycles"][0]
+    assert second.pop("read_s") == 0.0  # on a clock that stands
     assert (first["index"], first["uuid"]) == (0, UUID.format(0))
     assert second == {
         "t_s": 3.5,
@@ -42,13 +45,19 @@ def test_values_units_and_identity(read_gpus: Any) -> None:
         "uuid": "GPU-abc",
         "util_pct": 63,
         "sm_active_pct": None,  # no GPM before Hopper
+        "sm_occupancy_pct": None,
+        "gpm_span_s": None,
         "tensor_pct": None,
         "dram_pct": None,
         "mem_used_bytes": 5_000_000_000,
         "power_w": 361.25,  # 361,250 mW
+        "power_average_w": 361.25,
         "energy_j": 5_123_456_789.012,  # mJ / 1000
         "sm_clock_mhz": 1755,
+        "mem_clock_mhz": 2619,
         "temp_c": 58,
+        "mem_temp_c": 71.0,
+        "parent_uuid": None,
         "throttle_power_s": 1.5,  # 1.5e9 ns
         "throttle_thermal_s": 2.5,
         "throttle_hw_thermal_s": 3.5,
@@ -68,14 +77,14 @@ CANNOT: list[tuple[str, set[str]]] = [
     ("error:memory_v2 3|error:memory 3", {"mem_used_bytes"}),
     ("error:temp_v 13", set()),
     ("error:temp_v 3|error:temp 3", {"temp_c"}),
-    ("error:clock 3", {"sm_clock_mhz"}),
+    ("error:clock 3", {"sm_clock_mhz", "mem_clock_mhz"}),
     ("error:field:186 3", set()),  # power from its own call
     ("error:field:186 2|error:power 4", {"power_w"}),
     ("error:field:83 3", {"energy_j"}),
-    ("error:fields 13", set(FIELDS) - {"power_w"}),  # no field values at all
+    ("error:fields 13", set(FIELDS) - {"power_w"}),  # no field values
     ("error:field:197 3|error:field:270 3", {"pcie_tx_bytes", "throttle_hw_thermal_s"}),
 ]
-TOLD = set(FIELDS) | {"util_pct", "mem_used_bytes", "sm_clock_mhz", "temp_c"}
+TOLD = set(FIELDS) | {"util_pct", "mem_used_bytes", "sm_clock_mhz", "mem_clock_mhz", "temp_c"}
 
 
 def test_what_a_gpu_cannot_tell_is_none_and_the_rest_is_told(read_gpus: Any) -> None:
@@ -139,13 +148,15 @@ def test_a_gpu_may_say_in_any_reading_that_it_is_lost(read_gpus: Any) -> None:
 
 def test_gpm_gives_an_average_a_second_once(read_gpus: Any) -> None:
     told = read_gpus(
-        "- gpus 2\n1 gpm 1\n1 gpm_sm 81.5\n1 gpm_tensor 37.25\n1 gpm_dram 62\n",
-        times_s=(0.0, 0.5, 1.0, 1.5, 2.0),
+        "- gpus 2\n1 gpm 1\n1 gpm_sm 81.5\n1 gpm_occupancy 24\n1 gpm_tensor 37.25\n1 gpm_dram 62\n",
+        times_s=(0.0, 0.1, 0.5, 1.1, 1.5, 2.2),
     )
-    names = ("sm_active_pct", "tensor_pct", "dram_pct")
+    names = ("sm_active_pct", "sm_occupancy_pct", "tensor_pct", "dram_pct", "gpm_span_s")
     averages = [[cycle[1][name] for name in names] for cycle in told["cycles"]]
-    none = [None, None, None]
-    assert averages == [none, none, [81.5, 37.25, 62.0], none, [81.5, 37.25, 62.0]]
+    none = [None] * 5
+    first, second = [81.5, 24.0, 37.25, 62.0, 1.0], [81.5, 24.0, 37.25, 62.0, 1.1]
+    # GPU 1 looks 0.1 s after GPU 0, so that the eight of a node do not look at once
+    assert averages == [none, none, none, first, none, second]
     assert all(cycle[0][name] is None for cycle in told["cycles"] for name in names)
 
 
@@ -194,11 +205,13 @@ def test_a_package_that_hides_the_real_one(
 
 STRUCTURES = """
 import ctypes, json, pynvml
-from profiles.gpu import FIELDS
+from profiles.gpm import METRICS
+from profiles.gpu import FIELDS, STATE_FIELDS
 size = ctypes.CDLL("libnvidia-ml.so.1").fake_size
 size.restype = ctypes.c_size_t
 ours = {name: size(name.encode()) for name in ("utilization_t", "memory_t", "memory_v2_t",
-    "temperature_t", "value_t", "field_t", "gpm_metric_t", "gpm_support_t", "gpm_t.metrics")}
+    "temperature_t", "value_t", "field_t", "gpm_metric_t", "gpm_support_t", "process_t",
+    "event_t", "gpm_t.metrics")}
 theirs = {
     "utilization_t": ctypes.sizeof(pynvml.c_nvmlUtilization_t),
     "memory_t": ctypes.sizeof(pynvml.c_nvmlMemory_t),
@@ -208,6 +221,8 @@ theirs = {
     "field_t": ctypes.sizeof(pynvml.c_nvmlFieldValue_t),
     "gpm_metric_t": ctypes.sizeof(pynvml.c_nvmlGpmMetric_t),
     "gpm_support_t": ctypes.sizeof(pynvml.c_nvmlGpmSupport_t),
+    "process_t": ctypes.sizeof(pynvml.c_nvmlProcessInfo_v3_t),
+    "event_t": ctypes.sizeof(pynvml.c_nvmlEventData_t),
     "gpm_t.metrics": pynvml.c_nvmlGpmMetricsGet_t.metrics.offset,
 }
 versions = {"memory_v2_t": pynvml.nvmlMemory_v2 & 0xFFFFFF,
@@ -221,8 +236,25 @@ fields = {
     "throttle_brake_s": pynvml.NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN,
     "pcie_tx_bytes": pynvml.NVML_FI_DEV_PCIE_COUNT_TX_BYTES,
     "pcie_rx_bytes": pynvml.NVML_FI_DEV_PCIE_COUNT_RX_BYTES,
+    "power_average_w": pynvml.NVML_FI_DEV_POWER_AVERAGE,
+    "mem_temp_c": pynvml.NVML_FI_DEV_MEMORY_TEMP,
 }
-print(json.dumps({"ours": ours, "theirs": theirs, "versions": versions, "fields": fields}))
+states = {
+    "ecc_corrected": pynvml.NVML_FI_DEV_ECC_SBE_VOL_TOTAL,
+    "ecc_uncorrected": pynvml.NVML_FI_DEV_ECC_DBE_VOL_TOTAL,
+    "rows_corrected": pynvml.NVML_FI_DEV_REMAPPED_COR,
+    "rows_uncorrected": pynvml.NVML_FI_DEV_REMAPPED_UNC,
+    "rows_pending": pynvml.NVML_FI_DEV_REMAPPED_PENDING,
+    "rows_failed": pynvml.NVML_FI_DEV_REMAPPED_FAILURE,
+}
+metrics = {
+    "sm_active_pct": pynvml.NVML_GPM_METRIC_SM_UTIL,
+    "sm_occupancy_pct": pynvml.NVML_GPM_METRIC_SM_OCCUPANCY,
+    "tensor_pct": pynvml.NVML_GPM_METRIC_ANY_TENSOR_UTIL,
+    "dram_pct": pynvml.NVML_GPM_METRIC_DRAM_BW_UTIL,
+}
+print(json.dumps({"ours": ours, "theirs": theirs, "versions": versions, "fields": fields,
+    "states": states, "metrics": metrics}))
 """
 
 
@@ -231,3 +263,5 @@ def test_structures_and_fields_are_those_of_pynvml(read_gpus: Any) -> None:
     assert told["ours"] == told["theirs"]
     assert told["versions"].items() <= told["theirs"].items()  # a version holds its size
     assert told["fields"] == {name: number for name, (number, _) in FIELDS.items()}
+    assert told["states"] == {name: number for name, (number, _) in STATE_FIELDS.items()}
+    assert told["metrics"] == METRICS

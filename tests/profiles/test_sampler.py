@@ -6,15 +6,14 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from profiles.cadence import Cadence
-from profiles.nvml import GpuFault, Nvml
+from profiles.reader import Fault
 from profiles.run import RunFolder
 from profiles.sampler import record
-from profiles.schema import GpuSample
+from profiles.schema import CallCost, GpuProcess, GpuSample, GpuState
 from tests.profiles.sampling import NODE, Start, wait_for
 
 
@@ -46,7 +45,7 @@ def test_records_gpus_on_the_cadence_of_the_runs_clock(start_sampler: Start) -> 
 
 
 class ScriptedGpu:
-    """Gives one sample a cycle; stands in for profiles.nvml.Nvml."""
+    """Gives one sample a cycle; a `profiles.reader.Reader`."""
 
     def __len__(self) -> int:
         return 1
@@ -54,8 +53,23 @@ class ScriptedGpu:
     def sample(self, clock: Callable[[], float], due_s: float) -> list[GpuSample]:
         return [GpuSample(t_s=clock(), node=NODE, index=0, uuid="GPU-a", lag_s=clock() - due_s)]
 
-    def faults(self) -> list[GpuFault]:
+    def processes(self, clock: Callable[[], float]) -> list[GpuProcess]:
+        return [GpuProcess(t_s=clock(), node=NODE, uuid="GPU-a", pid=7)]
+
+    def states(self, clock: Callable[[], float], when: str) -> list[GpuState]:
+        return [GpuState(t_s=clock(), node=NODE, index=0, uuid="GPU-a", when=when)]
+
+    def watch_xids(self, clock: Callable[[], float]) -> None:
+        pass
+
+    def calls(self) -> dict[str, CallCost]:
+        return {"fields": CallCost(count=1, mean_s=0.001, max_s=0.001)}
+
+    def faults(self) -> list[Fault]:
         return []
+
+    def close(self) -> None:
+        pass
 
 
 def test_all_is_written_at_the_end_and_every_half_second_before(
@@ -76,13 +90,21 @@ def test_all_is_written_at_the_end_and_every_half_second_before(
         return now_s
 
     cadence = Cadence(10.0, clock, sleep)
-    record(folder, NODE, cast("Nvml", ScriptedGpu()), cadence, clock)
+    record(folder, NODE, [ScriptedGpu()], cadence, clock)
     assert json.loads(capsys.readouterr().out) == {"ready": True, "gpus": 1}
     # host samples at 0.5, 1.0, 1.5 s, and with each of them all that was gathered before
     assert on_disk[1] == (0, 0)  # after the cycle at 0.0: still gathered
     assert [on_disk[k + 1] for k in (5, 10, 15)] == [(6, 1), (11, 2), (16, 3)]
     assert [sample.t_s for sample in folder.gpu().read()] == [k / 10 for k in range(19)]
     assert [sample.t_s for sample in folder.host().read()] == [0.5, 1.0, 1.5]
+    assert [process.t_s for process in folder.processes().read()] == [0.0, 1.0]
+    assert [(state.when, state.t_s) for state in folder.states().read()] == [
+        ("begin", 0.0),
+        ("end", pytest.approx(1.9)),
+    ]
+    first, last = folder.sampler().read()
+    assert (first.cycles, last.cycles, last.missed, last.hz) == (0, 19, 0, 10.0)
+    assert last.calls["fields"].mean_s == 0.001
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])

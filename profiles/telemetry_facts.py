@@ -1,0 +1,166 @@
+"""The hardware in words: clocks held down, energy, phases, and how well it was read. Pure."""
+
+from profiles import figures
+from profiles.schema import GpuSummary, PhaseSummary, SamplerSummary, Summary
+
+Row = tuple[str, str]
+
+HELD = {  # of GpuSummary and PhaseSummary, in words
+    "power_capped_share": "power-capped",
+    "thermal_share": "slowed for temperature",
+    "hw_thermal_share": "slowed by hardware for temperature",
+    "brake_share": "held by the power brake",
+}
+MIN_HELD = 0.005  # a share below this is not worth a sentence
+MAX_FAULTS = 20
+
+
+def held_sentence(summary: Summary) -> str | None:
+    """`power-capped 31 % of the peak, slowed for temperature 2 % of it`; None where not told.
+
+    Of the peak of the curve where there is one, else of the longest phase.
+    """
+    if not summary.phases:
+        return None
+    longest = max(summary.phases, key=lambda one: one.end_s - one.start_s)
+    phase = next((one for one in summary.phases if one.name == "peak"), longest)
+    shares = {name: getattr(phase, name) for name in HELD}
+    if all(share is None for share in shares.values()):
+        return None
+    held = [(HELD[name], share) for name, share in shares.items() if (share or 0.0) >= MIN_HELD]
+    if not held:
+        return f"no clock was held down in the {phase.name}"
+    told = [f"{words} {figures.share(min(share, 1.0))} of it" for words, share in held]
+    told[0] = told[0].removesuffix("it") + f"the {phase.name}"
+    return ", ".join(told)
+
+
+def energy_text(summary: Summary) -> str | None:
+    """`331 J an image, gross (320 to 342 J; counter); 212 J without idling`; None where unknown."""
+    if summary.energy_j_per_image is None:
+        return None
+    gross = figures.joules(summary.energy_j_per_image)
+    between = _between(summary.energy_low_j_per_image, summary.energy_high_j_per_image)
+    told = f"{gross} an image, gross ({between}{summary.energy_basis})"
+    if summary.energy_net_j_per_image is not None:
+        net = figures.joules(summary.energy_net_j_per_image)
+        apart = _between(
+            summary.energy_net_low_j_per_image, summary.energy_net_high_j_per_image
+        ).removesuffix("; ")
+        told += f"; {net} without idling{f' ({apart})' if apart else ''}"
+    if summary.carbon_g_per_image is not None:
+        grams = figures.number(summary.carbon_g_per_image)
+        told += f"; {grams} g CO2e at {figures.number(summary.carbon_g_per_kwh)} g/kWh"
+    return told
+
+
+def energy_rows(summary: Summary) -> list[Row]:
+    """Energy twice, with what each figure is of; empty where none is known."""
+    told = energy_text(summary)
+    rows = [("An image", told)] if told else []
+    if summary.idle_power_w is not None:
+        rows.append(
+            ("Idling", f"{figures.watts(summary.idle_power_w)}, all GPUs, median before the load")
+        )
+    if summary.energy_disagreement is not None:
+        apart = figures.share(summary.energy_disagreement)
+        rows.append(("Counter against integrated power", f"{apart} apart, the worst GPU"))
+    return rows
+
+
+def phase_table(summary: Summary) -> list[list[str]]:
+    """A header and a row per phase; empty without GPUs."""
+    if not summary.gpus or not summary.phases:
+        return []
+    header = (
+        "Phase,Time,Images/s,TFLOP/s,Tensor,SM active,DRAM,Utilization,Power,Power-capped,Image"
+    )
+    return [header.split(","), *(_phase_row(one) for one in summary.phases)]
+
+
+def work_table(summary: Summary) -> list[list[str]]:
+    """A header and a row per GPU or MIG instance: what it made beside how full it was."""
+    devices = [*summary.gpus, *summary.instances]
+    if not devices:
+        return []
+    header = (
+        "GPU,Replicas,Images/s,TFLOP/s,Tensor,SM active,Occupancy,DRAM,Power-capped,"
+        "Energy (counter),Energy (power),Memory of replicas"
+    )
+    return [header.split(","), *(_work_row(one) for one in devices)]
+
+
+def reading_rows(summary: Summary) -> list[Row]:
+    """How well the hardware was read: cadence and cost, what could not be told, what befell."""
+    rows = [_sampler_row(one) for one in summary.samplers]
+    for gpu in summary.gpus:
+        by_reason: dict[str, list[str]] = {}
+        for name, why in gpu.unable.items():
+            by_reason.setdefault(why, []).append(name)
+        for why, names in by_reason.items():
+            rows.append((f"GPU {gpu.index} · {gpu.node} cannot tell", f"{', '.join(names)}: {why}"))
+        counts = [
+            f"{getattr(gpu, name):,} {name.replace('_', ' ')}"
+            for name in ("ecc_corrected", "ecc_uncorrected", "rows_corrected", "rows_uncorrected")
+            if getattr(gpu, name)
+        ]
+        if counts:
+            rows.append((f"GPU {gpu.index} · {gpu.node}, new errors", ", ".join(counts)))
+    return rows + [
+        (f"{event.kind.replace('_', ' ')} at {event.t_s:,.1f} s", event.detail)
+        for event in summary.faults[:MAX_FAULTS]
+    ]
+
+
+def _sampler_row(one: SamplerSummary) -> Row:
+    told = (
+        f"{figures.number(one.hz)} a second, {figures.count(one.missed)} of "
+        f"{figures.count(one.planned)} cycles missed, late by {figures.seconds(one.lateness_p50_s)}"
+        f" (p50) and {figures.seconds(one.lateness_p99_s)} (p99), longest gap "
+        f"{figures.seconds(one.gap_max_s)}; one GPU read in {figures.seconds(one.read_p99_s)} "
+        f"(p99); {figures.number(one.cpu_pct)} % of a core"
+    )
+    calls = ", ".join(f"{name} {figures.seconds(mean_s)}" for name, mean_s in one.calls.items())
+    return f"Sampler · {one.node}", f"{told}; a call: {calls}" if calls else told
+
+
+def _phase_row(one: PhaseSummary) -> list[str]:
+    return [
+        one.name,
+        f"{figures.seconds(one.start_s)} to {figures.seconds(one.end_s)}",
+        figures.number(one.images_per_s),
+        figures.number(one.tflops),
+        figures.percent(one.tensor_mean_pct),
+        figures.percent(one.sm_active_mean_pct),
+        figures.percent(one.dram_mean_pct),
+        figures.percent(one.util_mean_pct),
+        figures.watts(one.power_mean_w),
+        figures.share(one.power_capped_share),
+        figures.joules(one.energy_j_per_image),
+    ]
+
+
+def _work_row(gpu: GpuSummary) -> list[str]:
+    part = " (MIG)" if gpu.parent_uuid else ""
+    return [
+        f"{gpu.index} · {gpu.node}{part}",
+        ", ".join(gpu.replicas) or figures.UNKNOWN,
+        figures.number(gpu.images_per_s),
+        figures.number(gpu.tflops),
+        figures.percent(gpu.tensor_mean_pct),
+        figures.percent(gpu.sm_active_mean_pct),
+        figures.percent(gpu.sm_occupancy_mean_pct),
+        figures.percent(gpu.dram_mean_pct),
+        figures.share(gpu.power_capped_share),
+        figures.joules(gpu.energy_counter_j),
+        figures.joules(gpu.energy_integrated_j),
+        figures.data(gpu.replica_mem_max_bytes),
+    ]
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    least, unit = figures.joules(low).split(" ")
+    most = figures.joules(high)
+    return f"{least if most.endswith(f' {unit}') else f'{least} {unit}'} to {most}; "
