@@ -155,7 +155,7 @@ def _go_first() -> None:
     On two cores, one of them busy, the 99th percentile of the lateness of waking up fell from 2.4
     to 8 ms down to 0.1 ms; nice values did not help (it was measured once, Linux 6.18).
     """
-    with suppress(PermissionError):
+    with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
