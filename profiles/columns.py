@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from profiles.run import RunFolder
 from profiles.schema import (
+    ClockSample,
     GpuSample,
     HostSample,
     LoadSample,
@@ -151,6 +152,7 @@ class Recorded:
     load: list[LoadSample]
     events: list[RunEvent]
     damaged: int = 0  # lines that do not decode
+    clocks: list[ClockSample] = field(default_factory=list)
 
 
 def read(folder: RunFolder) -> Recorded:
@@ -161,7 +163,7 @@ def read(folder: RunFolder) -> Recorded:
     """
     manifest = folder.manifest()
     requests, gpu, host = folder.requests(), folder.gpu(), folder.host()
-    load, events = folder.load(), folder.events()
+    load, events, clocks = folder.load(), folder.events(), folder.clocks()
     return Recorded(
         manifest=manifest,
         requests=request_columns(requests),
@@ -169,7 +171,8 @@ def read(folder: RunFolder) -> Recorded:
         hosts=host_columns(host),
         load=load.read(),
         events=sorted(events.read(), key=lambda event: event.t_s),
-        damaged=sum(tail.damaged for tail in (requests, gpu, host, load, events)),
+        clocks=clocks.read(),
+        damaged=sum(tail.damaged for tail in (requests, gpu, host, load, events, clocks)),
     )
 
 

@@ -104,6 +104,20 @@ class LoadSample(msgspec.Struct, frozen=True, kw_only=True):
     loop_lag_s: float | None = None  # worst oversleep of the event loop since the last line
 
 
+class ClockSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A generator on another machine measured its clock against the master's: in `clocks.jsonl`.
+
+    Once before the load and once after it. All its records are on the run's clock by the first
+    reading; the true offset is within `uncertainty_s` of `offset_s`.
+    """
+
+    t_s: float
+    generator: str
+    host: str
+    offset_s: float  # the master's clock less the generator's
+    uncertainty_s: float  # half of the best round trip
+
+
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     """One GPU at one instant: a line of `gpu-<node>.jsonl`."""
 
@@ -361,6 +375,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     latency_max_s: float | None = None
     lateness_p50_s: float | None = None  # of sent requests
     lateness_p99_s: float | None = None
+    clock_uncertainty_s: float | None = (
+        None  # of generators on other machines; None: there are none
+    )
     queue_p50_s: float | None = None
     queue_p95_s: float | None = None
     service_p50_s: float | None = None  # text + denoise + decode + encode
