@@ -99,6 +99,10 @@ def first_manifest(
         slo_latency_s=float(scenario.slo.latency),
         thresholds={metric: list(each) for metric, each in scenario.thresholds.items()},
         lateness_bound_s=float(scenario.validity.lateness_p99),
+        loop_stall_bound_s=float(scenario.validity.loop_stall),
+        loop_cpu_bound_pct=100 * scenario.validity.loop_cpu,
+        loop_cpu_bound_for_s=float(scenario.validity.loop_cpu_for),
+        local_error_bound=scenario.validity.local_errors,
         gpus=gpus if target.embedded or _is_loopback(url) else [],  # else they are not the target's
         hosts=[Host(node_name()).describe()],
         gpu_price_usd_per_h=options.gpu_price_usd_per_h,

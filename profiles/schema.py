@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 SCHEMA_VERSION = 1
+LOCAL_ERROR = "this machine: "  # begins RequestRecord.error where the generator's own was at fault
 
 
 class Outcome(StrEnum):
@@ -102,6 +103,7 @@ class LoadSample(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     cpu_pct: float | None = None  # of one core, this process
     loop_lag_s: float | None = None  # worst oversleep of the event loop since the last line
+    loop_cpu_pct: float | None = None  # of one core, the event loop's thread
 
 
 class ClockSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,7 +273,11 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     demand: Demand | None = None
     slo_latency_s: float
     thresholds: dict[str, list[str]] = {}
-    lateness_bound_s: float  # p99 above it makes the run INVALID
+    lateness_bound_s: float  # p99 above it makes the run INVALID; so do the next, None: not judged
+    loop_stall_bound_s: float | None = None  # the longest stall of a generator's event loop
+    loop_cpu_bound_pct: float | None = None  # of a core, by a generator's event loop ...
+    loop_cpu_bound_for_s: float | None = None  # ... for so long without a break
+    local_error_bound: int | None = None  # attempts that failed on the generator's own machine
     gpus: list[GpuInfo] = []
     hosts: list[HostInfo] = []
     gpu_price_usd_per_h: float
