@@ -147,6 +147,8 @@ class Crew:
             self._note_clock(seat, question.reading)
         else:
             seat.done, seat.fault = True, seat.fault or question.fault
+            for writer in seat.writers.values():
+                writer.close()
         return wire.Received(over=self.is_over)
 
     def _greet(self, worker: str, hello: wire.Hello) -> msgspec.Struct:

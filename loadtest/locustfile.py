@@ -30,7 +30,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import open_files, people, remote, vitals
+from loadtest import open_files, people, remote, vitals, web
 from loadtest.client import ImageClient
 from loadtest.job import decode
 from loadtest.recorder import FIRST, Attempt, Recorder
@@ -251,6 +251,8 @@ def share_of(environment: Environment) -> tuple[int, int]:
 @events.init.add_listener
 def _connect(environment: Environment, **_: object) -> None:
     runner = environment.runner
+    if environment.web_ui is not None:
+        web.add(environment.web_ui.app, FOLDER, JOB.load_s)
     if isinstance(runner, WorkerRunner):
         runner.register_message("load_start", _told)
         remote.introduce(JOB, runner)

@@ -117,6 +117,17 @@ def test_locusts_own_web_ui_shows_the_run_and_ends_with_it(
     command.wait_for_records(20)
     with urlopen(f"http://127.0.0.1:{port}/stats/requests") as answer:
         (shown, *_) = json.load(answer)["stats"]
+    with urlopen(f"http://127.0.0.1:{port}/viralload/load.json") as answer:
+        told = json.load(answer)
+    with urlopen(f"http://127.0.0.1:{port}/") as answer:
+        assert b'src="/viralload"' in answer.read()
+    with urlopen(f"http://127.0.0.1:{port}/viralload") as answer:
+        assert b"/viralload/load.json" in answer.read()
+    assert told["scheduled"] == 80
+    assert told["generators"] == ["locust-0"]
+    assert 15 <= told["offered"][-1] <= 80
+    # 20/s: what is due at the instant of a sample has left, but for one on its way
+    assert all(abs(a - b) <= 2 for a, b in zip(told["offered"], told["sent"], strict=True))
     assert shown["name"] == "/v1/images/generations"
     assert shown["num_requests"] >= 10
     listening = {c.laddr.ip for p in command.processes() for c in p.net_connections() if c.laddr}
