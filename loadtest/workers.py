@@ -79,6 +79,9 @@ def token_for(workers: Workers, own: str | None) -> str:
 def invitation(workers: Workers, token: str, own: str | None) -> str:
     """What to type on the other machines."""
     host = workers.host if workers.is_open else "127.0.0.1"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - every address of this machine
+        host = socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
     port = "" if workers.port == MASTER_PORT else f":{workers.port}"
     known = f"{TOKEN_ENV}={token} " if token and token != own else ""
     where = "on each" if workers.is_open else "on each, through an SSH tunnel, or here"
