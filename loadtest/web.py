@@ -18,6 +18,7 @@ from profiles.run import RunFolder
 from profiles.schema import LoadSample
 
 MAX_POINTS = 600
+SILENT_S = 3
 STRIP = (
     '<iframe src="/viralload" title="offered and sent" style="position:fixed;left:0;right:0;'
     'bottom:0;width:100%;height:190px;border:0;border-top:1px solid #888;z-index:9999"></iframe>'
@@ -49,9 +50,10 @@ class Progress:
         self._look()
         latest: dict[str, LoadSample] = {}
         rows = []
-        for second in sorted(self._seconds):
-            latest.update(self._seconds[second])
-            t_s = max(s.t_s for s in self._seconds[second].values()) - (self._start_s or 0.0)
+        for second in self._told():
+            told = self._seconds[second]
+            latest.update(told)
+            t_s = float(np.mean([s.t_s for s in told.values()])) - (self._start_s or 0.0)
             offered = int(np.searchsorted(self._due_s, t_s, side="right"))
             counts = [(one.sent, one.done, one.in_flight) for one in latest.values()]
             rows.append((round(t_s, 3), offered, *np.sum(counts, axis=0).tolist()))
@@ -65,6 +67,14 @@ class Progress:
             "duration_s": self._duration_s,
             "generators": sorted(latest),
         }
+
+    def _told(self) -> list[int]:
+        """The seconds that every generator told of; of one long silent, no more is expected."""
+        newest: dict[str, int] = {}
+        for second, told in self._seconds.items():
+            newest.update((name, max(second, newest.get(name, 0))) for name in told)
+        end = max(min(newest.values()), max(newest.values()) - SILENT_S) if newest else 0
+        return sorted(second for second in self._seconds if second <= end)
 
     def _look(self) -> None:
         for event in self._events.read():

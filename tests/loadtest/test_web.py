@@ -31,13 +31,17 @@ def test_generators_add_up_second_by_second(tmp_path: Path) -> None:
     first, second = folder.load_writer("locust-0"), folder.load_writer("locust-1")
     first.add(sample(21.25, "locust-0", 6, 5))
     second.add(sample(21.05, "locust-1", 5, 5))
-    first.add(sample(22.25, "locust-0", 11, 9))  # locust-1 tells nothing in the third second
+    first.add(sample(22.25, "locust-0", 11, 9))
+    first.flush()
+    second.flush()
+    assert len(shown.series()["t_s"]) == 1  # locust-1 has not told of the third second yet
+    first.add(sample(25.25, "locust-0", 26, 24))  # ... and is given up after three more
     first.close()
     second.close()
     series = shown.series()
-    # due by 1.25 s: those of 0, 0.1, ... 1.2; by 2.25 s: up to 2.2
-    assert series["offered"] == [13, 23]
-    assert (series["t_s"], series["sent"], series["done"]) == ([1.25, 2.25], [11, 16], [10, 14])
+    # due by 1.15 s, the mean of the two: those of 0, 0.1, ... 1.1; by 2.25 s: up to 2.2
+    assert series["offered"] == [12, 23]
+    assert (series["t_s"], series["sent"], series["done"]) == ([1.15, 2.25], [11, 16], [10, 14])
     assert series["in_flight"] == [1, 2]
     assert (series["scheduled"], series["duration_s"]) == (40, 4)
     assert series["generators"] == ["locust-0", "locust-1"]
