@@ -28,12 +28,7 @@ def parser() -> argparse.ArgumentParser:
     _add_scenario(run)
     _add_server(run)
     run.add_argument("--host", metavar="URL", help="load this server instead of starting one")
-    run.add_argument(
-        "--key-env",
-        default="OPENAI_API_KEY",
-        metavar="NAME",
-        help="environment variable that holds the API key (default: %(default)s)",
-    )
+    _add_key(run)
     run.add_argument(
         "--out",
         type=Path,
@@ -123,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="play so many shares, each in a process of its own (default: 1)",
     )
+    _add_key(worker)
     worker.add_argument(
         "--wait",
         default="10min",
@@ -132,6 +128,15 @@ def parser() -> argparse.ArgumentParser:
 
     verbs.add_parser("scenarios", help="list the built-in scenarios")
     return whole
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--key-env",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable that holds the API key (default: %(default)s)",
+    )
 
 
 def _add_workers(run: argparse.ArgumentParser) -> None:

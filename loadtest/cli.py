@@ -120,7 +120,8 @@ def _worker(options: argparse.Namespace, _command: list[str]) -> int:
 
     host, port = options.master
     wait_s = _duration(options.wait, "--wait")
-    return work(host, port, options.processes, wait_s, Console(stderr=True, markup=False))
+    console = Console(stderr=True, markup=False)
+    return work(host, port, options.processes, wait_s, options.key_env, console)
 
 
 def _duration(text: str, option: str) -> float:

@@ -39,7 +39,9 @@ MASTER_SILENT_S = 10.0
 OVER_PATIENCE_S = 30.0
 
 
-def work(host: str, port: int, processes: int, wait_s: float, console: Console) -> int:
+def work(
+    host: str, port: int, processes: int, wait_s: float, key_env: str, console: Console
+) -> int:
     """Play shares of the run of the master at that address; the exit code.
 
     Args:
@@ -47,6 +49,8 @@ def work(host: str, port: int, processes: int, wait_s: float, console: Console) 
         port: that its Locust listens on.
         processes: so many shares, each by a process of its own.
         wait_s: for a master that is not there yet.
+        key_env: the environment variable with the API key. The master has no say in it, or it could
+            have any secret of this machine sent to a server that it names as well.
         console: for progress.
 
     Raises:
@@ -55,18 +59,25 @@ def work(host: str, port: int, processes: int, wait_s: float, console: Console) 
     """
     if processes > 1:
         command = [sys.executable, "-m", "loadtest.cli", "worker", f"[{host}]:{port}"]
-        command += ["--wait", f"{wait_s:g}s"]
+        command += ["--wait", f"{wait_s:g}s", "--key-env", key_env]
         started = [subprocess.Popen(command) for _ in range(processes)]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers have it from the terminal
+        signal.signal(signal.SIGTERM, lambda *_: _end_all(started))
         return max(abs(process.wait()) for process in started)
-    return _Worker(host, port, console).work(wait_s)
+    return _Worker(host, port, key_env, console).work(wait_s)
+
+
+def _end_all(processes: list["subprocess.Popen[bytes]"]) -> None:
+    for process in processes:
+        process.terminate()
 
 
 class _Worker:
     """The share in progress."""
 
-    def __init__(self, host: str, port: int, console: Console) -> None:
+    def __init__(self, host: str, port: int, key_env: str, console: Console) -> None:
         self.host, self.port = host, port
+        self.key_env = key_env
         self.console = console
         self.name = f"worker-{uuid.uuid4().hex}"
         self.stopped = False
@@ -77,16 +88,20 @@ class _Worker:
             signal.signal(number, self._stop)
         self.channel = wire.Channel(self.host, self.port, self.name)
         scratch = Path(tempfile.mkdtemp(prefix="viralload-worker-"))
+        is_kept = False
         try:
-            code = self._take_part(scratch, wait_s)
+            return self._take_part(scratch, wait_s)
         except wire.MasterLostError as err:
-            kept = f"; what this worker recorded is in {scratch}" if self._recorded(scratch) else ""
+            is_kept = any(scratch.glob("requests-*.jsonl"))
+            kept = f"; what this worker recorded is in {scratch}" if is_kept else ""
             raise ViralloadError(f"{err}{kept}") from err
+        except OSError as err:
+            raise ViralloadError(f"cannot use {scratch}: {err}; see TMPDIR") from err
         finally:
             kill_descendants()
             self.channel.close()
-        shutil.rmtree(scratch, ignore_errors=True)
-        return code
+            if not is_kept:
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def _take_part(self, scratch: Path, wait_s: float) -> int:
         welcome = self._greet(wait_s)
@@ -166,6 +181,7 @@ class _Worker:
             clock_zero_monotonic_s=job.clock_zero_monotonic_s - reading.offset_s,
             share=welcome.share,
             worker=self.name,
+            key_env=self.key_env,
         )
 
     def _read_clock(self) -> Reading:
@@ -239,9 +255,6 @@ class _Worker:
                 time.sleep(LOOK_S)
         except wire.MasterLostError:
             return  # it has everything, and has gone
-
-    def _recorded(self, scratch: Path) -> bool:
-        return any(scratch.glob("requests-*.jsonl"))
 
     def _stop(self, _number: int, _frame: object) -> None:
         self.stopped = True
