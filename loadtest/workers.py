@@ -13,6 +13,7 @@ from rich.console import Console
 from loadtest.arguments import MASTER_PORT, TOKEN_ENV
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.processes import Child
+from loadtest.target import normalize_url
 from profiles.run import RunFolder
 
 LOOK_S = 0.25
@@ -42,6 +43,10 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost"
 
 
+def _host_of(url: str) -> str | None:
+    return urlsplit(normalize_url(url)).hostname
+
+
 def check(workers: Workers, target: str | None) -> None:
     """Whether such workers can play a run of `target`, the URL of --host.
 
@@ -54,7 +59,7 @@ def check(workers: Workers, target: str | None) -> None:
             "--expect-workers: the server that a run starts listens on loopback, where workers on "
             f"other machines cannot reach it; {remedy}"
         )
-    if workers.is_open and is_loopback(urlsplit(target or "").hostname):
+    if target is not None and workers.is_open and is_loopback(_host_of(target)):
         raise ConfigurationError(
             f"--host: {target} is each worker's own machine; name the address that all of them "
             f"reach; or {remedy}"
