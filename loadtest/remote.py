@@ -5,6 +5,7 @@ who asks. Locust's own messages carry the rest: users, statistics, the load's st
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class Reception:
         self._runner.register_message("viralload", self._answer)
         self._runner.register_message("viralload_joined", self._joined)
         environment.events.quitting.add_listener(self._quitting)
+        gevent.signal_handler(signal.SIGTERM, self._called_off)
         gevent.spawn(self._watch)
 
     def begin(self) -> None:
@@ -142,6 +144,12 @@ class Reception:
     def _is_heard(self) -> bool:
         """Whether Locust still reads what workers say."""
         return len(self._runner.greenlet) > 0
+
+    def _called_off(self) -> None:
+        """Stopped before everybody had come, when Locust does not listen to signals yet."""
+        if not self._crew.has_begun:
+            self._part()
+            os._exit(0)
 
     def _quitting(self, environment: Any, **_: object) -> None:
         """Locust is about to end, because it was told to or because the run is over."""
