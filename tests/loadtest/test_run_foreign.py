@@ -298,3 +298,19 @@ def test_what_a_traces_row_tells_is_asked_for_checked_and_recorded(
     ] == [
         (Outcome.OK, *(row[k] for k in ("steps", "images", "size", "prompt_chars"))) for row in rows
     ]
+
+
+def test_a_generator_out_of_open_files_accuses_itself(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    # 60/s, none answered within 4 s: 240 in flight, and no more than 150 files may be open
+    words = ["run", scenario(tmp_path, rate=60, duration=4, timeout=4), "--json"]
+    words += ["--host", image_server(fault="hang")]
+    command = Viralload(tmp_path, words, before=["prlimit", "--nofile=150"])
+    assert command.finish() == 3, command.stderr
+    assert "warning: up to 240 requests can be in flight" in command.stderr
+    (reason,) = command.summary.reasons
+    assert "The generator's own machine failed" in reason
+    assert "Too many open files; raise `ulimit -n`" in reason
+    assert command.summary.outcomes["failed"] + command.summary.outcomes["timeout"] == 240
+    assert_nothing_is_left(command)
