@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlsplit
 
 from loadtest.arrivals import Word
 from loadtest.scenario import builtin_names
@@ -10,6 +11,8 @@ from loadtest.trace import KNOWN
 from loadtest.units import parse_duration
 
 DEFAULT_SCENARIO = "ghibli-hour"
+MASTER_PORT = 5557  # Locust's
+TOKEN_ENV = "VIRALLOAD_TOKEN"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,12 +29,7 @@ def parser() -> argparse.ArgumentParser:
     _add_scenario(run)
     _add_server(run)
     run.add_argument("--host", metavar="URL", help="load this server instead of starting one")
-    run.add_argument(
-        "--key-env",
-        default="OPENAI_API_KEY",
-        metavar="NAME",
-        help="environment variable that holds the API key (default: %(default)s)",
-    )
+    _add_key(run)
     run.add_argument(
         "--out",
         type=Path,
@@ -54,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="load generator processes (default: 1)",
     )
+    _add_workers(run)
     run.add_argument(
         "--web",
         type=_port,
@@ -110,8 +109,79 @@ def parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
+    worker = verbs.add_parser(
+        "worker",
+        help="play a share of a run that another machine drives",
+        description="Plays a share of a run started elsewhere with --expect-workers. This machine "
+        "must reach both the master and the server under load; it needs the same version of "
+        "viralload and shares no files. The API key, where the server asks for one, is read from "
+        f"this machine's own environment, and so is the run's token ({TOKEN_ENV}).",
+    )
+    worker.add_argument(
+        "master", type=_address, metavar="HOST[:PORT]", help=f"of the master (port {MASTER_PORT})"
+    )
+    worker.add_argument(
+        "--processes",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="play so many shares, each in a process of its own (default: 1)",
+    )
+    _add_key(worker)
+    worker.add_argument(
+        "--wait",
+        default="10min",
+        metavar="DURATION",
+        help="for a master that is not there yet (default: %(default)s)",
+    )
+
     verbs.add_parser("scenarios", help="list the built-in scenarios")
     return whole
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--key-env",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable that holds the API key (default: %(default)s)",
+    )
+
+
+def _add_workers(run: argparse.ArgumentParser) -> None:
+    workers = run.add_argument_group(
+        "workers on other machines",
+        "Each plays a share of the schedule: `viralload worker HOST` there. What Locust's master "
+        "listens on is neither encrypted nor authenticated: whoever reaches the port can see the "
+        "scenario, end the run and forge its record. Keep it on loopback behind an SSH tunnel (ssh "
+        f"-L {MASTER_PORT}:127.0.0.1:{MASTER_PORT} MASTER), or bind it to a private network's "
+        "address.",
+    )
+    workers.add_argument(
+        "--expect-workers",
+        type=_count,
+        metavar="N",
+        help="so many workers play the load, none of it this machine",
+    )
+    workers.add_argument(
+        "--expect-workers-max-wait",
+        default="5min",
+        metavar="DURATION",
+        help="give up if they have not come by then (default: %(default)s)",
+    )
+    workers.add_argument(
+        "--master-bind-host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address the workers connect to (default: %(default)s)",
+    )
+    workers.add_argument(
+        "--master-bind-port",
+        type=_port,
+        default=MASTER_PORT,
+        metavar="PORT",
+        help="and its port (default: %(default)s)",
+    )
 
 
 def _add_scenario(parser: argparse.ArgumentParser) -> None:
@@ -243,6 +313,18 @@ def _port(text: str) -> int:
     if not 1 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text}")
     return value
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Host and port of "HOST", "HOST:PORT", "[IPV6]" or "[IPV6]:PORT"."""
+    parts = urlsplit(f"//{text}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port == 0 or parts.netloc != text or "@" in text:
+        raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}")
+    return host, MASTER_PORT if port is None else port
 
 
 def _seed(text: str) -> int:

@@ -17,13 +17,15 @@ import msgspec
 from rich.console import Console
 
 from loadtest import scenario as scenarios
-from loadtest.arguments import parser
+from loadtest.arguments import MASTER_PORT, parser
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import Node, demand, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from loadtest.prompts import load_texts
 from loadtest.source import load_source
+from loadtest.units import parse_duration
+from loadtest.workers import Workers
 from profiles.columns import read
 from profiles.run import RunError, RunFolder
 from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
@@ -41,6 +43,8 @@ INTERRUPTED_EXIT_CODE = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["--worker"]:  # as Locust has it
+        words[0] = "worker"
     options = parser().parse_args(words)
     try:
         code = VERBS[options.verb](options, ["viralload", *words])
@@ -76,6 +80,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 port=options.port,
                 capacity=options.capacity,
                 processes=options.processes,
+                workers=_workers(options),
                 web_port=options.web,
                 gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H if price is None else price,
                 gpu_price_basis=DEFAULT_PRICE_BASIS if price is None else "stated with --gpu-price",
@@ -92,6 +97,41 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         sys.stdout.write(summary_text(summary, run_folder.manifest()))
         sys.stdout.write(f"\nreport  {run_folder.report_path}\n")
     return verdict_exit_code(summary)
+
+
+def _workers(options: argparse.Namespace) -> Workers | None:
+    """The workers on other machines that the command line asks for."""
+    host, port = options.master_bind_host, options.master_bind_port
+    if options.expect_workers is None:
+        if (host, port) != ("127.0.0.1", MASTER_PORT):
+            raise ConfigurationError(
+                "--master-bind-host and --master-bind-port are for workers on other machines: say "
+                "how many with --expect-workers N"
+            )
+        return None
+    if options.processes != 1:
+        raise ConfigurationError(
+            "--processes is of this machine, which sends nothing where workers are expected: give "
+            "it to `viralload worker`"
+        )
+    wait_s = _duration(options.expect_workers_max_wait, "--expect-workers-max-wait")
+    return Workers(count=options.expect_workers, host=host, port=port, wait_s=wait_s)
+
+
+def _worker(options: argparse.Namespace, _command: list[str]) -> int:
+    from loadtest.worker import work
+
+    host, port = options.master
+    wait_s = _duration(options.wait, "--wait")
+    console = Console(stderr=True, markup=False)
+    return work(host, port, options.processes, wait_s, options.key_env, console)
+
+
+def _duration(text: str, option: str) -> float:
+    try:
+        return float(parse_duration(text))
+    except ValueError as err:
+        raise ConfigurationError(f"{option}: {err}") from err
 
 
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
@@ -187,6 +227,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "serve": _serve,
     "sample": _sample,
     "doctor": _doctor,
+    "worker": _worker,
     "scenarios": _list,
 }
 

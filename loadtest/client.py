@@ -1,5 +1,6 @@
 """One request over HTTP, as it happened. Cooperative (gevent): callers run many at once."""
 
+import errno
 import math
 import socket
 import ssl
@@ -13,6 +14,10 @@ from geventhttpclient.response import HTTPParseError
 
 CONNECT_TIMEOUT_S = 10.0
 BLOCK_BYTES = 1 << 16
+# Out of open files (of the process, of the machine), of source ports, of buffers or memory
+LOCAL_ERRNOS = (
+    errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.ENOBUFS, errno.ENOMEM,
+)  # fmt: skip
 NO_CAP = 1 << 20  # connections: a hidden cap would hold requests back unseen
 
 
@@ -26,6 +31,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
     error: str | None = None
+    is_local: bool = False  # the error is this machine's, not the server's or the network's
     timed_out: bool = False
     gave_up: bool = False  # timed out by the person's patience, not by the client's limit
 
@@ -83,6 +89,7 @@ class ImageClient:
             exchange.timed_out = True
         except (OSError, HTTPParseError) as err:
             exchange.error = str(err) or type(err).__name__
+            exchange.is_local = getattr(err, "errno", None) in LOCAL_ERRNOS
         finally:
             exchange.done_s = self._clock()
             limit.close()

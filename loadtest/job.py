@@ -43,6 +43,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     drain_s: float
     processes: int = 1
+    is_remote: bool = False  # every generator is a worker that comes over the network
+    share: int | None = None  # on a worker: its own, and ...
+    worker: str | None = None  # ... the name under which the master knows it
     key_env: str = "OPENAI_API_KEY"
     retry: Retry | None = None  # of people; None: requests come by themselves
     load_s: float = 0.0  # the load's length; people begin no image after it

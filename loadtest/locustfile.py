@@ -30,7 +30,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import people, vitals
+from loadtest import open_files, people, remote, vitals, web
 from loadtest.client import ImageClient
 from loadtest.job import decode
 from loadtest.recorder import FIRST, Attempt, Recorder
@@ -47,6 +47,7 @@ WORKER_LOST_S = 1.0
 PRIORITY = -10  # nice value, where the user may set it
 
 log = logging.getLogger("viralload")
+open_files.raise_limit()
 start_told = gevent.event.AsyncResult()  # load start, on the run's clock
 
 
@@ -240,6 +241,8 @@ def arrivals(
 def share_of(environment: Environment) -> tuple[int, int]:
     """This process's index among the generators, and how many there are."""
     runner = environment.runner
+    if JOB.share is not None:
+        return JOB.share, JOB.processes
     if isinstance(runner, WorkerRunner):
         return runner.worker_index, JOB.processes
     return 0, 1
@@ -248,8 +251,13 @@ def share_of(environment: Environment) -> tuple[int, int]:
 @events.init.add_listener
 def _connect(environment: Environment, **_: object) -> None:
     runner = environment.runner
+    if environment.web_ui is not None:
+        web.add(environment.web_ui.app, FOLDER, JOB.load_s)
     if isinstance(runner, WorkerRunner):
         runner.register_message("load_start", _told)
+        remote.introduce(JOB, runner)
+    elif isinstance(runner, MasterRunner) and JOB.is_remote:
+        environment.crew = remote.receive(JOB, FOLDER, environment, end)  # type: ignore[attr-defined]
     elif isinstance(runner, MasterRunner):
         environment.shares_played = set()  # type: ignore[attr-defined]
         runner.register_message("played", _share_played)
@@ -261,11 +269,15 @@ def _start(environment: Environment, **_: object) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or runner is None:
         return
+    crew: remote.Reception | None = getattr(environment, "crew", None)
+    if crew is not None:
+        crew.begin()
     load_start_s = run_clock() + LEAD_S
     FOLDER.append_event(RunEvent(t_s=load_start_s, kind="load_start", source="locust"))
     if isinstance(runner, MasterRunner):
         runner.send_message("load_start", {"load_start_s": load_start_s})
-        gevent.spawn(_watch_workers, environment)
+        if crew is None:
+            gevent.spawn(_watch_workers, environment)
     else:
         start_told.set(load_start_s)
 
@@ -277,7 +289,9 @@ def _told(environment: Environment, msg: Any, **_: object) -> None:
 def played(environment: Environment, generator: str) -> None:
     """This process has an outcome for every arrival of its share: end, or tell the master."""
     runner = environment.runner
-    if isinstance(runner, WorkerRunner):
+    if JOB.share is not None:  # what reads the folder sends it to the master
+        FOLDER.append_event(RunEvent(t_s=run_clock(), kind="played", source=generator))
+    elif isinstance(runner, WorkerRunner):
         runner.send_message("played", {"generator": generator})
     else:
         gevent.spawn(end, environment)

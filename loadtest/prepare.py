@@ -15,6 +15,8 @@ from loadtest.prompts import PromptMix, load_texts
 from loadtest.scenario import Scenario, parse_size
 from loadtest.spread import quantile
 from loadtest.target import FALLBACK_SIZE, Offer, check_port_free, free_port, normalize_url
+from loadtest.wire import zmq_host
+from loadtest.workers import Workers
 from profiles.host import Host, node_name
 from profiles.run import RunFolder
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
@@ -37,6 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     capacity: float | None = None
     processes: int = 1
+    workers: Workers | None = None  # on other machines; then this one generates no load
     web_port: int | None = None
     gpu_price_usd_per_h: float
     gpu_price_basis: str
@@ -97,6 +100,10 @@ def first_manifest(
         slo_latency_s=float(scenario.slo.latency),
         thresholds={metric: list(each) for metric, each in scenario.thresholds.items()},
         lateness_bound_s=float(scenario.validity.lateness_p99),
+        loop_stall_bound_s=float(scenario.validity.loop_stall),
+        loop_cpu_bound_pct=100 * scenario.validity.loop_cpu,
+        loop_cpu_bound_for_s=float(scenario.validity.loop_cpu_for),
+        local_error_bound=scenario.validity.local_errors,
         gpus=gpus if target.embedded or _is_loopback(url) else [],  # else they are not the target's
         hosts=[Host(node_name()).describe()],
         gpu_price_usd_per_h=options.gpu_price_usd_per_h,
@@ -129,7 +136,8 @@ def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: O
         seed=scenario.seed,
         timeout_s=float(request.timeout),
         drain_s=_drain_s(scenario) if load.drain is None else float(load.drain),
-        processes=options.processes,
+        processes=options.workers.count if options.workers else options.processes,
+        is_remote=options.workers is not None,
         key_env=options.key_env,
         retry=None if session is None else session.retry,
         tells_priority=offer.is_viralload,
@@ -154,8 +162,8 @@ def sampler_command(folder: RunFolder, manifest: RunManifest) -> list[str]:
     return command if manifest.gpus else [*command, "--no-gpus"]
 
 
-def locust_command(job: Job, web_port: int | None) -> list[str]:
-    """Locust with one dispatcher a process; nothing of it listens beyond loopback."""
+def locust_command(job: Job, web_port: int | None, workers: Workers | None = None) -> list[str]:
+    """Locust with one dispatcher a process; it listens beyond loopback for workers only."""
     locustfile = Path(__file__).parent / "locustfile.py"
     command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--host", job.base_url]
     command += ["--users", str(job.processes), "--spawn-rate", str(job.processes)]
@@ -166,7 +174,11 @@ def locust_command(job: Job, web_port: int | None) -> list[str]:
     else:
         command += ["--autostart", "--autoquit", "0"]
         command += ["--web-host", "127.0.0.1", "--web-port", str(web_port)]
-    if job.processes > 1:
+    if workers is not None:
+        command += ["--master", "--expect-workers", str(workers.count)]
+        command += ["--master-bind-host", zmq_host(workers.host)]
+        command += ["--master-bind-port", str(workers.port)]
+    elif job.processes > 1:
         port = str(free_port())
         command += ["--processes", str(job.processes), "--master-bind-host", "127.0.0.1"]
         command += ["--master-bind-port", port, "--master-port", port]

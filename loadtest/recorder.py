@@ -9,7 +9,7 @@ from loadtest.answer import Checked, error_message, parse_server_timing
 from loadtest.client import Exchange
 from loadtest.job import Ask, Job
 from profiles.run import LineWriter
-from profiles.schema import LoadSample, Outcome, RequestRecord
+from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)
 
@@ -123,7 +123,9 @@ class Recorder:
         """Put what is queued on disk."""
         self._lines.flush()
 
-    def sample(self, generator: str, due: int, cpu_pct: float, loop_lag_s: float) -> LoadSample:
+    def sample(
+        self, generator: str, due: int, cpu_pct: float, loop_lag_s: float, loop_cpu_pct: float
+    ) -> LoadSample:
         """This generator's counters now."""
         return LoadSample(
             t_s=self._clock(),
@@ -134,6 +136,7 @@ class Recorder:
             in_flight=self.sent - self.done,
             cpu_pct=cpu_pct,
             loop_lag_s=loop_lag_s,
+            loop_cpu_pct=loop_cpu_pct,
         )
 
 
@@ -143,7 +146,7 @@ def _judge(exchange: Exchange, checked: Checked | None) -> tuple[Outcome, str | 
     if exchange.timed_out:
         return Outcome.TIMEOUT, exchange.error or "no complete answer within the time limit"
     if exchange.error is not None:
-        return Outcome.FAILED, exchange.error
+        return Outcome.FAILED, (LOCAL_ERROR if exchange.is_local else "") + exchange.error
     if exchange.status == 200:
         fault = checked.fault if checked is not None else None
         return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)

@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import pace, server
+from loadtest import open_files, pace, server, workers
+from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, calibrate, in_flight_for
 from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
@@ -77,6 +78,8 @@ class _Run:
 
     def run(self) -> tuple[RunFolder, Summary]:
         options = self.options
+        if options.workers is not None:
+            workers.check(options.workers, options.host)
         source = load_source(options.scenario, options.folder)
         load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         if options.host is not None and options.scenario.server:
@@ -131,7 +134,7 @@ class _Run:
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         self._start_sampler()  # first, so that the GPUs are seen idle, with the model loaded
-        self._check_pace(plan, schedule)
+        self._check_pace(plan, schedule, job)
         self._play(plan, job)
 
     def _start_server(self, settings: dict[str, Any]) -> None:
@@ -210,8 +213,15 @@ class _Run:
             capacity_basis=measured.basis,
         )
 
-    def _check_pace(self, plan: LoadPlan, schedule: Schedule) -> None:
+    def _check_pace(self, plan: LoadPlan, schedule: Schedule, job: Job) -> None:
         """Warn where this machine cannot send as fast as the schedule's busiest second asks."""
+        if self.options.workers is not None:
+            return  # it sends nothing, and each worker looks after itself
+        limit = open_files.hard_limit()
+        scarce = open_files.warning(schedule["t_s"], job.timeout_s, job.processes, limit)
+        if scarce is not None:
+            self._event("open_files_scarce", scarce)
+            self.console.print(f"warning: {scarce}", highlight=False, markup=False, soft_wrap=True)
         told = pace.warning(
             self.folder.job_path,
             schedule["t_s"],
@@ -232,13 +242,23 @@ class _Run:
         child.first_line(timeout_s=30.0)
 
     def _play(self, plan: LoadPlan, job: Job) -> None:
-        command = locust_command(job, self.options.web_port)
+        crew = self.options.workers
+        command = locust_command(job, self.options.web_port, crew)
         if self.options.web_port is not None:
             self.console.print(f"Locust's web UI: http://127.0.0.1:{self.options.web_port}")
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
-        self.loading = True
+        own = os.environ.get(TOKEN_ENV)
+        if crew is not None:
+            env[TOKEN_ENV] = workers.token_for(crew, own)
+            self._say(workers.invitation(crew, env[TOKEN_ENV], own))
+        self.loading = crew is None
         locust = Child("load generator", command, self.folder.log_path("locust"), env)
         self.children.append(locust)
+        if crew is not None:
+            workers.gather(
+                crew, self.folder, locust, lambda: time.monotonic() - self.zero, self.console
+            )
+            self.loading = True
         reason, detail, load_start_s = watch(
             self.folder,
             {child.name: child for child in self.children},
@@ -271,6 +291,9 @@ class _Run:
     def _update(self, **changes: Any) -> None:
         self.manifest = msgspec.structs.replace(self.manifest, **changes)
         self.folder.write_manifest(self.manifest)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _event(self, kind: str, detail: str) -> None:
         now = time.monotonic() - self.zero

@@ -82,9 +82,18 @@ class Slo(_Table, frozen=True, kw_only=True):
 
 
 class Validity(_Table, frozen=True, kw_only=True):
-    """When the generator itself is not to be trusted."""
+    """When the generator itself is not to be trusted: above any of these the run is INVALID.
+
+    `loop_stall` is the longest its event loop may stand still; `loop_cpu` the share of a core that
+    its sending thread may use for as long as `loop_cpu_for` without a break; `local_errors` how
+    many requests may fail on its own machine, for want of open files, ports or buffers.
+    """
 
     lateness_p99: Duration = Duration(0.1)
+    loop_stall: Duration = Duration(1.0)
+    loop_cpu: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
+    loop_cpu_for: Duration = Duration(5.0)
+    local_errors: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Event(_Table, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ def sample_forever(
         OSError: a file cannot be written.
     """
     cpu_s, wall_s, lag_s = time.process_time(), time.monotonic(), 0.0
+    loop_s = time.thread_time()  # this is the event loop's thread; checks run in others
     try:
         while True:
             for _ in range(LOOKS):
@@ -39,11 +40,12 @@ def sample_forever(
                 gevent.sleep(LOOK_S)
                 lag_s = max(lag_s, time.monotonic() - before - LOOK_S)
                 look()
-            used, now = time.process_time(), time.monotonic()
+            used, now, looped = time.process_time(), time.monotonic(), time.thread_time()
             cpu_pct = 100 * (used - cpu_s) / (now - wall_s)
-            lines.add(recorder.sample(generator, due(), cpu_pct, lag_s))
+            loop_pct = 100 * (looped - loop_s) / (now - wall_s)
+            lines.add(recorder.sample(generator, due(), cpu_pct, lag_s, loop_pct))
             lines.flush()
             recorder.flush()
-            cpu_s, wall_s, lag_s = used, now, 0.0
+            cpu_s, wall_s, lag_s, loop_s = used, now, 0.0, looped
     finally:
         lines.close()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from profiles.run import RunFolder
 from profiles.schema import (
+    ClockSample,
     GpuProcess,
     GpuSample,
     GpuState,
@@ -199,6 +200,7 @@ class Recorded:
     states: list[GpuState] = field(default_factory=list)  # before and after
     processes: list[GpuProcess] = field(default_factory=list)
     sampler: list[SamplerSample] = field(default_factory=list)
+    clocks: list[ClockSample] = field(default_factory=list)
 
 
 def read(folder: RunFolder) -> Recorded:
@@ -209,9 +211,9 @@ def read(folder: RunFolder) -> Recorded:
     """
     manifest = folder.manifest()
     requests, gpu, host = folder.requests(), folder.gpu(), folder.host()
-    load, events = folder.load(), folder.events()
     states, processes, sampler = folder.states(), folder.processes(), folder.sampler()
     devices = gpu_columns(gpu)
+    load, events, clocks = folder.load(), folder.events(), folder.clocks()
     return Recorded(
         manifest=manifest,
         requests=request_columns(requests),
@@ -224,8 +226,10 @@ def read(folder: RunFolder) -> Recorded:
         processes=processes.read(),
         sampler=sampler.read(),
         damaged=sum(
-            tail.damaged for tail in (requests, gpu, host, load, events, states, processes, sampler)
+            tail.damaged
+            for tail in (requests, gpu, host, load, events, states, processes, sampler, clocks)
         ),
+        clocks=clocks.read(),
     )
 
 

@@ -12,6 +12,7 @@
         process-<node>.jsonl        GpuProcess
         sampler-<node>.jsonl        SamplerSample
         host-<node>.jsonl           HostSample
+        clocks.jsonl                ClockSample, where generators are on other machines
         events.jsonl                RunEvent
         summary.json                Summary
         report.html
@@ -33,6 +34,7 @@ import msgspec
 
 from profiles.schema import (
     SCHEMA_VERSION,
+    ClockSample,
     GpuProcess,
     GpuSample,
     GpuState,
@@ -132,6 +134,14 @@ class RunFolder:
         """The report."""
         return self.path / "report.html"
 
+    def requests_path(self, generator: str) -> Path:
+        """The RequestRecords of one generator."""
+        return self.path / f"requests-{_slug(generator)}.jsonl"
+
+    def load_path(self, generator: str) -> Path:
+        """The LoadSamples of one generator."""
+        return self.path / f"load-{_slug(generator)}.jsonl"
+
     def log_path(self, process: str) -> Path:
         """Where a child process's own output goes."""
         return self.path / f"{_slug(process)}.log"
@@ -166,11 +176,11 @@ class RunFolder:
 
     def requests_writer(self, generator: str) -> "LineWriter":
         """Appends RequestRecords."""
-        return LineWriter(self.path / f"requests-{_slug(generator)}.jsonl")
+        return LineWriter(self.requests_path(generator))
 
     def load_writer(self, generator: str) -> "LineWriter":
         """Appends LoadSamples."""
-        return LineWriter(self.path / f"load-{_slug(generator)}.jsonl")
+        return LineWriter(self.load_path(generator))
 
     def gpu_writer(self, node: str) -> "LineWriter":
         """Appends GpuSamples."""
@@ -196,6 +206,11 @@ class RunFolder:
         """Append one RunEvent; safe from several processes (one O_APPEND write)."""
         with (self.path / "events.jsonl").open("ab", buffering=0) as file:
             file.write(msgspec.json.encode(event) + b"\n")
+
+    def append_clock(self, sample: ClockSample) -> None:
+        """Append one ClockSample; safe from several processes (one O_APPEND write)."""
+        with (self.path / "clocks.jsonl").open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(sample) + b"\n")
 
     def requests(self) -> "Tail[RequestRecord]":
         """Every RequestRecord so far; call `.read()` again for those that came since."""
@@ -228,6 +243,10 @@ class RunFolder:
     def events(self) -> "Tail[RunEvent]":
         """Every RunEvent so far."""
         return Tail(self.path, "events.jsonl", RunEvent)
+
+    def clocks(self) -> "Tail[ClockSample]":
+        """Every ClockSample so far."""
+        return Tail(self.path, "clocks.jsonl", ClockSample)
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -288,11 +307,20 @@ class LineWriter:
     def flush(self) -> None:
         """Write what is queued."""
         if self._lines:
-            data = memoryview(b"\n".join(self._lines) + b"\n")
+            data = b"\n".join(self._lines) + b"\n"
             self._lines.clear()
-            while data:  # a raw write may take only a part
-                data = data[self._file.write(data) :]
+            self._write(data)
         self._flushed_s = self._clock()
+
+    def append(self, lines: bytes) -> None:
+        """Write whole lines that are encoded already."""
+        self.flush()
+        self._write(lines)
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:  # a raw write may take only a part
+            left = left[self._file.write(left) :]
 
     def close(self) -> None:
         """Flush and close."""

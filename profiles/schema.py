@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 SCHEMA_VERSION = 1
+LOCAL_ERROR = "this machine: "  # begins RequestRecord.error where the generator's own was at fault
 
 
 class Outcome(StrEnum):
@@ -103,6 +104,21 @@ class LoadSample(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     cpu_pct: float | None = None  # of one core, this process
     loop_lag_s: float | None = None  # worst oversleep of the event loop since the last line
+    loop_cpu_pct: float | None = None  # of one core, the event loop's thread
+
+
+class ClockSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A generator on another machine measured its clock against the master's: in `clocks.jsonl`.
+
+    Once before the load and once after it. All its records are on the run's clock by the first
+    reading; the true offset is within `uncertainty_s` of `offset_s`.
+    """
+
+    t_s: float
+    generator: str
+    host: str
+    offset_s: float  # the master's clock less the generator's
+    uncertainty_s: float  # half of the best round trip
 
 
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -324,7 +340,11 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     demand: Demand | None = None
     slo_latency_s: float
     thresholds: dict[str, list[str]] = {}
-    lateness_bound_s: float  # p99 above it makes the run INVALID
+    lateness_bound_s: float  # p99 above it makes the run INVALID; so do the next, None: not judged
+    loop_stall_bound_s: float | None = None  # the longest stall of a generator's event loop
+    loop_cpu_bound_pct: float | None = None  # of a core, by a generator's event loop ...
+    loop_cpu_bound_for_s: float | None = None  # ... for so long without a break
+    local_error_bound: int | None = None  # attempts that failed on the generator's own machine
     gpus: list[GpuInfo] = []
     hosts: list[HostInfo] = []
     gpu_price_usd_per_h: float
@@ -507,6 +527,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     latency_max_s: float | None = None
     lateness_p50_s: float | None = None  # of sent requests
     lateness_p99_s: float | None = None
+    clock_uncertainty_s: float | None = (
+        None  # of generators on other machines; None: there are none
+    )
     queue_p50_s: float | None = None
     queue_p95_s: float | None = None
     service_p50_s: float | None = None  # text + denoise + decode + encode

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from profiles import columns, groups, hardware, stats, threshold, validity
+from profiles.accusation import clock_uncertainty_s
 from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, target_shares_machine
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
@@ -75,7 +76,8 @@ def compute(recorded: Recorded) -> Summary:
     energy = _energy(recorded, window)
 
     interrupted = manifest.end_reason is EndReason.INTERRUPTED
-    reasons = validity.invalid_reasons(recorded, tally, window, lateness_p99_s)
+    uncertainty_s = clock_uncertainty_s(recorded.clocks)
+    reasons = validity.invalid_reasons(recorded, tally, window, lateness_p99_s, uncertainty_s)
     invalid = bool(reasons)
     if interrupted:
         reasons.append(validity.stopped_reason(recorded, window))
@@ -131,6 +133,7 @@ def compute(recorded: Recorded) -> Summary:
         latency_max_s=stats.largest(latency_s),
         lateness_p50_s=lateness_p50_s,
         lateness_p99_s=lateness_p99_s,
+        clock_uncertainty_s=uncertainty_s,
         queue_p50_s=queue_p50_s,
         queue_p95_s=queue_p95_s,
         service_p50_s=service_p50_s,

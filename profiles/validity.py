@@ -6,6 +6,7 @@ Every reason is a full sentence that ends with what to do about it.
 import numpy as np
 
 from profiles import stats
+from profiles.accusation import lateness_reason, self_accusations
 from profiles.attempts import Tally
 from profiles.columns import Gpu, Recorded
 from profiles.energy import Energy
@@ -37,7 +38,11 @@ _ENDS = {
 
 
 def invalid_reasons(
-    recorded: Recorded, tally: Tally, window: LoadWindow | None, lateness_p99_s: float | None
+    recorded: Recorded,
+    tally: Tally,
+    window: LoadWindow | None,
+    lateness_p99_s: float | None,
+    clock_uncertainty_s: float | None = None,
 ) -> list[str]:
     """Why the run cannot be trusted; empty if it can. A stop by the user is not among them."""
     manifest = recorded.manifest
@@ -53,13 +58,8 @@ def invalid_reasons(
         reasons.append(
             "Nothing was sent: no request left the generator; see its log in the run folder."
         )
-    if lateness_p99_s is not None and lateness_p99_s > manifest.lateness_bound_s:
-        reasons.append(
-            f"The generator was late: 1 % of the requests left {1e3 * lateness_p99_s:,.0f} ms or "
-            f"more after their time (bound {1e3 * manifest.lateness_bound_s:,.0f} ms), so the "
-            "load was not the scenario's; use a lower rate, more --processes, or another machine "
-            "for the generator."
-        )
+    reasons += lateness_reason(recorded, lateness_p99_s, clock_uncertainty_s)
+    reasons += self_accusations(recorded, window)
     if window is not None and window.duration_s > 0:
         reasons += _gap_reasons(recorded, window)
     return reasons

@@ -49,12 +49,13 @@ class Viralload:
         arguments: list[str],
         environ: Mapping[str, str] | None = None,
         file_limit_bytes: int | None = None,
+        before: list[str] | None = None,  # a command that runs ours
     ) -> None:
         self.out = folder / "runs"
         self.mark = uuid.uuid4().hex
         env = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"}
         env |= {MARK: self.mark, **(environ or {})}
-        command = [sys.executable, "-m", "loadtest.cli", *arguments]
+        command = [*(before or []), sys.executable, "-m", "loadtest.cli", *arguments]
         if arguments and arguments[0] == "run":
             command += ["--out", str(self.out)]
         limit = file_limit_bytes or resource.RLIM_INFINITY

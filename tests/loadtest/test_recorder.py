@@ -44,6 +44,12 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
         ({"status": 500}, None, Outcome.FAILED, "HTTP 500"),
         ({"status": 400}, None, Outcome.FAILED, "HTTP 400"),
         ({"error": "Connection refused"}, None, Outcome.FAILED, "Connection refused"),
+        (
+            {"error": "Too many open files", "is_local": True},
+            None,
+            Outcome.FAILED,
+            "this machine: Too many open files",
+        ),
         ({"timed_out": True}, None, Outcome.TIMEOUT, "no complete answer within the time limit"),
         ({"timed_out": True, "status": 200}, None, Outcome.TIMEOUT, None),
         ({"timed_out": True, "gave_up": True}, None, Outcome.ABANDONED, None),

@@ -117,6 +117,17 @@ def test_locusts_own_web_ui_shows_the_run_and_ends_with_it(
     command.wait_for_records(20)
     with urlopen(f"http://127.0.0.1:{port}/stats/requests") as answer:
         (shown, *_) = json.load(answer)["stats"]
+    with urlopen(f"http://127.0.0.1:{port}/viralload/load.json") as answer:
+        told = json.load(answer)
+    with urlopen(f"http://127.0.0.1:{port}/") as answer:
+        assert b'src="/viralload"' in answer.read()
+    with urlopen(f"http://127.0.0.1:{port}/viralload") as answer:
+        assert b"/viralload/load.json" in answer.read()
+    assert told["scheduled"] == 80
+    assert told["generators"] == ["locust-0"]
+    assert 15 <= told["offered"][-1] <= 80
+    # 20/s: what is due at the instant of a sample has left, but for one on its way
+    assert all(abs(a - b) <= 2 for a, b in zip(told["offered"], told["sent"], strict=True))
     assert shown["name"] == "/v1/images/generations"
     assert shown["num_requests"] >= 10
     listening = {c.laddr.ip for p in command.processes() for c in p.net_connections() if c.laddr}
@@ -287,3 +298,19 @@ def test_what_a_traces_row_tells_is_asked_for_checked_and_recorded(
     ] == [
         (Outcome.OK, *(row[k] for k in ("steps", "images", "size", "prompt_chars"))) for row in rows
     ]
+
+
+def test_a_generator_out_of_open_files_accuses_itself(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    # 60/s, none answered within 4 s: 240 in flight, and no more than 150 files may be open
+    words = ["run", scenario(tmp_path, rate=60, duration=4, timeout=4), "--json"]
+    words += ["--host", image_server(fault="hang")]
+    command = Viralload(tmp_path, words, before=["prlimit", "--nofile=150"])
+    assert command.finish() == 3, command.stderr
+    assert "warning: up to 240 requests can be in flight" in command.stderr
+    (reason,) = command.summary.reasons
+    assert "The generator's own machine failed" in reason
+    assert "Too many open files; raise `ulimit -n`" in reason
+    assert command.summary.outcomes["failed"] + command.summary.outcomes["timeout"] == 240
+    assert_nothing_is_left(command)

@@ -1,0 +1,211 @@
+"""The workers of a run, as its master sees them: who has come, what they sent, who is lost.
+
+Knows no network and no Locust: questions come as values, and so do the answers.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from loadtest import wire
+from loadtest.arguments import TOKEN_ENV
+from loadtest.clock import Reading
+from profiles.run import LineWriter, RunFolder
+from profiles.schema import SCHEMA_VERSION, ClockSample, RunEvent
+
+SILENT_S = 5.0  # a worker speaks several times a second ...
+BUSY_S = 30.0  # ... once the load is on; before, it may look for the target
+STREAMS = ("requests", "load")
+
+
+class Seat:
+    """One share of the schedule, and the worker who plays it."""
+
+    def __init__(self, share: int, host: str, now_s: float) -> None:
+        self.share = share
+        self.host = host
+        self.generator = f"locust-{share}"
+        self.heard_s = now_s
+        self.is_ready = False  # it has schedule and clock, and its Locust is connected
+        self.done = False
+        self.fault: str | None = None
+        self.received = dict.fromkeys(STREAMS, 0)
+        self.writers: dict[str, LineWriter] = {}
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"worker {self.share} ({self.generator} on {self.host})"
+
+
+class Crew:
+    """The workers of one run.
+
+    Args:
+        size: how many there are to be.
+        token: what they must know; empty: nothing.
+        folder: of the run; its job.json and schedule.npy are what they play.
+        clock: seconds, monotonic, of this machine.
+        zero_s: what that clock showed at the run's zero.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        token: str,
+        folder: RunFolder,
+        clock: Callable[[], float] = time.monotonic,
+        zero_s: float = 0.0,
+    ) -> None:
+        self._size = size
+        self._token = token
+        self._folder = folder
+        self._clock = clock
+        self._zero_s = zero_s
+        self._job = folder.job_path.read_bytes()
+        self._schedule_bytes = folder.schedule_path.stat().st_size
+        with folder.schedule_path.open("rb") as file:
+            self._schedule_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self._seats: dict[str, Seat] = {}  # by the worker's own name
+        self._locusts: set[str] = set()  # names under which Locust knows them
+        self.has_begun = False
+        self.is_over = False
+
+    # -- what the run asks -------------------------------------------------------------------
+
+    def is_complete(self) -> bool:
+        """Whether everybody is there and ready."""
+        return sum(seat.is_ready for seat in self._seats.values()) == self._size
+
+    def is_done(self) -> bool:
+        """Whether every share is recorded, or lost."""
+        return self.is_complete() and all(seat.done for seat in self._seats.values())
+
+    def is_stranger(self, locust_id: str) -> bool:
+        """Whether a worker that Locust knows is none of ours."""
+        return locust_id not in self._locusts
+
+    def look(self) -> list[str]:
+        """Who is lost, in words. Before the load has begun, their seats are free again."""
+        now_s = self._clock()
+        for worker, seat in list(self._seats.items()):
+            may_s = SILENT_S if self.has_begun else BUSY_S
+            if not seat.done and now_s - seat.heard_s > may_s:
+                seat.done, seat.fault = True, f"it was silent for {may_s:.0f} s"
+            if seat.fault is not None and not self.has_begun:
+                del self._seats[worker]
+                kind = "worker_left" if seat.is_ready else "worker_failed"
+                self._note(kind, f"{seat.name}: {seat.fault}")
+        return [f"{s.name}: {s.fault}" for s in self._seats.values() if s.fault is not None]
+
+    def unfinished(self) -> list[str]:
+        """Whose share is not recorded to its end."""
+        return [seat.name for seat in self._seats.values() if not seat.done or seat.fault]
+
+    # -- what workers ask --------------------------------------------------------------------
+
+    def locust_joined(self, worker: str, locust_id: str) -> None:
+        """The Locust of `worker` is connected."""
+        seat = self._seats.get(worker)
+        if seat is None:
+            return
+        self._locusts.add(locust_id)
+        if not seat.is_ready:
+            seat.is_ready = True
+            ready = sum(one.is_ready for one in self._seats.values())
+            self._note("worker_joined", f"{seat.name}; {ready} of {self._size} are there")
+
+    def answer(self, worker: str, raw: Any) -> msgspec.Struct:
+        """The answer to a question of `worker`.
+
+        Raises:
+            OSError: the record cannot be written.
+        """
+        try:
+            question: wire.Question = msgspec.convert(raw, wire.Question)
+        except msgspec.ValidationError as err:
+            return wire.Refusal(refused=f"its question is not understood: {err}")
+        if isinstance(question, wire.TellTime):
+            return wire.Now(monotonic_s=self._clock())
+        if isinstance(question, wire.Hello):
+            return self._greet(worker, question)
+        seat = self._seats.get(worker)
+        if seat is None:
+            return wire.Refusal(refused="it is not, or no longer, one of this run")
+        seat.heard_s = self._clock()
+        if isinstance(question, wire.FetchSchedule):
+            with self._folder.schedule_path.open("rb") as file:
+                file.seek(question.offset)
+                return wire.Data(data=file.read(wire.CHUNK_BYTES))
+        if isinstance(question, wire.Lines):
+            return self._write(seat, question)
+        if isinstance(question, wire.Clock):
+            self._note_clock(seat, question.reading)
+        else:
+            seat.done, seat.fault = True, seat.fault or question.fault
+            for writer in seat.writers.values():
+                writer.close()
+        return wire.Received(over=self.is_over)
+
+    def _greet(self, worker: str, hello: wire.Hello) -> msgspec.Struct:
+        fault = self._fault_of(worker, hello)
+        if fault is not None:
+            self._note("worker_refused", f"{hello.host}: {fault}")
+            return wire.Refusal(refused=fault)
+        if worker not in self._seats:
+            taken = {seat.share for seat in self._seats.values()}
+            share = min(set(range(self._size)) - taken)
+            self._seats[worker] = Seat(share, hello.host, self._clock())
+        return wire.Welcome(
+            share=self._seats[worker].share,
+            job=self._job,
+            schedule_bytes=self._schedule_bytes,
+            schedule_sha256=self._schedule_sha256,
+        )
+
+    def _fault_of(self, worker: str, hello: wire.Hello) -> str | None:
+        """Why such a worker cannot take part."""
+        own = wire.version()
+        if (hello.version, hello.schema) != (own, SCHEMA_VERSION):
+            return (
+                f"it is viralload {hello.version} with schema {hello.schema}, the master is "
+                f"{own} with schema {SCHEMA_VERSION}; install the same version on both"
+            )
+        if not hmac.compare_digest(hello.proof, wire.proof(self._token, worker)):
+            return f"it does not know the run's token; set {TOKEN_ENV} as the master says"
+        if worker not in self._seats and (self.has_begun or len(self._seats) == self._size):
+            return f"the run has its {self._size} workers already"
+        return None
+
+    def _write(self, seat: Seat, lines: wire.Lines) -> wire.Received:
+        """Append what is new; what comes a second time is left out."""
+        if lines.stream not in STREAMS:
+            return wire.Received(over=self.is_over)
+        received = seat.received[lines.stream]
+        if lines.data and lines.offset == received:
+            if lines.stream not in seat.writers:
+                folder = self._folder
+                make = folder.requests_writer if lines.stream == "requests" else folder.load_writer
+                seat.writers[lines.stream] = make(seat.generator)
+            seat.writers[lines.stream].append(lines.data)
+            seat.received[lines.stream] = received = received + len(lines.data)
+        return wire.Received(received=received, over=self.is_over)
+
+    def _note_clock(self, seat: Seat, reading: Reading) -> None:
+        self._folder.append_clock(
+            ClockSample(
+                t_s=self._clock() - self._zero_s,
+                generator=seat.generator,
+                host=seat.host,
+                offset_s=reading.offset_s,
+                uncertainty_s=reading.uncertainty_s,
+            )
+        )
+
+    def _note(self, kind: str, detail: str) -> None:
+        now_s = self._clock() - self._zero_s
+        self._folder.append_event(RunEvent(t_s=now_s, kind=kind, source="master", detail=detail))

@@ -1,0 +1,274 @@
+"""`viralload worker`: plays a share of a run that another machine drives.
+
+It fetches job and schedule from the master, reads how far the clocks are apart, and starts the
+same load generator that plays a local run, on a run folder of its own. This process is one more
+reader of that folder: it sends what comes to the master, a chunk at a time, and leaves the sending
+of requests to the generator. The job's zero is shifted by the clocks' offset, so that the
+generator's instants are on the run's clock to begin with.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from rich.console import Console
+
+from loadtest import open_files, wire
+from loadtest.arguments import TOKEN_ENV
+from loadtest.clock import Reading, read_offset
+from loadtest.errors import ViralloadError
+from loadtest.job import Job, decode, encode
+from loadtest.processes import Child, adopt_orphans, kill_descendants
+from loadtest.target import ask_models
+from profiles.run import RunFolder
+
+LOOK_S = 0.25
+SAY_EVERY_S = 10.0
+MASTER_SILENT_S = 10.0
+OVER_PATIENCE_S = 30.0
+
+
+def work(
+    host: str, port: int, processes: int, wait_s: float, key_env: str, console: Console
+) -> int:
+    """Play shares of the run of the master at that address; the exit code.
+
+    Args:
+        host: the master's.
+        port: that its Locust listens on.
+        processes: so many shares, each by a process of its own.
+        wait_s: for a master that is not there yet.
+        key_env: the environment variable with the API key. The master has no say in it, or it could
+            have any secret of this machine sent to a server that it names as well.
+        console: for progress.
+
+    Raises:
+        ConfigurationError: the master refuses, or the target cannot be reached from here.
+        ViralloadError: no master came, it was lost, or the generator failed.
+    """
+    if processes > 1:
+        command = [sys.executable, "-m", "loadtest.cli", "worker", f"[{host}]:{port}"]
+        command += ["--wait", f"{wait_s:g}s", "--key-env", key_env]
+        started = [subprocess.Popen(command) for _ in range(processes)]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers have it from the terminal
+        signal.signal(signal.SIGTERM, lambda *_: _end_all(started))
+        return max(abs(process.wait()) for process in started)
+    return _Worker(host, port, key_env, console).work(wait_s)
+
+
+def _end_all(processes: list["subprocess.Popen[bytes]"]) -> None:
+    for process in processes:
+        process.terminate()
+
+
+class _Worker:
+    """The share in progress."""
+
+    def __init__(self, host: str, port: int, key_env: str, console: Console) -> None:
+        self.host, self.port = host, port
+        self.key_env = key_env
+        self.console = console
+        self.name = f"worker-{uuid.uuid4().hex}"
+        self.stopped = False
+
+    def work(self, wait_s: float) -> int:
+        adopt_orphans()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        self.channel = wire.Channel(self.host, self.port, self.name)
+        scratch = Path(tempfile.mkdtemp(prefix="viralload-worker-"))
+        is_kept = False
+        try:
+            return self._take_part(scratch, wait_s)
+        except wire.MasterLostError as err:
+            is_kept = any(scratch.glob("requests-*.jsonl"))
+            kept = f"; what this worker recorded is in {scratch}" if is_kept else ""
+            raise ViralloadError(f"{err}{kept}") from err
+        except OSError as err:
+            raise ViralloadError(f"cannot use {scratch}: {err}; see TMPDIR") from err
+        finally:
+            kill_descendants()
+            self.channel.close()
+            if not is_kept:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _take_part(self, scratch: Path, wait_s: float) -> int:
+        welcome = self._greet(wait_s)
+        self._say(f"share {welcome.share} of the run at {self.host}:{self.port}")
+        folder = RunFolder(scratch)
+        try:
+            self._fetch_schedule(folder, welcome)
+            job = self._own_job(welcome, folder)
+            self._check_target(job)
+            folder.job_path.write_bytes(encode(job))
+            child = self._start_generator(folder, job)
+        except (ViralloadError, OSError) as err:
+            with contextlib.suppress(ViralloadError):  # what went wrong first is what is told
+                self.channel.ask(wire.Done(fault=str(err)), wire.Received)
+            raise
+        try:
+            fault = self._ship(folder, f"locust-{welcome.share}", child)
+            if fault is None:
+                self.channel.ask(wire.Clock(reading=self._read_clock()), wire.Received)
+            self.channel.ask(wire.Done(fault=fault), wire.Received)
+            if fault is not None:
+                raise ViralloadError(fault)
+            self._say("the share is played, recorded and sent")
+            self._wait_for_the_end(child)
+        finally:
+            child.end(patience_s=5.0)
+        return 0
+
+    # -- before the load ---------------------------------------------------------------------
+
+    def _greet(self, wait_s: float) -> wire.Welcome:
+        hello = wire.hello(self.name, socket.gethostname(), os.environ.get(TOKEN_ENV, ""))
+        said_s = 0.0
+
+        def tick(waited_s: float) -> None:
+            nonlocal said_s
+            if self.stopped:
+                raise KeyboardInterrupt
+            if waited_s >= said_s:
+                said_s += SAY_EVERY_S
+                self._say(
+                    f"waiting for the master at {self.host}:{self.port}, "
+                    f"{waited_s:.0f} of {wait_s:.0f} s"
+                )
+
+        try:
+            return self.channel.ask(hello, wire.Welcome, wait_s, tick)
+        except wire.MasterLostError as err:
+            raise ViralloadError(
+                f"no master at {self.host}:{self.port} in {wait_s:.0f} s: is `viralload run "
+                "--expect-workers N --master-bind-host ADDRESS` started there, and its port open?"
+            ) from err
+
+    def _fetch_schedule(self, folder: RunFolder, welcome: wire.Welcome) -> None:
+        digest, size = hashlib.sha256(), 0
+        with folder.schedule_path.open("wb") as file:
+            while size < welcome.schedule_bytes:
+                piece = self.channel.ask(wire.FetchSchedule(offset=size), wire.Data).data
+                if not piece:
+                    break
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+        if digest.hexdigest() != welcome.schedule_sha256:
+            raise ViralloadError("the schedule that arrived is not the master's: its hash differs")
+
+    def _own_job(self, welcome: wire.Welcome, folder: RunFolder) -> Job:
+        job = decode(welcome.job)
+        reading = self._read_clock()
+        self.channel.ask(wire.Clock(reading=reading), wire.Received)
+        self._say(
+            f"the clock is {reading.offset_s:+.6f} s off, give or take {reading.uncertainty_s:.6f}"
+        )
+        return msgspec.structs.replace(
+            job,
+            run_dir=str(folder.path),
+            clock_zero_monotonic_s=job.clock_zero_monotonic_s - reading.offset_s,
+            share=welcome.share,
+            worker=self.name,
+            key_env=self.key_env,
+        )
+
+    def _read_clock(self) -> Reading:
+        ask = self.channel.ask
+        return read_offset(lambda: ask(wire.TellTime(), wire.Now).monotonic_s, time.monotonic)
+
+    def _check_target(self, job: Job) -> None:
+        """Whether the target can be reached from here, with this machine's own key.
+
+        Raises:
+            TargetError: it cannot.
+        """
+        ask_models(job.base_url, os.environ.get(job.key_env), job.model, job.key_env)
+
+    def _start_generator(self, folder: RunFolder, job: Job) -> Child:
+        times_s = np.load(folder.schedule_path, mmap_mode="r")["t_s"]
+        limit = open_files.hard_limit()
+        told = open_files.warning(times_s, job.timeout_s, job.processes, limit)
+        if told is not None:
+            self._say(f"warning: {told}")
+        locustfile = Path(__file__).parent / "locustfile.py"
+        command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--worker"]
+        command += ["--master-host", wire.zmq_host(self.host), "--master-port", str(self.port)]
+        command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]
+        env = {"VIRALLOAD_JOB": str(folder.job_path)}
+        return Child("load generator", command, folder.log_path("locust"), env)
+
+    # -- while it goes -----------------------------------------------------------------------
+
+    def _ship(self, folder: RunFolder, generator: str, child: Child) -> str | None:
+        """Send what is recorded until the share is; why it never will be, or None."""
+        events = folder.events()
+        paths = {
+            "requests": folder.requests_path(generator),
+            "load": folder.load_path(generator),
+        }
+        sent = dict.fromkeys(paths, 0)
+        is_played, fault = False, None
+        while not is_played and fault is None:
+            time.sleep(LOOK_S)
+            is_played = any(event.kind == "played" for event in events.read())
+            code = child.exit_code()
+            if code is not None and not is_played:
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                fault = f"its load generator {how}: {child.last_words()}"
+            if self.stopped:
+                fault = "it was stopped by its user"
+            for stream, path in paths.items():
+                sent[stream], over = self._send_new(stream, path, sent[stream])
+                if over and not is_played:
+                    fault = "the master ended the run"
+        return fault
+
+    def _send_new(self, stream: str, path: Path, offset: int) -> tuple[int, bool]:
+        """Send whole lines from `offset` on; how far that is now, and whether the run is over."""
+        while True:
+            data = whole_lines(path, offset)
+            question = wire.Lines(stream=stream, offset=offset, data=data)
+            told = self.channel.ask(question, wire.Received, MASTER_SILENT_S)
+            if not data or told.over:
+                return offset, told.over
+            offset = told.received
+
+    def _wait_for_the_end(self, child: Child) -> None:
+        """Until the master has ended the run: its Locust wants ours until then."""
+        sign = wire.Lines(stream="load", offset=0, data=b"")
+        try:
+            while child.exit_code() is None and not self.stopped:
+                if self.channel.ask(sign, wire.Received, OVER_PATIENCE_S).over:
+                    return
+                time.sleep(LOOK_S)
+        except wire.MasterLostError:
+            return  # it has everything, and has gone
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self.stopped = True
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"worker: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def whole_lines(path: Path, offset: int, most: int = wire.CHUNK_BYTES) -> bytes:
+    """The whole lines of a file that begin at `offset`, at most so many bytes of them."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(most)
+    except FileNotFoundError:
+        return b""
+    return data[: data.rfind(b"\n") + 1]

@@ -1,0 +1,157 @@
+"""The master's side without a network: questions in, answers out, a clock that is set."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from loadtest import wire
+from loadtest.clock import Reading
+from loadtest.crew import BUSY_S, SILENT_S, Crew
+from loadtest.job import encode
+from profiles.run import RunFolder
+from profiles.schema import Outcome
+from tests.loadtest.test_recorder import JOB
+from tests.profiles.synthetic import record
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path)
+    folder.job_path.write_bytes(encode(JOB))
+    np.save(folder.schedule_path, np.zeros(3, dtype=[("t_s", "f8")]))
+    return folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def crew(folder: RunFolder, clock: Clock) -> Crew:
+    return Crew(2, "secret", folder, clock, zero_s=990.0)
+
+
+def ask(crew: Crew, worker: str, question: wire.Question) -> Any:
+    return crew.answer(worker, wire.pack(question))
+
+
+def come(crew: Crew, worker: str, token: str = "secret") -> Any:
+    return ask(crew, worker, wire.hello(worker, f"host-{worker}", token))
+
+
+def kinds(folder: RunFolder) -> list[str]:
+    return [event.kind for event in folder.events().read()]
+
+
+def test_workers_get_shares_and_what_they_need_to_play_them(crew: Crew, folder: RunFolder) -> None:
+    first, second = come(crew, "a"), come(crew, "b")
+    assert (first.share, second.share) == (0, 1)
+    assert come(crew, "a").share == 0  # asked twice, because the answer came late
+    assert first.job == folder.job_path.read_bytes()
+    piece = ask(crew, "a", wire.FetchSchedule(offset=0)).data
+    assert piece == folder.schedule_path.read_bytes()
+    assert len(piece) == first.schedule_bytes
+    assert not crew.is_complete()
+    for worker in ("a", "b"):
+        crew.locust_joined(worker, f"locust-of-{worker}")
+    assert crew.is_complete()
+    assert crew.is_stranger("somebody")
+    assert not crew.is_stranger("locust-of-b")
+    assert kinds(folder) == ["worker_joined", "worker_joined"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": "0.0.9"}, "it is viralload 0.0.9 with schema"),
+        ({"schema": 99}, "with schema 99, the master is"),
+        ({"proof": wire.proof("guess", "c")}, "it does not know the run's token"),
+        ({}, "the run has its 2 workers already"),
+    ],
+)
+def test_who_does_not_fit_is_refused_and_noted(
+    crew: Crew, folder: RunFolder, changes: dict[str, Any], said: str
+) -> None:
+    come(crew, "a"), come(crew, "b")
+    hello = msgspec.structs.replace(wire.hello("c", "host-c", "secret"), **changes)
+    assert said in ask(crew, "c", hello).refused
+    (event,) = folder.events().read()
+    assert event.kind == "worker_refused"
+    assert said in event.detail
+    assert ask(crew, "c", wire.Done()).refused == "it is not, or no longer, one of this run"
+
+
+def test_nonsense_is_refused(crew: Crew) -> None:
+    answer = crew.answer("a", {"type": "dance"})
+    assert isinstance(answer, wire.Refusal)
+    assert "not understood" in answer.refused
+
+
+def test_lines_are_written_once_however_often_they_come(crew: Crew, folder: RunFolder) -> None:
+    come(crew, "a")
+    lines = b"".join(msgspec.json.encode(record(seq)) + b"\n" for seq in range(3))
+    question = wire.Lines(stream="requests", offset=0, data=lines)
+    assert ask(crew, "a", question).received == len(lines)
+    assert ask(crew, "a", question).received == len(lines)
+    more = msgspec.json.encode(record(3)) + b"\n"
+    ask(crew, "a", wire.Lines(stream="requests", offset=len(lines), data=more))
+    records = folder.requests().read()
+    assert [one.seq for one in records] == [0, 1, 2, 3]
+    assert all(one.outcome is Outcome.OK for one in records)
+    assert folder.requests_path("locust-0").exists()
+    ask(crew, "a", wire.Done())
+    other = wire.Lines(stream="../run.json", offset=0, data=b"{}\n")
+    assert ask(crew, "a", other).received == 0
+
+
+def test_clocks_are_on_record_by_generator(crew: Crew, folder: RunFolder) -> None:
+    come(crew, "a")
+    ask(crew, "a", wire.Clock(reading=Reading(offset_s=-5000.0, uncertainty_s=0.001)))
+    (sample,) = folder.clocks().read()
+    assert (sample.t_s, sample.generator, sample.host) == (10.0, "locust-0", "host-a")
+    assert (sample.offset_s, sample.uncertainty_s) == (-5000.0, 0.001)
+
+
+def test_who_falls_silent_under_load_is_lost_by_name(crew: Crew, clock: Clock) -> None:
+    for worker in ("a", "b"):
+        come(crew, worker)
+        crew.locust_joined(worker, worker)
+    crew.has_begun = True
+    clock.now_s += SILENT_S - 0.1
+    ask(crew, "b", wire.Done())
+    assert crew.look() == []
+    clock.now_s += 0.2  # b is done and may be silent
+    assert crew.look() == ["worker 0 (locust-0 on host-a): it was silent for 5 s"]
+    assert crew.is_done()
+    assert crew.unfinished() == ["worker 0 (locust-0 on host-a)"]
+
+
+def test_who_leaves_before_the_load_frees_the_seat(
+    crew: Crew, clock: Clock, folder: RunFolder
+) -> None:
+    come(crew, "a"), come(crew, "b")
+    crew.locust_joined("a", "a")
+    ask(crew, "a", wire.Done(fault="cannot reach the target"))
+    clock.now_s += BUSY_S + 1  # b says nothing at all
+    assert crew.look() == []
+    assert come(crew, "c").share == 0
+    assert kinds(folder) == ["worker_joined", "worker_left", "worker_failed"]
+
+
+def test_workers_hear_that_the_run_is_over(crew: Crew) -> None:
+    come(crew, "a")
+    sign = wire.Lines(stream="load", offset=0, data=b"")
+    assert not ask(crew, "a", sign).over
+    crew.is_over = True
+    assert ask(crew, "a", sign).over
