@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import pace, server
+from loadtest import environment, pace, server
 from loadtest.calibrate import alone, calibrate, in_flight_for
 from loadtest.crowd import impatience
 from loadtest.errors import ConfigurationError, ViralloadError
@@ -44,6 +44,7 @@ from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import summarize
+from profiles.vendors import other_gpus
 from profiles.visible import visible_gpus
 
 SERVER_PATIENCE_S = 20.0
@@ -85,7 +86,9 @@ class _Run:
                 "it is left out",
                 highlight=False,
             )
-        gpus = visible_gpus(node_name())
+        gpus = visible_gpus(node_name()) or other_gpus(
+            node_name(), environment.versions().get("torch", "") if options.host is None else None
+        )
         settings = server_settings(options, gpus)
         self.folder = _create_folder(options)
         self.zero = time.monotonic()

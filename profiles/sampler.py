@@ -27,11 +27,13 @@ import msgspec
 
 from profiles.cadence import Cadence, Tick
 from profiles.cost import Account
+from profiles.device import Devices
 from profiles.host import Host, node_name
 from profiles.nvml import GpuError, Nvml, open_gpus
 from profiles.reader import Reader
 from profiles.run import LineWriter, RunFolder
 from profiles.schema import RunEvent
+from profiles.vendors import open_others
 
 HOST_EVERY_S = 0.5
 PROCESSES_EVERY_S = 1.0
@@ -59,9 +61,8 @@ def main(argv: list[str] | None = None) -> int:
 
     readers: list[Reader] = []
     try:
-        nvml = _open(folder, node, clock, arguments) if arguments.gpus else None
-        if nvml is not None:
-            readers.append(nvml)
+        if arguments.gpus:
+            readers += _open_readers(folder, node, clock, arguments)
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again
         record(folder, node, readers, Cadence(arguments.hz, clock, stop_after), clock)
@@ -166,24 +167,38 @@ def _note_faults(folder: RunFolder, node: str, reader: Reader, clock: Callable[[
         )
 
 
-def _open(
+def _open_readers(
     folder: RunFolder, node: str, clock: Callable[[], float], arguments: argparse.Namespace
-) -> Nvml | None:
-    """The NVIDIA GPUs; None, and an event, where they cannot be asked."""
-    try:
-        nvml = open_gpus(node, only=arguments.gpu, root_pid=arguments.root)
-    except GpuError as err:
-        sys.stderr.write(f"warning: no GPU readings: {err}\n")
-        folder.append_event(
-            RunEvent(t_s=clock(), kind="gpu_unreadable", source=node, detail=str(err))
-        )
-        return None
-    if nvml.absent is not None:
-        detail = f"{nvml.absent}: {nvml.remedy}"
-        folder.append_event(RunEvent(t_s=clock(), kind="gpu_absent", source=node, detail=detail))
+) -> list[Reader]:
+    """A reader for each vendor's GPUs; an event where they cannot be asked."""
+
+    def event(kind: str, detail: str) -> None:
+        folder.append_event(RunEvent(t_s=clock(), kind=kind, source=node, detail=detail))
+
+    # NVIDIA's UUIDs begin so, and no other vendor's does
+    only = [uuid for uuid in arguments.gpu if uuid.startswith(("GPU-", "MIG-"))]
+    only_others = [uuid for uuid in arguments.gpu if uuid not in only]
+    nvml: Nvml | None = None
+    others: list[Devices] = []
+    unread: list[str] = []
+    if only or not arguments.gpu:
+        try:
+            nvml = open_gpus(node, only=only, root_pid=arguments.root)
+        except GpuError as err:
+            unread.append(str(err))
+    if only_others or not arguments.gpu:
+        first_index = len(nvml) if nvml else 0
+        others, unread_others = open_others(node, first_index, only_others)
+        unread += unread_others
+    for why in unread:
+        sys.stderr.write(f"warning: no GPU readings: {why}\n")
+        event("gpu_unreadable", why)
+    if nvml is not None and nvml.absent is not None:
+        if not others:
+            event("gpu_absent", f"{nvml.absent}: {nvml.remedy}")
         nvml.close()
-        return None
-    return nvml
+        nvml = None
+    return [*([nvml] if nvml else []), *others]
 
 
 def _hz(text: str) -> float:
