@@ -75,6 +75,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 capacity=options.capacity,
                 processes=options.processes,
                 web_port=options.web,
+                metrics_port=options.metrics_port,
                 gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H if price is None else price,
                 gpu_price_basis=DEFAULT_PRICE_BASIS if price is None else "stated with --gpu-price",
             ),

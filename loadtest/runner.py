@@ -37,7 +37,7 @@ from loadtest.prepare import (
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
-from loadtest.target import Offer, ask_models
+from loadtest.target import Offer, ask_models, check_port_free
 from loadtest.watch import watch
 from profiles.host import node_name
 from profiles.report import write_report
@@ -78,6 +78,8 @@ class _Run:
 
     def run(self) -> tuple[RunFolder, Summary]:
         options = self.options
+        if options.metrics_port is not None:
+            check_port_free(options.metrics_port, "--metrics-port")
         source = load_source(options.scenario, options.folder)
         load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         if options.host is not None and options.scenario.server:
@@ -227,10 +229,13 @@ class _Run:
     # -- the load ----------------------------------------------------------------------------
 
     def _start_sampler(self) -> None:
-        command = sampler_command(self.folder, self.manifest)
+        command = sampler_command(self.folder, self.manifest, self.options.metrics_port)
         child = Child("sampler", command, self.folder.log_path("sampler"), {})
         self.children.append(child)
         child.first_line(timeout_s=30.0)
+        if self.options.metrics_port is not None:
+            url = f"http://127.0.0.1:{self.options.metrics_port}/metrics"
+            self.console.print(f"metrics of GPUs and host: {url}", highlight=False)
 
     def _play(self, plan: LoadPlan, job: Job) -> None:
         command = locust_command(job, self.options.web_port)
