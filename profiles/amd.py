@@ -194,7 +194,10 @@ def _library() -> Any:
         with contextlib.redirect_stdout(told):  # it prints where the library is missing
             import amdsmi
     except ImportError as err:
-        raise GpuError("amdsmi is not installed: pip install 'viralload[amd]'") from err
+        raise GpuError(
+            "amdsmi is not installed: with ROCm's amd-smi-lib in place, "
+            "pip install 'viralload[amd]'"
+        ) from err
     except (KeyError, OSError) as err:
         raise GpuError(
             "libamd_smi.so is not to be found: install ROCm's package amd-smi-lib, or set ROCM_PATH"

@@ -11,9 +11,11 @@ import importlib.util
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+APART = Path(sys.prefix) / "vendors"  # `make test` puts amdsmi there: where Ray sees it, Ray fails
 AMD_LIBRARY = "libamd_smi.so"
 # pyzes opens the library by this path and no other. The dynamic linker takes a library that is
 # loaded already under a name for the one asked for: so the fake has the path for its name, and is
@@ -23,9 +25,11 @@ INTEL_NAME = f"/usr/lib/x86_64-linux-gnu/{INTEL_LIBRARY}"
 
 
 def package(name: str) -> Path | None:
-    """The folder of an installed package; it is not imported."""
+    """The folder of an installed package, or one of those that stand apart; it is not imported."""
     spec = importlib.util.find_spec(name)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent
+    return APART / name if (APART / name).is_dir() else None
 
 
 def build_amd(folder: Path) -> Path:
@@ -57,7 +61,7 @@ def environment(
 ) -> dict[str, str]:
     """This environment, with the libraries of the vendors that have a script."""
     env = dict(os.environ)
-    roots = [str(HERE.parents[1]), env.get("PYTHONPATH", "")]
+    roots = [str(HERE.parents[1]), env.get("PYTHONPATH", ""), str(APART)]
     env["PYTHONPATH"] = os.pathsep.join(filter(None, roots))
     for name in ("ROCM_HOME", "ROCM_PATH", "CUDA_VISIBLE_DEVICES", "LD_PRELOAD"):
         env.pop(name, None)
