@@ -7,6 +7,7 @@ from typing import get_args
 from loadtest.arrivals import Word
 from loadtest.scenario import builtin_names
 from loadtest.trace import KNOWN
+from loadtest.units import parse_duration
 
 DEFAULT_SCENARIO = "ghibli-hour"
 
@@ -68,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
         help="tell Prometheus the GPUs' and the host's readings, on loopback",
     )
     run.add_argument("--gpu-price", type=_positive, metavar="USD", help="price of a GPU-hour")
+    run.add_argument(
+        "--carbon",
+        type=_positive,
+        metavar="G_PER_KWH",
+        help="of your electricity, g CO2e/kWh: tells carbon an image",
+    )
     run.add_argument("--json", action="store_true", help="print summary.json on stdout")
 
     plan = verbs.add_parser("plan", help="draw what a scenario or trace would send")
@@ -85,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="address to bind (default 127.0.0.1; 0.0.0.0 opens it to the network)",
     )
+
+    _add_sample(verbs.add_parser("sample", help="record GPUs and host alone, beside any workload"))
 
     doctor = verbs.add_parser(
         "doctor", help="measure this machine's limits and check what a run stands on"
@@ -160,6 +169,47 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        type=_duration,
+        metavar="DURATION",
+        help='how long, such as "90s" (default: until Ctrl-C)',
+    )
+    parser.add_argument(
+        "--pid",
+        type=_count,
+        metavar="PID",
+        help="end with this process; its memory, and its children's, counts as the workload's",
+    )
+    parser.add_argument(
+        "--gpu",
+        action="append",
+        default=[],
+        metavar="UUID",
+        help="only the GPU whose UUID begins so; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--hz", type=_positive, default=10.0, metavar="N", help="samples a second (default: 10)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where run folders go (default: %(default)s)",
+    )
+    parser.add_argument("--label", help="put into the run folder's name")
+    parser.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="tell Prometheus the readings, on loopback",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
 def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
@@ -184,6 +234,13 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     return value
+
+
+def _duration(text: str) -> float:
+    try:
+        return float(parse_duration(text))
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from None
 
 
 def _count(text: str) -> int:

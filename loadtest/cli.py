@@ -24,7 +24,9 @@ from loadtest.plan import Node, demand, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from loadtest.prompts import load_texts
 from loadtest.source import load_source
+from profiles.columns import read
 from profiles.run import RunError, RunFolder
+from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
 from profiles.summary import summarize, verdict_exit_code
 from profiles.text import summary_text
 
@@ -78,6 +80,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 metrics_port=options.metrics_port,
                 gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H if price is None else price,
                 gpu_price_basis=DEFAULT_PRICE_BASIS if price is None else "stated with --gpu-price",
+                carbon_g_per_kwh=options.carbon,
             ),
             console,
         )
@@ -110,6 +113,8 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
         folder = RunFolder.open(options.run)
     except RunError as err:
         raise ConfigurationError(str(err)) from err
+    if is_sampled(folder.manifest()):
+        return _tell_sampled(summarize_sampled(read(folder)), folder, options.json)
     summary = summarize(folder)
     folder.write_summary(summary)
     path = write_report(folder)
@@ -145,6 +150,31 @@ def _doctor(options: argparse.Namespace, _command: list[str]) -> int:
     return 1 if found.checkup.failure else 0
 
 
+def _sample(options: argparse.Namespace, command: list[str]) -> int:
+    from loadtest.sample import SampleOptions, sample
+
+    told = SampleOptions(
+        command=command,
+        out=options.out,
+        label=options.label,
+        hz=options.hz,
+        gpus=options.gpu,
+        pid=options.pid,
+        for_s=options.duration,
+        metrics_port=options.metrics_port,
+    )
+    folder, found = sample(told, Console(stderr=True, markup=False))
+    return _tell_sampled(found, folder, options.json)
+
+
+def _tell_sampled(found: Sampled, folder: RunFolder, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+    else:
+        sys.stdout.write(f"{sampled_text(found)}\nreadings  {folder.path}\n")
+    return 0
+
+
 def _list(_options: argparse.Namespace, _command: list[str]) -> int:
     for name in scenarios.builtin_names():
         scenario = scenarios.parse_scenario(scenarios.scenario_text(name)[0])
@@ -157,6 +187,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "plan": _plan,
     "report": _report,
     "serve": _serve,
+    "sample": _sample,
     "doctor": _doctor,
     "scenarios": _list,
 }

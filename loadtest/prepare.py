@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None  # of the sampler, on loopback; None: no metrics
     gpu_price_usd_per_h: float
     gpu_price_basis: str
+    carbon_g_per_kwh: float | None = None
 
 
 def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | None:
@@ -101,6 +102,7 @@ def first_manifest(
         hosts=[Host(node_name()).describe()],
         gpu_price_usd_per_h=options.gpu_price_usd_per_h,
         gpu_price_basis=options.gpu_price_basis,
+        carbon_g_per_kwh=options.carbon_g_per_kwh,
     )
 
 

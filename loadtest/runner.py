@@ -135,8 +135,8 @@ class _Run:
             plan_text(options.scenario, source, plan, event, relative=False),
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
+        self._start_sampler()  # first, so that the GPUs are seen idle, with the model loaded
         self._check_pace(plan, schedule)
-        self._start_sampler()
         self._play(plan, job)
 
     def _start_server(self, settings: dict[str, Any]) -> None:

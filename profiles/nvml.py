@@ -156,7 +156,8 @@ class Nvml:
     def faults(self) -> list[Fault]:
         """What befell the GPUs since the last call."""
         for xid in self._xids.take() if self._xids else ():
-            self._fault("xid", meaning(xid.code), xid.uuid, xid.code, xid.t_s)
+            whose = [str(gpu) for gpu in self._gpus if gpu.info.uuid == xid.uuid] or ["a GPU"]
+            self._fault("xid", f"{whose[0]}: {meaning(xid.code)}", xid.uuid, xid.code, xid.t_s)
         told, self._faults = self._faults, []
         return told
 

@@ -22,7 +22,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         told = signal.sigtimedwait(STOP_SIGNALS, seconds) is not None
         return told or os.getppid() != parent_pid
 
+    _go_first()
     readers: list[Reader] = []
     exporter: Exporter | None = None
     try:
@@ -183,6 +184,16 @@ def record(
 
 def _no_exporter(_sample: Sample) -> None:
     """Take nothing."""
+
+
+def _go_first() -> None:
+    """Run ahead of busy processes, where this user may ask for it: each cycle's work is short.
+
+    On two cores, one of them busy, the 99th percentile of the lateness of waking up fell from 2.4
+    to 8 ms down to 0.1 ms; nice values did not help (it was measured once, Linux 6.18).
+    """
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def _next(tick: Tick, every_s: float) -> float:

@@ -54,3 +54,12 @@ def select_visible(uuids: list[str], spec: str | None) -> list[int]:
             return []
         chosen += fits
     return chosen
+
+
+def every_gpu(node: str) -> list[GpuInfo]:
+    """All GPUs of this machine; none where NVML cannot be used (the sampler says why)."""
+    try:
+        with open_gpus(node) as nvml:
+            return nvml.describe()
+    except GpuError:
+        return []

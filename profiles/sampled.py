@@ -1,0 +1,109 @@
+"""A run folder without a load: what `viralload sample` saw, as figures and as words. Pure."""
+
+import msgspec
+import numpy as np
+
+from profiles import figures, hardware, stats, telemetry_facts
+from profiles.columns import Recorded
+from profiles.devices import summarize_host
+from profiles.energy import gpu_energy
+from profiles.rates import LoadWindow
+from profiles.schema import (
+    GpuSummary,
+    HostSummary,
+    RunEvent,
+    RunManifest,
+    SamplerSummary,
+    Summary,
+    Verdict,
+)
+
+SCENARIO = "sample"  # the name in the manifest of such a folder
+LABEL = 12
+
+
+class Sampled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read from the first sample to the last."""
+
+    run_id: str
+    duration_s: float | None = None
+    energy_j: float | None = None  # all GPUs
+    energy_basis: str | None = None
+    energy_disagreement: float | None = None
+    gpus: list[GpuSummary] = []
+    instances: list[GpuSummary] = []  # of MIG
+    hosts: list[HostSummary] = []
+    samplers: list[SamplerSummary] = []
+    faults: list[RunEvent] = []
+    warnings: list[str] = []
+
+
+def is_sampled(manifest: RunManifest) -> bool:
+    """Whether the folder holds readings alone."""
+    return manifest.scenario == SCENARIO and manifest.plan is None
+
+
+def summarize_sampled(recorded: Recorded) -> Sampled:
+    """Every device from the first sample to the last."""
+    devices = [gpu.t_s for gpu in recorded.gpus] + [host.t_s for host in recorded.hosts]
+    edges = [edge for t_s in devices for edge in _ends(t_s)]
+    start_s, end_s = (min(edges), max(edges)) if edges else (0.0, 0.0)
+    load = LoadWindow(start_s=start_s, end_s=end_s, planned_s=end_s - start_s)
+    energy = gpu_energy(recorded.gpus, start_s, end_s) if recorded.gpus else None
+    told = hardware.hardware(recorded, recorded.requests, load, energy, None)
+    told.pop("phases", None)
+    warnings = hardware.warnings(
+        told.get("gpus", []), told["samplers"], told["faults"], recorded.requests, []
+    )
+    return Sampled(
+        run_id=recorded.manifest.run_id,
+        duration_s=load.duration_s if edges else None,
+        energy_j=energy.joules if energy else None,
+        energy_basis=energy.basis if energy else None,
+        energy_disagreement=energy.disagreement if energy else None,
+        hosts=[summarize_host(host, start_s, end_s) for host in recorded.hosts],
+        warnings=warnings,
+        **told,
+    )
+
+
+def sampled_text(found: Sampled) -> str:
+    """For a terminal, ending in a newline."""
+    seconds = figures.seconds(found.duration_s)
+    lines = [f"sampled {seconds}: {len(found.gpus)} GPUs"]
+    for gpu in [*found.gpus, *found.instances]:
+        held = _held(gpu)
+        lines.append(
+            f"{f'GPU {gpu.index}':{LABEL}}{gpu.name or gpu.uuid}: "
+            f"{figures.percent(gpu.util_mean_pct)} busy, tensor "
+            f"{figures.percent(gpu.tensor_mean_pct)}, {figures.watts(gpu.power_mean_w)} mean, "
+            f"{figures.joules(gpu.energy_counter_j)} by the counter, "
+            f"{figures.joules(gpu.energy_integrated_j)} by power, "
+            f"{figures.data(gpu.mem_used_max_bytes)} at most{held}"
+        )
+    lines += [
+        f"{'host':{LABEL}}{host.node}: CPU {figures.percent(host.cpu_mean_pct)} mean, "
+        f"{figures.data(host.mem_used_max_bytes)} memory at most"
+        for host in found.hosts
+    ]
+    summary = Summary(
+        run_id=found.run_id, scenario=SCENARIO, valid=True, reasons=[], verdict=Verdict.PASS,
+        scheduled=0, outcomes={}, scheduled_images=0, ok_images=0, slo_latency_s=0.0,
+        gpus=found.gpus, samplers=found.samplers, faults=found.faults,
+    )  # fmt: skip
+    lines += [f"{name}: {value}" for name, value in telemetry_facts.reading_rows(summary)]
+    lines += [f"warning: {one}" for one in found.warnings]
+    return "\n".join(lines) + "\n"
+
+
+def _held(gpu: GpuSummary) -> str:
+    told = [
+        f", {words} {figures.share(getattr(gpu, name))} of the time"
+        for name, words in telemetry_facts.HELD.items()
+        if (getattr(gpu, name) or 0.0) >= telemetry_facts.MIN_HELD
+    ]
+    return "".join(told)
+
+
+def _ends(t_s: stats.Floats) -> list[float]:
+    return [float(np.min(t_s)), float(np.max(t_s))] if t_s.size else []
