@@ -51,4 +51,5 @@ $(VENV)/.runs: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.tests: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing viralload and its tests' tools into $(VENV) (a few minutes, once)"
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps --upgrade --target $(VENV)/vendors amdsmi==7.0.2  # apart: Ray would import it
 	@touch $@ $(VENV)/.runs

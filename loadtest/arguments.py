@@ -61,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help="Locust's web UI on loopback (port 8089 unless told)",
     )
+    run.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="tell Prometheus the GPUs' and the host's readings, on loopback",
+    )
     run.add_argument("--gpu-price", type=_positive, metavar="USD", help="price of a GPU-hour")
     run.add_argument(
         "--carbon",
@@ -265,6 +271,12 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         help="where run folders go (default: %(default)s)",
     )
     parser.add_argument("--label", help="put into the run folder's name")
+    parser.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="tell Prometheus the readings, on loopback",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 

@@ -82,6 +82,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 processes=options.processes,
                 workers=_workers(options),
                 web_port=options.web,
+                metrics_port=options.metrics_port,
                 gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H if price is None else price,
                 gpu_price_basis=DEFAULT_PRICE_BASIS if price is None else "stated with --gpu-price",
                 carbon_g_per_kwh=options.carbon,
@@ -200,6 +201,7 @@ def _sample(options: argparse.Namespace, command: list[str]) -> int:
         gpus=options.gpu,
         pid=options.pid,
         for_s=options.duration,
+        metrics_port=options.metrics_port,
     )
     folder, found = sample(told, Console(stderr=True, markup=False))
     return _tell_sampled(found, folder, options.json)

@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 1
     workers: Workers | None = None  # on other machines; then this one generates no load
     web_port: int | None = None
+    metrics_port: int | None = None  # of the sampler, on loopback; None: no metrics
     gpu_price_usd_per_h: float
     gpu_price_basis: str
     carbon_g_per_kwh: float | None = None
@@ -154,11 +155,15 @@ def _drain_s(scenario: Scenario) -> float:
     return max(timeout_s, quantile(session.patience, 0.99))
 
 
-def sampler_command(folder: RunFolder, manifest: RunManifest) -> list[str]:
+def sampler_command(
+    folder: RunFolder, manifest: RunManifest, metrics_port: int | None = None
+) -> list[str]:
     """The sampler, for the GPUs of the target or for the host alone."""
     command = [sys.executable, "-m", "profiles.sampler", str(folder.path)]
     command += ["--zero", repr(manifest.clock_zero_monotonic_s), "--node", node_name()]
     command += ["--parent", str(os.getpid())]
+    if metrics_port is not None:
+        command += ["--metrics-port", str(metrics_port)]
     return command if manifest.gpus else [*command, "--no-gpus"]
 
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, pace, server, workers
+from loadtest import environment, open_files, pace, server, workers
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, calibrate, in_flight_for
 from loadtest.crowd import hopeless_retries, impatience
@@ -38,13 +38,14 @@ from loadtest.prepare import (
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
-from loadtest.target import Offer, ask_models
+from loadtest.target import Offer, ask_models, check_port_free
 from loadtest.watch import watch
 from profiles.host import node_name
 from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import summarize
+from profiles.vendors import other_gpus
 from profiles.visible import visible_gpus
 
 SERVER_PATIENCE_S = 20.0
@@ -80,6 +81,8 @@ class _Run:
         options = self.options
         if options.workers is not None:
             workers.check(options.workers, options.host)
+        if options.metrics_port is not None:
+            check_port_free(options.metrics_port, "--metrics-port")
         source = load_source(options.scenario, options.folder)
         load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         if options.host is not None and options.scenario.server:
@@ -88,7 +91,9 @@ class _Run:
                 "it is left out",
                 highlight=False,
             )
-        gpus = visible_gpus(node_name())
+        gpus = visible_gpus(node_name()) or other_gpus(
+            node_name(), environment.versions().get("torch", "") if options.host is None else None
+        )
         settings = server_settings(options, gpus)
         self.folder = _create_folder(options)
         self.zero = time.monotonic()
@@ -236,10 +241,13 @@ class _Run:
     # -- the load ----------------------------------------------------------------------------
 
     def _start_sampler(self) -> None:
-        command = sampler_command(self.folder, self.manifest)
+        command = sampler_command(self.folder, self.manifest, self.options.metrics_port)
         child = Child("sampler", command, self.folder.log_path("sampler"), {})
         self.children.append(child)
         child.first_line(timeout_s=30.0)
+        if self.options.metrics_port is not None:
+            url = f"http://127.0.0.1:{self.options.metrics_port}/metrics"
+            self.console.print(f"metrics of GPUs and host: {url}", highlight=False)
 
     def _play(self, plan: LoadPlan, job: Job) -> None:
         crew = self.options.workers

@@ -21,6 +21,7 @@ from rich.text import Text
 from loadtest import environment
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.processes import Child
+from loadtest.target import check_port_free
 from profiles import figures
 from profiles.columns import read
 from profiles.host import Host, node_name
@@ -47,6 +48,7 @@ class SampleOptions(msgspec.Struct, frozen=True, kw_only=True):
     gpus: list[str] = []  # UUIDs or their beginnings; empty: all
     pid: int | None = None  # whose process tree counts as ours; the end of it is ours
     for_s: float | None = None  # None: until Ctrl-C
+    metrics_port: int | None = None  # on loopback; None: no metrics
 
 
 def sample(options: SampleOptions, console: Console) -> tuple[RunFolder, Sampled]:
@@ -58,6 +60,8 @@ def sample(options: SampleOptions, console: Console) -> tuple[RunFolder, Sampled
     """
     if options.pid is not None and not psutil.pid_exists(options.pid):
         raise ConfigurationError(f"--pid: there is no process {options.pid}; see ps")
+    if options.metrics_port is not None:
+        check_port_free(options.metrics_port, "--metrics-port")
     now = datetime.now(UTC)
     try:
         folder = RunFolder.create(options.out, SCENARIO, options.label, now)
@@ -216,6 +220,8 @@ def _command(options: SampleOptions, folder: RunFolder, zero_s: float) -> list[s
     command += ["--node", node_name(), "--hz", str(options.hz)]
     for uuid in options.gpus:
         command += ["--gpu", uuid]
+    if options.metrics_port is not None:
+        command += ["--metrics-port", str(options.metrics_port)]
     return command + (["--root", str(options.pid)] if options.pid is not None else [])
 
 

@@ -135,7 +135,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def check_port_free(port: int) -> None:
+def check_port_free(port: int, option: str = "--port") -> None:
     """Make sure that nobody listens on a loopback port.
 
     Raises:
@@ -147,7 +147,7 @@ def check_port_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as err:
             raise TargetError(
-                f"port {port} cannot be used: {err.strerror}. Choose another with --port, or "
+                f"port {port} cannot be used: {err.strerror}. Choose another with {option}, or "
                 "leave it out to take any free one"
             ) from err
 

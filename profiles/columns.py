@@ -83,7 +83,7 @@ _GPU = (
     "pcie_tx_bytes",
     "read_s",
 )
-_HOST = ("t_s", "cpu_pct", "mem_used_bytes", "lag_s")
+_HOST = ("t_s", "cpu_pct", "mem_used_bytes", "cpu_energy_j", "dram_energy_j", "lag_s")
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,8 @@ class Host:
     t_s: Floats
     cpu_pct: Floats
     mem_used_bytes: Floats
+    cpu_energy_j: Floats
+    dram_energy_j: Floats
     lag_s: Floats
 
 

@@ -115,6 +115,8 @@ def summarize_host(host: Host, start_s: float, end_s: float) -> HostSummary:
         cpu_mean_pct=stats.time_mean(t_s, host.cpu_pct[inside]),
         cpu_max_pct=stats.largest(host.cpu_pct[inside]),
         mem_used_max_bytes=_whole(stats.largest(host.mem_used_bytes[inside])),
+        cpu_energy_j=stats.counter_increase(host.t_s, host.cpu_energy_j, start_s, end_s),
+        dram_energy_j=stats.counter_increase(host.t_s, host.dram_energy_j, start_s, end_s),
     )
 
 

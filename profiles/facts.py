@@ -31,6 +31,7 @@ def gpu_table(summary: Summary) -> list[list[str]]:
 
 def host_table(summary: Summary) -> list[list[str]]:
     """A header and a row per machine, over the load; empty without readings."""
+    header = ["Machine", "What", "CPU", "CPU (most)", "Memory (most)"]
     rows = [
         [
             host.node,
@@ -41,7 +42,11 @@ def host_table(summary: Summary) -> list[list[str]]:
         ]
         for host in summary.hosts
     ]
-    return [["Machine", "What", "CPU", "CPU (most)", "Memory (most)"], *rows] if rows else []
+    if any(host.cpu_energy_j is not None for host in summary.hosts):
+        header += ["Energy, processors", "Energy, DRAM"]
+        for row, host in zip(rows, summary.hosts, strict=True):
+            row += [figures.joules(host.cpu_energy_j), figures.joules(host.dram_energy_j)]
+    return [header, *rows] if rows else []
 
 
 def capacity_rows(capacity: Capacity) -> list[Row]:

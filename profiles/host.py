@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+from profiles.rapl import POWERCAP, Rapl
 from profiles.schema import HostInfo, HostSample
 
 
@@ -15,10 +16,15 @@ def node_name() -> str:
 
 
 class Host:
-    """This machine under the name `node`. CPU readings are since the one before."""
+    """This machine under the name `node`. CPU readings are since the one before.
 
-    def __init__(self, node: str) -> None:
+    `unreadable` says what of it may not be read, with the remedy; None where all may.
+    """
+
+    def __init__(self, node: str, powercap: Path = POWERCAP) -> None:
         self._node = node
+        self._rapl = Rapl(powercap)
+        self.unreadable = self._rapl.unreadable
         psutil.cpu_percent(interval=None)  # the first reading has nothing before it: drop it
 
     def describe(self) -> HostInfo:
@@ -32,17 +38,20 @@ class Host:
         )
 
     def sample(self, t_s: float, lag_s: float) -> HostSample:
-        """CPU use in percent of all cores since the last sample, and memory that is not available.
+        """CPU use in percent of all cores since the last sample, memory not available, and energy.
 
         `t_s` and `lag_s` go into the record as they are. Space apart by 0.1 s or more: the kernel
         counts CPU time in ticks of 10 ms.
         """
         memory = psutil.virtual_memory()
+        spent = self._rapl.read()
         return HostSample(
             t_s=round(t_s, 6),
             node=self._node,
             cpu_pct=psutil.cpu_percent(interval=None),
             mem_used_bytes=memory.total - memory.available,
+            cpu_energy_j=spent.cpu_j,
+            dram_energy_j=spent.dram_j,
             lag_s=round(lag_s, 6),
         )
 

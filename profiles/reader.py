@@ -7,7 +7,7 @@ that: what a device cannot tell is None and named in its state, what befalls it 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from profiles.schema import CallCost, GpuProcess, GpuSample, GpuState
+from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 
 
 class Fault(NamedTuple):
@@ -29,6 +29,9 @@ class Reader(Protocol):
 
     def __len__(self) -> int:
         """How many devices there are."""
+
+    def describe(self) -> Sequence[GpuInfo]:
+        """What they are."""
 
     def sample(self, clock: Callable[[], float], due_s: float) -> Sequence[GpuSample]:
         """One sample of every device that answers; `due_s` is when the cycle was planned."""

@@ -1,13 +1,15 @@
 """The sampler: a process of its own that records GPUs and the machine at a fixed cadence.
 
     python -m profiles.sampler RUN_DIR --zero CLOCK_ZERO_MONOTONIC_S [--node NAME] [--hz 10]
-                               [--no-gpus] [--gpu UUID] [--parent PID] [--root PID]
+                               [--no-gpus] [--gpu UUID] [--metrics-port PORT] [--parent PID]
+                               [--root PID]
 
 Writes `gpu-<node>.jsonl` (every cycle), `host-<node>.jsonl` (twice a second),
 `process-<node>.jsonl` (once a second), `state-<node>.jsonl` (before and after), its account of
 itself to `sampler-<node>.jsonl`, and what befalls a GPU to `events.jsonl`. When it is ready it
-prints one line, {"ready": true, "gpus": n}. It ends, with everything written and exit code 0, on
-SIGTERM or SIGINT, or when its parent is gone. Exit code 1: the records cannot be written.
+prints one line, {"ready": true, "gpus": n}, with the metrics' URL if they are asked for. It ends,
+with everything written and exit code 0, on SIGTERM or SIGINT, or when its parent is gone. Exit code
+1: the records cannot be written, or the metrics' port cannot be had.
 
 A process of its own, because calls to the GPU driver take their time and would hold up whoever
 shares a Python process with them.
@@ -27,11 +29,15 @@ import msgspec
 
 from profiles.cadence import Cadence, Tick
 from profiles.cost import Account
+from profiles.device import Devices
+from profiles.exporter import Exporter
 from profiles.host import Host, node_name
+from profiles.metrics import Sample
 from profiles.nvml import GpuError, Nvml, open_gpus
 from profiles.reader import Reader
 from profiles.run import LineWriter, RunFolder
 from profiles.schema import RunEvent
+from profiles.vendors import open_others
 
 HOST_EVERY_S = 0.5
 PROCESSES_EVERY_S = 1.0
@@ -59,13 +65,23 @@ def main(argv: list[str] | None = None) -> int:
 
     _go_first()
     readers: list[Reader] = []
+    exporter: Exporter | None = None
     try:
-        nvml = _open(folder, node, clock, arguments) if arguments.gpus else None
-        if nvml is not None:
-            readers.append(nvml)
+        if arguments.metrics_port is not None:
+            try:
+                exporter = Exporter(arguments.metrics_port, clock, 2.5 / arguments.hz)
+            except OSError as err:
+                where, why = f"127.0.0.1:{arguments.metrics_port}", err.strerror or err
+                sys.stderr.write(
+                    f"error: no metrics at {where}: {why}; name another --metrics-port\n"
+                )
+                return 1
+        if arguments.gpus:
+            readers += _open_readers(folder, node, clock, arguments)
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again
-        record(folder, node, readers, Cadence(arguments.hz, clock, stop_after), clock)
+        cadence = Cadence(arguments.hz, clock, stop_after)
+        record(folder, node, readers, cadence, clock, exporter)
     except OSError as err:
         what = err.filename or folder.path
         sys.stderr.write(f"error: cannot write {what}: {err.strerror or err}\n")
@@ -73,6 +89,8 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         for reader in readers:
             reader.close()
+        if exporter is not None:
+            exporter.close()
     return 0
 
 
@@ -82,6 +100,7 @@ def record(
     readers: Sequence[Reader],
     cadence: Cadence,
     clock: Callable[[], float],
+    exporter: Exporter | None = None,
 ) -> None:
     """Sample at every tick until the cadence ends, then write what is left.
 
@@ -101,6 +120,7 @@ def record(
             states = opened(folder.state_writer(node))
             writers += [gpus, processes, states]
         account = Account(node, cadence.hz)
+        take = exporter.take if exporter else _no_exporter
 
         def look(when: str) -> None:
             """Before and after: states, and what befell."""
@@ -111,13 +131,23 @@ def record(
 
         def tell() -> None:
             calls = {name: cost for reader in readers for name, cost in reader.calls().items()}
-            account_lines.add(account.tell(clock(), time.process_time(), calls))
+            line = account.tell(clock(), time.process_time(), calls)
+            account_lines.add(line)
+            take(line)
 
         host = Host(node)
+        if host.unreadable is not None:
+            folder.append_event(
+                RunEvent(t_s=clock(), kind="host_unreadable", source=node, detail=host.unreadable)
+            )
         for reader in readers:
             reader.watch_xids(clock)
+            for info in reader.describe():
+                take(info)
         look("begin")
-        ready = {"ready": True, "gpus": sum(map(len, readers))}
+        ready: dict[str, object] = {"ready": True, "gpus": sum(map(len, readers))}
+        if exporter is not None:
+            ready["metrics"] = exporter.url
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
         sys.stdout.flush()
         tell()
@@ -129,11 +159,14 @@ def record(
                 assert gpus is not None
                 for sample in reader.sample(clock, tick.due_s):
                     gpus.add(sample)
+                    take(sample)
                 _note_faults(folder, node, reader, clock)
             if tick.due_s >= host_due_s:
                 host_due_s = _next(tick, HOST_EVERY_S)
                 t_s = clock()
-                hosts.add(host.sample(t_s, t_s - tick.due_s))
+                host_sample = host.sample(t_s, t_s - tick.due_s)
+                hosts.add(host_sample)
+                take(host_sample)
                 for writer in writers:  # also those that nothing was added to
                     writer.flush()
             if readers and tick.due_s >= processes_due_s:
@@ -147,6 +180,10 @@ def record(
                 tell()
         look("end")
         tell()
+
+
+def _no_exporter(_sample: Sample) -> None:
+    """Take nothing."""
 
 
 def _go_first() -> None:
@@ -177,24 +214,38 @@ def _note_faults(folder: RunFolder, node: str, reader: Reader, clock: Callable[[
         )
 
 
-def _open(
+def _open_readers(
     folder: RunFolder, node: str, clock: Callable[[], float], arguments: argparse.Namespace
-) -> Nvml | None:
-    """The NVIDIA GPUs; None, and an event, where they cannot be asked."""
-    try:
-        nvml = open_gpus(node, only=arguments.gpu, root_pid=arguments.root)
-    except GpuError as err:
-        sys.stderr.write(f"warning: no GPU readings: {err}\n")
-        folder.append_event(
-            RunEvent(t_s=clock(), kind="gpu_unreadable", source=node, detail=str(err))
-        )
-        return None
-    if nvml.absent is not None:
-        detail = f"{nvml.absent}: {nvml.remedy}"
-        folder.append_event(RunEvent(t_s=clock(), kind="gpu_absent", source=node, detail=detail))
+) -> list[Reader]:
+    """A reader for each vendor's GPUs; an event where they cannot be asked."""
+
+    def event(kind: str, detail: str) -> None:
+        folder.append_event(RunEvent(t_s=clock(), kind=kind, source=node, detail=detail))
+
+    # NVIDIA's UUIDs begin so, and no other vendor's does
+    only = [uuid for uuid in arguments.gpu if uuid.startswith(("GPU-", "MIG-"))]
+    only_others = [uuid for uuid in arguments.gpu if uuid not in only]
+    nvml: Nvml | None = None
+    others: list[Devices] = []
+    unread: list[str] = []
+    if only or not arguments.gpu:
+        try:
+            nvml = open_gpus(node, only=only, root_pid=arguments.root)
+        except GpuError as err:
+            unread.append(str(err))
+    if only_others or not arguments.gpu:
+        first_index = len(nvml) if nvml else 0
+        others, unread_others = open_others(node, first_index, only_others)
+        unread += unread_others
+    for why in unread:
+        sys.stderr.write(f"warning: no GPU readings: {why}\n")
+        event("gpu_unreadable", why)
+    if nvml is not None and nvml.absent is not None:
+        if not others:
+            event("gpu_absent", f"{nvml.absent}: {nvml.remedy}")
         nvml.close()
-        return None
-    return nvml
+        nvml = None
+    return [*([nvml] if nvml else []), *others]
 
 
 def _hz(text: str) -> float:
@@ -239,6 +290,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="PID",
         help="the process whose descendants count as the run's own (the parent)",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="tell Prometheus the readings on this port of loopback; 0 for any (none)",
     )
     parser.add_argument(
         "--parent", type=int, metavar="PID", help="end when this is no longer the parent process"

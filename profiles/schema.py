@@ -217,6 +217,8 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     cpu_pct: float  # of all cores together, 0..100
     mem_used_bytes: int
+    cpu_energy_j: float | None = None  # of all processors (RAPL), since the sampler began
+    dram_energy_j: float | None = None
     lag_s: float
 
 
@@ -441,6 +443,8 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     cpu_mean_pct: float | None = None
     cpu_max_pct: float | None = None
     mem_used_max_bytes: int | None = None
+    cpu_energy_j: float | None = None  # of the processors; None where it cannot be read
+    dram_energy_j: float | None = None
 
 
 class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from profiles.cadence import Cadence
 from profiles.reader import Fault
 from profiles.run import RunFolder
 from profiles.sampler import record
-from profiles.schema import CallCost, GpuProcess, GpuSample, GpuState
+from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 from tests.profiles.sampling import NODE, Start, wait_for
 
 
@@ -49,6 +49,9 @@ class ScriptedGpu:
 
     def __len__(self) -> int:
         return 1
+
+    def describe(self) -> list[GpuInfo]:
+        return [GpuInfo(node=NODE, index=0, uuid="GPU-a", name="scripted")]
 
     def sample(self, clock: Callable[[], float], due_s: float) -> list[GpuSample]:
         return [GpuSample(t_s=clock(), node=NODE, index=0, uuid="GPU-a", lag_s=clock() - due_s)]
