@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from loadtest import wire
+from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading
 from profiles.run import LineWriter, RunFolder
@@ -126,65 +126,65 @@ class Crew:
             OSError: the record cannot be written.
         """
         try:
-            question: wire.Question = msgspec.convert(raw, wire.Question)
+            question: protocol.Question = msgspec.convert(raw, protocol.Question)
         except msgspec.ValidationError as err:
-            return wire.Refusal(refused=f"its question is not understood: {err}")
-        if isinstance(question, wire.TellTime):
-            return wire.Now(monotonic_s=self._clock())
-        if isinstance(question, wire.Hello):
+            return protocol.Refusal(refused=f"its question is not understood: {err}")
+        if isinstance(question, protocol.TellTime):
+            return protocol.Now(monotonic_s=self._clock())
+        if isinstance(question, protocol.Hello):
             return self._greet(worker, question)
         seat = self._seats.get(worker)
         if seat is None:
-            return wire.Refusal(refused="it is not, or no longer, one of this run")
+            return protocol.Refusal(refused="it is not, or no longer, one of this run")
         seat.heard_s = self._clock()
-        if isinstance(question, wire.FetchSchedule):
+        if isinstance(question, protocol.FetchSchedule):
             with self._folder.schedule_path.open("rb") as file:
                 file.seek(question.offset)
-                return wire.Data(data=file.read(wire.CHUNK_BYTES))
-        if isinstance(question, wire.Lines):
+                return protocol.Data(data=file.read(protocol.CHUNK_BYTES))
+        if isinstance(question, protocol.Lines):
             return self._write(seat, question)
-        if isinstance(question, wire.Clock):
+        if isinstance(question, protocol.Clock):
             self._note_clock(seat, question.reading)
         else:
             seat.done, seat.fault = True, seat.fault or question.fault
             for writer in seat.writers.values():
                 writer.close()
-        return wire.Received(over=self.is_over)
+        return protocol.Received(over=self.is_over)
 
-    def _greet(self, worker: str, hello: wire.Hello) -> msgspec.Struct:
+    def _greet(self, worker: str, hello: protocol.Hello) -> msgspec.Struct:
         fault = self._fault_of(worker, hello)
         if fault is not None:
             self._note("worker_refused", f"{hello.host}: {fault}")
-            return wire.Refusal(refused=fault)
+            return protocol.Refusal(refused=fault)
         if worker not in self._seats:
             taken = {seat.share for seat in self._seats.values()}
             share = min(set(range(self._size)) - taken)
             self._seats[worker] = Seat(share, hello.host, self._clock())
-        return wire.Welcome(
+        return protocol.Welcome(
             share=self._seats[worker].share,
             job=self._job,
             schedule_bytes=self._schedule_bytes,
             schedule_sha256=self._schedule_sha256,
         )
 
-    def _fault_of(self, worker: str, hello: wire.Hello) -> str | None:
+    def _fault_of(self, worker: str, hello: protocol.Hello) -> str | None:
         """Why such a worker cannot take part."""
-        own = wire.version()
+        own = protocol.version()
         if (hello.version, hello.schema) != (own, SCHEMA_VERSION):
             return (
                 f"it is viralload {hello.version} with schema {hello.schema}, the master is "
                 f"{own} with schema {SCHEMA_VERSION}; install the same version on both"
             )
-        if not hmac.compare_digest(hello.proof, wire.proof(self._token, worker)):
+        if not hmac.compare_digest(hello.proof, protocol.proof(self._token, worker)):
             return f"it does not know the run's token; set {TOKEN_ENV} as the master says"
         if worker not in self._seats and (self.has_begun or len(self._seats) == self._size):
             return f"the run has its {self._size} workers already"
         return None
 
-    def _write(self, seat: Seat, lines: wire.Lines) -> wire.Received:
+    def _write(self, seat: Seat, lines: protocol.Lines) -> protocol.Received:
         """Append what is new; what comes a second time is left out."""
         if lines.stream not in STREAMS:
-            return wire.Received(over=self.is_over)
+            return protocol.Received(over=self.is_over)
         received = seat.received[lines.stream]
         if lines.data and lines.offset == received:
             if lines.stream not in seat.writers:
@@ -193,7 +193,7 @@ class Crew:
                 seat.writers[lines.stream] = make(seat.generator)
             seat.writers[lines.stream].append(lines.data)
             seat.received[lines.stream] = received = received + len(lines.data)
-        return wire.Received(received=received, over=self.is_over)
+        return protocol.Received(received=received, over=self.is_over)
 
     def _note_clock(self, seat: Seat, reading: Reading) -> None:
         self._folder.append_clock(

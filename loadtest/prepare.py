@@ -12,10 +12,10 @@ import msgspec
 from loadtest import environment
 from loadtest.job import Job
 from loadtest.prompts import PromptMix, load_texts
+from loadtest.protocol import zmq_host
 from loadtest.scenario import Scenario, parse_size
 from loadtest.spread import quantile
 from loadtest.target import FALLBACK_SIZE, Offer, check_port_free, free_port, normalize_url
-from loadtest.wire import zmq_host
 from loadtest.workers import Workers
 from profiles.host import Host, node_name
 from profiles.run import RunFolder

@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from loadtest import wire
+from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.crew import Crew
 from loadtest.job import Job
@@ -90,8 +90,8 @@ class Reception:
         except OSError as err:
             self._fail(f"the record cannot be written: {err}")
             return
-        data = {"n": msg.data["n"], "answer": wire.pack(answer)}
-        self._runner.send_message(wire.ANSWER, data, client_id=msg.node_id)
+        data = {"n": msg.data["n"], "answer": protocol.pack(answer)}
+        self._runner.send_message(protocol.ANSWER, data, client_id=msg.node_id)
 
     def _joined(self, environment: Any, msg: Any, **_: object) -> None:
         self._crew.locust_joined(msg.data["worker"], msg.node_id)

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, wire
+from loadtest import open_files, protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading, read_offset
 from loadtest.errors import ViralloadError
@@ -86,12 +86,12 @@ class _Worker:
         adopt_orphans()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
-        self.channel = wire.Channel(self.host, self.port, self.name)
+        self.channel = protocol.Channel(self.host, self.port, self.name)
         scratch = Path(tempfile.mkdtemp(prefix="viralload-worker-"))
         is_kept = False
         try:
             return self._take_part(scratch, wait_s)
-        except wire.MasterLostError as err:
+        except protocol.MasterLostError as err:
             is_kept = any(scratch.glob("requests-*.jsonl"))
             kept = f"; what this worker recorded is in {scratch}" if is_kept else ""
             raise ViralloadError(f"{err}{kept}") from err
@@ -115,13 +115,13 @@ class _Worker:
             child = self._start_generator(folder, job)
         except (ViralloadError, OSError) as err:
             with contextlib.suppress(ViralloadError):  # what went wrong first is what is told
-                self.channel.ask(wire.Done(fault=str(err)), wire.Received)
+                self.channel.ask(protocol.Done(fault=str(err)), protocol.Received)
             raise
         try:
             fault = self._ship(folder, f"locust-{welcome.share}", child)
             if fault is None:
-                self.channel.ask(wire.Clock(reading=self._read_clock()), wire.Received)
-            self.channel.ask(wire.Done(fault=fault), wire.Received)
+                self.channel.ask(protocol.Clock(reading=self._read_clock()), protocol.Received)
+            self.channel.ask(protocol.Done(fault=fault), protocol.Received)
             if fault is not None:
                 raise ViralloadError(fault)
             self._say("the share is played, recorded and sent")
@@ -132,8 +132,8 @@ class _Worker:
 
     # -- before the load ---------------------------------------------------------------------
 
-    def _greet(self, wait_s: float) -> wire.Welcome:
-        hello = wire.hello(self.name, socket.gethostname(), os.environ.get(TOKEN_ENV, ""))
+    def _greet(self, wait_s: float) -> protocol.Welcome:
+        hello = protocol.hello(self.name, socket.gethostname(), os.environ.get(TOKEN_ENV, ""))
         said_s = 0.0
 
         def tick(waited_s: float) -> None:
@@ -148,18 +148,18 @@ class _Worker:
                 )
 
         try:
-            return self.channel.ask(hello, wire.Welcome, wait_s, tick)
-        except wire.MasterLostError as err:
+            return self.channel.ask(hello, protocol.Welcome, wait_s, tick)
+        except protocol.MasterLostError as err:
             raise ViralloadError(
                 f"no master at {self.host}:{self.port} in {wait_s:.0f} s: is `viralload run "
                 "--expect-workers N --master-bind-host ADDRESS` started there, and its port open?"
             ) from err
 
-    def _fetch_schedule(self, folder: RunFolder, welcome: wire.Welcome) -> None:
+    def _fetch_schedule(self, folder: RunFolder, welcome: protocol.Welcome) -> None:
         digest, size = hashlib.sha256(), 0
         with folder.schedule_path.open("wb") as file:
             while size < welcome.schedule_bytes:
-                piece = self.channel.ask(wire.FetchSchedule(offset=size), wire.Data).data
+                piece = self.channel.ask(protocol.FetchSchedule(offset=size), protocol.Data).data
                 if not piece:
                     break
                 file.write(piece)
@@ -168,10 +168,10 @@ class _Worker:
         if digest.hexdigest() != welcome.schedule_sha256:
             raise ViralloadError("the schedule that arrived is not the master's: its hash differs")
 
-    def _own_job(self, welcome: wire.Welcome, folder: RunFolder) -> Job:
+    def _own_job(self, welcome: protocol.Welcome, folder: RunFolder) -> Job:
         job = decode(welcome.job)
         reading = self._read_clock()
-        self.channel.ask(wire.Clock(reading=reading), wire.Received)
+        self.channel.ask(protocol.Clock(reading=reading), protocol.Received)
         self._say(
             f"the clock is {reading.offset_s:+.6f} s off, give or take {reading.uncertainty_s:.6f}"
         )
@@ -186,7 +186,9 @@ class _Worker:
 
     def _read_clock(self) -> Reading:
         ask = self.channel.ask
-        return read_offset(lambda: ask(wire.TellTime(), wire.Now).monotonic_s, time.monotonic)
+        return read_offset(
+            lambda: ask(protocol.TellTime(), protocol.Now).monotonic_s, time.monotonic
+        )
 
     def _check_target(self, job: Job) -> None:
         """Whether the target can be reached from here, with this machine's own key.
@@ -204,7 +206,7 @@ class _Worker:
             self._say(f"warning: {told}")
         locustfile = Path(__file__).parent / "locustfile.py"
         command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--worker"]
-        command += ["--master-host", wire.zmq_host(self.host), "--master-port", str(self.port)]
+        command += ["--master-host", protocol.zmq_host(self.host), "--master-port", str(self.port)]
         command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]
         env = {"VIRALLOAD_JOB": str(folder.job_path)}
         return Child("load generator", command, folder.log_path("locust"), env)
@@ -239,21 +241,21 @@ class _Worker:
         """Send whole lines from `offset` on; how far that is now, and whether the run is over."""
         while True:
             data = whole_lines(path, offset)
-            question = wire.Lines(stream=stream, offset=offset, data=data)
-            told = self.channel.ask(question, wire.Received, MASTER_SILENT_S)
+            question = protocol.Lines(stream=stream, offset=offset, data=data)
+            told = self.channel.ask(question, protocol.Received, MASTER_SILENT_S)
             if not data or told.over:
                 return offset, told.over
             offset = told.received
 
     def _wait_for_the_end(self, child: Child) -> None:
         """Until the master has ended the run: its Locust wants ours until then."""
-        sign = wire.Lines(stream="load", offset=0, data=b"")
+        sign = protocol.Lines(stream="load", offset=0, data=b"")
         try:
             while child.exit_code() is None and not self.stopped:
-                if self.channel.ask(sign, wire.Received, OVER_PATIENCE_S).over:
+                if self.channel.ask(sign, protocol.Received, OVER_PATIENCE_S).over:
                     return
                 time.sleep(LOOK_S)
-        except wire.MasterLostError:
+        except protocol.MasterLostError:
             return  # it has everything, and has gone
 
     def _stop(self, _number: int, _frame: object) -> None:
@@ -263,7 +265,7 @@ class _Worker:
         self.console.print(f"worker: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
-def whole_lines(path: Path, offset: int, most: int = wire.CHUNK_BYTES) -> bytes:
+def whole_lines(path: Path, offset: int, most: int = protocol.CHUNK_BYTES) -> bytes:
     """The whole lines of a file that begin at `offset`, at most so many bytes of them."""
     try:
         with path.open("rb") as file:

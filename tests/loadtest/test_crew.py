@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest import wire
+from loadtest import protocol
 from loadtest.clock import Reading
 from loadtest.crew import BUSY_S, SILENT_S, Crew
 from loadtest.job import encode
@@ -42,12 +42,12 @@ def crew(folder: RunFolder, clock: Clock) -> Crew:
     return Crew(2, "secret", folder, clock, zero_s=990.0)
 
 
-def ask(crew: Crew, worker: str, question: wire.Question) -> Any:
-    return crew.answer(worker, wire.pack(question))
+def ask(crew: Crew, worker: str, question: protocol.Question) -> Any:
+    return crew.answer(worker, protocol.pack(question))
 
 
 def come(crew: Crew, worker: str, token: str = "secret") -> Any:
-    return ask(crew, worker, wire.hello(worker, f"host-{worker}", token))
+    return ask(crew, worker, protocol.hello(worker, f"host-{worker}", token))
 
 
 def kinds(folder: RunFolder) -> list[str]:
@@ -59,7 +59,7 @@ def test_workers_get_shares_and_what_they_need_to_play_them(crew: Crew, folder: 
     assert (first.share, second.share) == (0, 1)
     assert come(crew, "a").share == 0  # asked twice, because the answer came late
     assert first.job == folder.job_path.read_bytes()
-    piece = ask(crew, "a", wire.FetchSchedule(offset=0)).data
+    piece = ask(crew, "a", protocol.FetchSchedule(offset=0)).data
     assert piece == folder.schedule_path.read_bytes()
     assert len(piece) == first.schedule_bytes
     assert not crew.is_complete()
@@ -76,7 +76,7 @@ def test_workers_get_shares_and_what_they_need_to_play_them(crew: Crew, folder: 
     [
         ({"version": "0.0.9"}, "it is viralload 0.0.9 with schema"),
         ({"schema": 99}, "with schema 99, the master is"),
-        ({"proof": wire.proof("guess", "c")}, "it does not know the run's token"),
+        ({"proof": protocol.proof("guess", "c")}, "it does not know the run's token"),
         ({}, "the run has its 2 workers already"),
     ],
 )
@@ -84,40 +84,40 @@ def test_who_does_not_fit_is_refused_and_noted(
     crew: Crew, folder: RunFolder, changes: dict[str, Any], said: str
 ) -> None:
     come(crew, "a"), come(crew, "b")
-    hello = msgspec.structs.replace(wire.hello("c", "host-c", "secret"), **changes)
+    hello = msgspec.structs.replace(protocol.hello("c", "host-c", "secret"), **changes)
     assert said in ask(crew, "c", hello).refused
     (event,) = folder.events().read()
     assert event.kind == "worker_refused"
     assert said in event.detail
-    assert ask(crew, "c", wire.Done()).refused == "it is not, or no longer, one of this run"
+    assert ask(crew, "c", protocol.Done()).refused == "it is not, or no longer, one of this run"
 
 
 def test_nonsense_is_refused(crew: Crew) -> None:
     answer = crew.answer("a", {"type": "dance"})
-    assert isinstance(answer, wire.Refusal)
+    assert isinstance(answer, protocol.Refusal)
     assert "not understood" in answer.refused
 
 
 def test_lines_are_written_once_however_often_they_come(crew: Crew, folder: RunFolder) -> None:
     come(crew, "a")
     lines = b"".join(msgspec.json.encode(record(seq)) + b"\n" for seq in range(3))
-    question = wire.Lines(stream="requests", offset=0, data=lines)
+    question = protocol.Lines(stream="requests", offset=0, data=lines)
     assert ask(crew, "a", question).received == len(lines)
     assert ask(crew, "a", question).received == len(lines)
     more = msgspec.json.encode(record(3)) + b"\n"
-    ask(crew, "a", wire.Lines(stream="requests", offset=len(lines), data=more))
+    ask(crew, "a", protocol.Lines(stream="requests", offset=len(lines), data=more))
     records = folder.requests().read()
     assert [one.seq for one in records] == [0, 1, 2, 3]
     assert all(one.outcome is Outcome.OK for one in records)
     assert folder.requests_path("locust-0").exists()
-    ask(crew, "a", wire.Done())
-    other = wire.Lines(stream="../run.json", offset=0, data=b"{}\n")
+    ask(crew, "a", protocol.Done())
+    other = protocol.Lines(stream="../run.json", offset=0, data=b"{}\n")
     assert ask(crew, "a", other).received == 0
 
 
 def test_clocks_are_on_record_by_generator(crew: Crew, folder: RunFolder) -> None:
     come(crew, "a")
-    ask(crew, "a", wire.Clock(reading=Reading(offset_s=-5000.0, uncertainty_s=0.001)))
+    ask(crew, "a", protocol.Clock(reading=Reading(offset_s=-5000.0, uncertainty_s=0.001)))
     (sample,) = folder.clocks().read()
     assert (sample.t_s, sample.generator, sample.host) == (10.0, "locust-0", "host-a")
     assert (sample.offset_s, sample.uncertainty_s) == (-5000.0, 0.001)
@@ -129,7 +129,7 @@ def test_who_falls_silent_under_load_is_lost_by_name(crew: Crew, clock: Clock) -
         crew.locust_joined(worker, worker)
     crew.has_begun = True
     clock.now_s += SILENT_S - 0.1
-    ask(crew, "b", wire.Done())
+    ask(crew, "b", protocol.Done())
     assert crew.look() == []
     clock.now_s += 0.2  # b is done and may be silent
     assert crew.look() == ["worker 0 (locust-0 on host-a): it was silent for 5 s"]
@@ -142,7 +142,7 @@ def test_who_leaves_before_the_load_frees_the_seat(
 ) -> None:
     come(crew, "a"), come(crew, "b")
     crew.locust_joined("a", "a")
-    ask(crew, "a", wire.Done(fault="cannot reach the target"))
+    ask(crew, "a", protocol.Done(fault="cannot reach the target"))
     clock.now_s += BUSY_S + 1  # b says nothing at all
     assert crew.look() == []
     assert come(crew, "c").share == 0
@@ -151,7 +151,7 @@ def test_who_leaves_before_the_load_frees_the_seat(
 
 def test_workers_hear_that_the_run_is_over(crew: Crew) -> None:
     come(crew, "a")
-    sign = wire.Lines(stream="load", offset=0, data=b"")
+    sign = protocol.Lines(stream="load", offset=0, data=b"")
     assert not ask(crew, "a", sign).over
     crew.is_over = True
     assert ask(crew, "a", sign).over
