@@ -39,7 +39,9 @@ HOLLOW = (
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("size", [(64, 48), (640, 480)])
 def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
-    assert fault_in(body(encoded(*size, kind), encoded(*size, kind)), 2, *size, seq=1) is None
+    assert (
+        fault_in(body(encoded(*size, kind), encoded(*size, kind)), 2, *size, decode=False) is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,7 @@ def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
         (b'{"data": [{"url": "http://x/1.png"}]}', 1, "an image came as a link, not as b64_json"),
         (body(None), 1, "an image is missing"),
         (b'{"data": [{"b64_json": "*"}]}', 1, "an image is not base64"),
+        (b'{"data": [{"b64_json": 7}]}', 1, "the answer is no OpenAI Images JSON"),
         (
             body(b"random bytes, as other tools count as a success"),
             1,
@@ -65,16 +68,22 @@ def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
     ],
 )
 def test_what_was_not_asked_for_is_named(answer: bytes, images: int, said: str) -> None:
-    assert fault_in(answer, images, 64, 48, seq=1) == said
+    assert fault_in(answer, images, 64, 48, decode=False) == said
 
 
-def test_a_large_image_is_checksummed_always_and_decoded_one_time_in_ten() -> None:
+def test_a_large_image_is_checksummed_always_and_decoded_where_asked() -> None:
     flipped = bytearray(LARGE)
     flipped[len(LARGE) // 2] ^= 0xFF
-    assert fault_in(body(bytes(flipped)), 1, 640, 480, seq=1) == "an image does not decode"
-    assert fault_in(body(LARGE[:-40]), 1, 640, 480, seq=1) is not None
-    assert fault_in(body(HOLLOW), 1, 640, 480, seq=1) is None
-    assert fault_in(body(HOLLOW), 1, 640, 480, seq=10) == "an image does not decode"
+    assert fault_in(body(bytes(flipped)), 1, 640, 480, decode=False) == "an image does not decode"
+    assert fault_in(body(LARGE[:-40]), 1, 640, 480, decode=False) is not None
+    assert fault_in(body(HOLLOW), 1, 640, 480, decode=False) is None
+    assert fault_in(body(HOLLOW), 1, 640, 480, decode=True) == "an image does not decode"
+
+
+def test_base64_with_escaped_slashes_is_read() -> None:
+    answer = body(GOOD).replace(b"/", b"\\/")
+    assert b"\\/" in answer
+    assert fault_in(answer, 1, 64, 48, decode=True) is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,7 @@ def test_checking_an_answer_imports_nothing(kind: str) -> None:
         "import sys\n"
         "from loadtest.answer import fault_in\n"
         "before, body = set(sys.modules), sys.stdin.buffer.read()\n"
-        "assert [fault_in(body, 1, 320, 320, seq) for seq in (0, 1)] == [None, None]\n"
+        "assert [fault_in(body, 1, 320, 320, decode=d) for d in (True, False)] == [None, None]\n"
         "print(sorted(set(sys.modules) - before))\n"
     )
     answer = body(encoded(320, 320, kind))
