@@ -14,7 +14,6 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     t_s: float
     cpu_s: float  # of all processes so far, those that have ended included
     rss_bytes: int  # of those that live
-    largest_rss_bytes: int  # of the largest of them
 
 
 class Tree:
@@ -61,7 +60,6 @@ class Tree:
                 t_s=time.monotonic(),
                 cpu_s=sum(self._cpu_s.values()),
                 rss_bytes=sum(sizes),
-                largest_rss_bytes=max(sizes, default=0),
             )
         )
 
@@ -76,7 +74,7 @@ def cpu_between(looks: list[Look], begin_s: float, end_s: float) -> float | None
 
 
 def rss_at(looks: list[Look], t_s: float) -> int | None:
-    """Bytes resident at the look nearest to an instant."""
+    """Bytes resident, of all processes, at the look nearest to an instant."""
     if not looks:
         return None
-    return min(looks, key=lambda look: abs(look.t_s - t_s)).largest_rss_bytes
+    return min(looks, key=lambda look: abs(look.t_s - t_s)).rss_bytes

@@ -17,6 +17,7 @@ from profiles.schema import Outcome, RequestRecord
 
 INLINE_BYTES = 1 << 18  # of an answer; checking it holds the loop up for less than 1 ms
 MOST_WAITING = 500  # answers, to be checked
+IDLE_WITHIN_S = 0.01
 DECODE_GAP_S = 0.05  # between two answers whose pixels are decoded: at most 20 a second
 
 
@@ -88,13 +89,15 @@ class Sender:
         """A turn at checking, when the loop has nothing else to do.
 
         Of many answers that come at once, all are read first, and between two checks whatever has
-        come due is sent. Where more than MOST_WAITING wait, the loop is never idle: then at once.
+        come due is sent. A loop that is never idle is behind anyway: then after IDLE_WITHIN_S, and
+        at once where more than MOST_WAITING wait.
         """
         self._waiting += 1
         try:
             with self._turn:
                 if self._waiting <= MOST_WAITING:
-                    gevent.idle()
+                    with gevent.Timeout(IDLE_WITHIN_S, False):
+                        gevent.idle()
                 yield
         finally:
             self._waiting -= 1

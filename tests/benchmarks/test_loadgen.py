@@ -93,9 +93,7 @@ def test_case_names(rate: float, service: Service, name: str) -> None:
 
 
 def test_cpu_and_memory_at_an_instant() -> None:
-    looks = [
-        Look(t_s=t, cpu_s=0.5 * t, rss_bytes=10, largest_rss_bytes=int(t)) for t in (0.0, 1.0, 2.0)
-    ]
+    looks = [Look(t_s=t, cpu_s=0.5 * t, rss_bytes=int(t)) for t in (0.0, 1.0, 2.0)]
     assert cpu_between(looks, 0.5, 1.7) == pytest.approx(0.6)
     assert cpu_between(looks[:1], 0.5, 1.7) is None
     assert (rss_at(looks, 1.2), rss_at([], 1.2)) == (1, None)
