@@ -49,7 +49,7 @@ LOOK_UP_S = 0.1  # how often a sleeping dispatcher looks whether it should stop
 WORKER_LOST_S = 1.0
 MOST_FILES = 1 << 14
 SWITCH_S = 5e-4  # the longest that a thread at work keeps the loop from running
-PRIORITY = -10  # nice value, where the user may set it
+PRIORITY = -10  # nice value, where it cannot be real time
 
 log = logging.getLogger("viralload")
 start_told = gevent.event.AsyncResult()  # load start, on the run's clock
@@ -103,8 +103,7 @@ class Crowd(User):
         gc.freeze()
         sys.setswitchinterval(SWITCH_S)
         make_room_for_files()
-        with contextlib.suppress(PermissionError):  # being on time outranks the server's compute
-            os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+        come_first()
         if JOB.retry is None:
             self._send(arrivals(schedule, share, shares), load_start_s)
         else:
@@ -238,6 +237,18 @@ class Crowd(User):
 
 class AskError(Exception):
     """What Locust shows as a failure."""
+
+
+def come_first() -> None:
+    """Have this thread run as soon as it wakes, where the user may: on time outranks computing.
+
+    Real time (round robin, the lowest rank of it) if allowed, else a nice value; threads started
+    later have neither. Amid other work on the cores the nice value left a p99 of 4 to 40 ms.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, policy, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
 
 
 def make_room_for_files() -> None:
