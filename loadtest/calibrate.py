@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.answer import error_message, fault_in
+from loadtest.answer import check, error_message, is_sampled
 from loadtest.errors import ViralloadError
 from loadtest.job import Job
 
@@ -149,4 +149,5 @@ def _ask(job: Job, key: str | None, seq: int) -> str | None:
         connection.close()
     if answer.status != 200:
         return f"HTTP {answer.status}: {error_message(body) or answer.reason}"
-    return fault_in(body, 1, job.width, job.height, seq, job.output_format)
+    decode = is_sampled(seq)
+    return check(body, 1, job.width, job.height, job.output_format, decode=decode).fault

@@ -1,24 +1,30 @@
 """One request over HTTP, as it happened. Cooperative (gevent): callers run many at once."""
 
 import errno
+import ipaddress
 import math
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
 import gevent
+import gevent.socket
+import gevent.ssl
 import msgspec
-from geventhttpclient.client import HTTPClient
-from geventhttpclient.response import HTTPParseError
+
+from loadtest.wire import HungUp, Wire, WireError
 
 CONNECT_TIMEOUT_S = 10.0
-BLOCK_BYTES = 1 << 16
 # Out of open files (of the process, of the machine), of source ports, of buffers or memory
 LOCAL_ERRNOS = (
     errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.ENOBUFS, errno.ENOMEM,
 )  # fmt: skip
-NO_CAP = 1 << 20  # connections: a hidden cap would hold requests back unseen
+
+_sockets: Any = gevent.socket  # cooperative in a process that is not patched, too
+_tls: Any = gevent.ssl
 
 
 class Exchange(msgspec.Struct, kw_only=True):
@@ -29,7 +35,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     done_s: float | None = None
     status: int | None = None
     headers: dict[str, str] = {}
-    body: bytes = b""
+    body: bytes | bytearray = b""
     error: str | None = None
     is_local: bool = False  # the error is this machine's, not the server's or the network's
     timed_out: bool = False
@@ -37,7 +43,12 @@ class Exchange(msgspec.Struct, kw_only=True):
 
 
 class ImageClient:
-    """Posts JSON to one URL over kept-alive connections, as many at once as asked."""
+    """Posts JSON to one URL over kept-alive connections, as many at once as asked.
+
+    A request that finds no idle connection opens one: there is no cap that would hold requests back
+    unseen. A request is sent again only where a kept connection turns out to be closed before any
+    byte of an answer came, as HTTP/1.1 servers do to idle ones.
+    """
 
     def __init__(
         self,
@@ -48,18 +59,23 @@ class ImageClient:
     ) -> None:
         self._timeout_s = timeout_s
         self._clock = clock
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key:
-            self._headers["Authorization"] = f"Bearer {key}"
-        self._http = HTTPClient.from_url(
-            url,
-            concurrency=NO_CAP,
-            connection_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
-            network_timeout=timeout_s,
-            block_size=BLOCK_BYTES,
-            ssl_context_factory=ssl.create_default_context,
-        )
-        self._path = "/" + url.split("://", 1)[1].partition("/")[2]
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "https"
+        self._tls = _tls.create_default_context() if is_tls else None
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if is_tls else 80)
+        self._address = _numeric(self._host, self._port)
+        self._idle: list[Wire] = []
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        lines = [
+            f"POST {path or '/'} HTTP/1.1",
+            f"Host: {parts.netloc.rpartition('@')[2]}",
+            "Content-Type: application/json",
+            "Accept: application/json",
+            *([f"Authorization: Bearer {key}"] if key else []),
+            "Content-Length: ",
+        ]
+        self._head = "\r\n".join(lines).encode("latin-1")
 
     def exchange(self) -> Exchange:
         """An exchange that begins now."""
@@ -71,25 +87,84 @@ class ImageClient:
         Whose `patience_s` is shorter hangs up then. Raises nothing that the network or the server
         can cause.
         """
+        request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         limit = gevent.Timeout.start_new(max(min(self._timeout_s, patience_s), 1e-3))
         try:
-            response = self._http.post(self._path, body, self._headers)
-            exchange.first_byte_s = self._clock()
-            exchange.status = response.status_code
-            exchange.body = response.read()
-            exchange.headers = {
-                name.lower(): value for name, value in response.items() if isinstance(value, str)
-            }
+            self._ask(exchange, request)
         except gevent.Timeout as timeout:
             if timeout is not limit:
                 raise
             exchange.timed_out = True
             exchange.gave_up = patience_s < self._timeout_s
-        except (TimeoutError, socket.timeout):  # noqa: UP041 - gevent's own class on some versions
+        except TimeoutError:  # of connecting
             exchange.timed_out = True
-        except (OSError, HTTPParseError) as err:
+        except (OSError, WireError) as err:
             exchange.error = str(err) or type(err).__name__
             exchange.is_local = getattr(err, "errno", None) in LOCAL_ERRNOS
         finally:
             exchange.done_s = self._clock()
             limit.close()
+
+    def close(self) -> None:
+        """Hang up on all connections that wait."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _ask(self, exchange: Exchange, request: bytes) -> None:
+        def came() -> None:
+            exchange.first_byte_s = self._clock()
+
+        wire = self._idle.pop() if self._idle else self._connect()
+        is_whole = False
+        try:
+            try:
+                reply, body = wire.ask(request, came)
+            except (ConnectionError, ssl.SSLEOFError, HungUp):
+                if not wire.is_reused or exchange.first_byte_s is not None:
+                    raise
+                wire.close()
+                wire = self._connect()
+                reply, body = wire.ask(request, came)
+            exchange.status, exchange.headers, exchange.body = reply.status, reply.headers, body
+            is_whole = reply.is_kept
+        finally:
+            if is_whole:
+                wire.is_reused = True
+                self._idle.append(wire)
+            else:
+                wire.close()
+
+    def _connect(self) -> Wire:
+        limit_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        plug: Any
+        if self._address is None:
+            plug = _sockets.create_connection((self._host, self._port), limit_s)
+        else:  # no look-up: that would take a thread for every connection
+            family, address = self._address
+            plug = _sockets.socket(family, socket.SOCK_STREAM)
+            plug.settimeout(limit_s)
+            try:
+                plug.connect(address)
+            except BaseException:
+                plug.close()
+                raise
+        plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            try:
+                plug = self._tls.wrap_socket(plug, server_hostname=self._host)
+            except BaseException:
+                plug.close()
+                raise
+        plug.settimeout(None)
+        return Wire(plug)
+
+
+def _numeric(host: str, port: int) -> tuple[int, tuple[Any, ...]] | None:
+    """Family and address of a numeric host; None of a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if address.version == 6:
+        return socket.AF_INET6, (host, port, 0, 0)
+    return socket.AF_INET, (host, port)

@@ -130,6 +130,7 @@ def measure(job: Job, images: int) -> float:
         pool.join()
         cpu_s = time.process_time() - cpu_s
         lines.close()
+    client.close()
     server.stop()
     return cpu_s / sent
 

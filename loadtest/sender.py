@@ -1,14 +1,31 @@
 """One request, from its row of the schedule to its record. Cooperative (gevent)."""
 
+import contextlib
 import math
+import time
+from collections.abc import Iterator
 
 import gevent
+import gevent.lock
+import msgspec
 
-from loadtest.answer import Checked, check
+from loadtest.answer import Checked, check, is_sampled
 from loadtest.client import Exchange, ImageClient
-from loadtest.job import Job, Rows
+from loadtest.job import Ask, Job, Rows
 from loadtest.recorder import FIRST, Attempt, Recorder
 from profiles.schema import Outcome, RequestRecord
+
+INLINE_BYTES = 1 << 18  # of an answer; checking it holds the loop up for less than 1 ms
+MOST_WAITING = 500  # answers, to be checked
+IDLE_WITHIN_S = 0.01
+DECODE_GAP_S = 0.05  # between two answers whose pixels are decoded: at most 20 a second
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A request made before it is due."""
+
+    ask: Ask
+    body: bytes
 
 
 class Sender:
@@ -28,6 +45,14 @@ class Sender:
         self._client = client
         self._recorder = recorder
         self._schedule = schedule
+        self._decoded_s = -math.inf
+        self._turn = gevent.lock.BoundedSemaphore()
+        self._waiting = 0
+
+    def prepare(self, seq: int, images: int, whose: Attempt = FIRST) -> Prepared:
+        """Make what request `seq` sends."""
+        ask = self._job.ask(seq, self._schedule)
+        return Prepared(ask, self._job.body(seq, images, ask, whose.priority))
 
     def send(
         self,
@@ -36,27 +61,58 @@ class Sender:
         images: int,
         whose: Attempt = FIRST,
         patience_s: float = math.inf,
+        prepared: Prepared | None = None,
     ) -> tuple[RequestRecord, Exchange]:
         """Send a request, wait for its end (`patience_s` at most), check the answer, record it.
+
+        It is made now unless it was `prepared`.
 
         Raises:
             OSError: the record cannot be written.
         """
         self._recorder.sent += 1
         exchange = self._client.exchange()
-        ask = self._job.ask(seq, self._schedule)
-        checked: Checked | None = None
+        made = prepared or self.prepare(seq, images, whose)
+        ask, checked = made.ask, None
         try:
-            body = self._job.body(seq, images, ask, whose.priority)
-            self._client.post(exchange, body, patience_s)
-            if exchange.status == 200 and not exchange.timed_out:
-                off_loop = gevent.get_hub().threadpool.apply  # keeps the event loop free
-                due = (images, ask.width, ask.height, seq, self._job.output_format)
-                checked = off_loop(check, (exchange.body, *due))
+            self._client.post(exchange, made.body, patience_s)
+            if exchange.status == 200 and not exchange.timed_out and exchange.error is None:
+                with self._one_after_another():
+                    checked = self._check(exchange.body, images, ask, seq)
         except gevent.GreenletExit:
             exchange.timed_out, exchange.error = True, "no answer before the run ended"
         record = self._recorder.answered(seq, due_s, images, exchange, checked, ask, whose)
         return record, exchange
+
+    @contextlib.contextmanager
+    def _one_after_another(self) -> Iterator[None]:
+        """A turn at checking, when the loop has nothing else to do.
+
+        Of many answers that come at once, all are read first, and between two checks whatever has
+        come due is sent. A loop that is never idle is behind anyway: then after IDLE_WITHIN_S, and
+        at once where more than MOST_WAITING wait.
+        """
+        self._waiting += 1
+        try:
+            with self._turn:
+                if self._waiting <= MOST_WAITING:
+                    with gevent.Timeout(IDLE_WITHIN_S, False):
+                        gevent.idle()
+                yield
+        finally:
+            self._waiting -= 1
+
+    def _check(self, body: bytes | bytearray, images: int, ask: Ask, seq: int) -> Checked:
+        """A check that takes long is made in a thread, so that the loop goes on meanwhile."""
+        decode = is_sampled(seq) and (now_s := time.monotonic()) > self._decoded_s + DECODE_GAP_S
+        due = (body, images, ask.width, ask.height, self._job.output_format)
+        if decode:
+            self._decoded_s = now_s
+        elif len(body) <= INLINE_BYTES:
+            return check(*due, decode=False)
+        off_loop = gevent.get_hub().threadpool.apply
+        found: Checked = off_loop(check, due, {"decode": decode})
+        return found
 
     def leave(
         self,

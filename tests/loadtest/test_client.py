@@ -27,7 +27,7 @@ def test_whose_fault_a_socket_error_is(
     def fail(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(client._http, "post", fail)
+    monkeypatch.setattr(client, "_connect", fail)
     exchange = client.exchange()
     client.post(exchange, b"{}")
     assert exchange.error == f"[Errno {number}] {os.strerror(number)}"

@@ -1,0 +1,192 @@
+"""One kept HTTP/1.1 connection of a client, on a gevent socket.
+
+The answer's body goes from the socket into one buffer of its stated length. Bodies may also come in
+chunks, or end with the connection. Nothing is asked again here.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+FIRST_BYTES = 1 << 16  # read at once until the head has come
+MOST_HEAD_BYTES = 1 << 16
+ROOM_BYTES = 1 << 22  # given to a body at once; a longer one has to come first
+END_OF_HEAD = b"\r\n\r\n"
+NO_BODY = (204, 304)
+
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?$")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?$")
+_scratch = memoryview(bytearray(FIRST_BYTES))  # never kept over a switch of greenlets
+
+
+class WireError(Exception):
+    """The peer does not speak HTTP/1.1, or hung up; in a few words."""
+
+
+class HungUp(WireError):  # noqa: N818 - not a fault while a connection is idle
+    """The peer closed the connection."""
+
+
+class Reply(msgspec.Struct, kw_only=True):
+    """The head of an answer."""
+
+    status: int
+    headers: dict[str, str]  # by lower-case name; of repeated ones, all values with commas
+    is_kept: bool  # whether the connection can be used again
+    length: int | None  # bytes of the body; None: chunks, or until the connection ends
+    is_chunked: bool = False
+
+
+def parse_head(head: bytes) -> Reply:
+    """The head of an answer, without the blank line that ends it.
+
+    Raises:
+        WireError: it is none.
+    """
+    first, *lines = head.split(b"\r\n")
+    found = _STATUS.match(first)
+    if found is None:
+        raise WireError("the answer is no HTTP/1.1")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise WireError("a header of the answer has no colon")
+        key, text = name.decode("latin-1").lower(), value.strip().decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    status, words = int(found[2]), headers.get("connection", "").lower()
+    is_kept = "close" not in words if found[1] == b"1" else "keep-alive" in words
+    coding = headers.get("transfer-encoding", "").lower()
+    if coding not in ("", "identity", "chunked"):
+        raise WireError(f"the answer's transfer encoding is {coding[:40]}")
+    if status in NO_BODY or status < 200:
+        return Reply(status=status, headers=headers, is_kept=is_kept, length=0)
+    if coding == "chunked":
+        return Reply(status=status, headers=headers, is_kept=is_kept, length=None, is_chunked=True)
+    told = headers.get("content-length")
+    if told is None:
+        return Reply(status=status, headers=headers, is_kept=False, length=None)
+    lengths = {each.strip() for each in told.split(",")}
+    if len(lengths) != 1 or not told[:1].isdecimal() or not min(lengths).isdecimal():
+        raise WireError(f"the answer's Content-Length is {told[:40]}")
+    return Reply(status=status, headers=headers, is_kept=is_kept, length=int(min(lengths)))
+
+
+class Plug(Protocol):
+    """A connected socket, or TLS on one."""
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Wait for bytes; how many came, 0 at the end."""
+        ...
+
+    def sendall(self, data: bytes) -> object:
+        """Send all of it."""
+        ...
+
+    def close(self) -> object:
+        """Hang up."""
+        ...
+
+
+class Wire:
+    """A connection; asks one request at a time."""
+
+    def __init__(self, plug: Plug) -> None:
+        self._plug = plug
+        self.is_reused = False
+
+    def ask(self, request: bytes, came: Callable[[], None]) -> tuple[Reply, bytearray]:
+        """Send a request; the whole answer.
+
+        Args:
+            request: head and body.
+            came: called when the first bytes of the answer are here.
+
+        Raises:
+            OSError: the connection failed.
+            HungUp: the peer closed it before the answer was whole.
+            WireError: the answer is no HTTP/1.1.
+        """
+        self._plug.sendall(request)
+        data = self._some()
+        came()
+        while True:
+            while (end := data.find(END_OF_HEAD)) < 0:
+                if len(data) > MOST_HEAD_BYTES:
+                    raise WireError("the answer's head is too long")
+                data += self._some()
+            reply = parse_head(data[:end])
+            data = data[end + len(END_OF_HEAD) :]
+            if reply.status >= 200:
+                break
+            data = data or self._some()  # an interim answer, such as 100
+        if reply.is_chunked:
+            return reply, self._chunks(data)
+        if reply.length is None:
+            return reply, self._until_end(data)
+        if len(data) > reply.length:
+            reply.is_kept = False  # more than was asked for: what follows belongs to nothing
+        return reply, self._sized(data, reply.length)
+
+    def close(self) -> None:
+        """Hang up."""
+        with contextlib.suppress(OSError):
+            self._plug.close()
+
+    def _some(self) -> bytes:
+        count = self._plug.recv_into(_scratch)
+        if not count:
+            raise HungUp("the server closed the connection before its answer was whole")
+        return bytes(_scratch[:count])
+
+    def _sized(self, data: bytes, length: int) -> bytearray:
+        body = bytearray(min(length, max(ROOM_BYTES, len(data))))
+        have = min(len(data), length)
+        body[:have] = data[:have]
+        while have < length:
+            if have == len(body):
+                body.extend(bytes(min(length - have, have)))
+            with memoryview(body) as whole, whole[have:] as rest:
+                count = self._plug.recv_into(rest)
+            if not count:
+                raise HungUp("the server closed the connection before its answer was whole")
+            have += count
+        return body
+
+    def _until_end(self, data: bytes) -> bytearray:
+        body = bytearray(data)
+        with contextlib.suppress(HungUp):
+            while True:
+                body += self._some()
+        return body
+
+    def _chunks(self, data: bytes) -> bytearray:
+        left, body = bytearray(data), bytearray()
+        while size := self._chunk_size(left):
+            while len(left) < size + 2:
+                left += self._some()
+            if left[size : size + 2] != b"\r\n":
+                raise WireError("a chunk of the answer does not end where it should")
+            body += left[:size]
+            del left[: size + 2]
+        while self._line(left):  # trailers
+            pass
+        return body
+
+    def _chunk_size(self, left: bytearray) -> int:
+        found = _SIZE.match(self._line(left))
+        if found is None:
+            raise WireError("a chunk of the answer has no length")
+        return int(found[1], 16)
+
+    def _line(self, left: bytearray) -> bytes:
+        while (end := left.find(b"\r\n")) < 0:
+            if len(left) > MOST_HEAD_BYTES:
+                raise WireError("a line of the answer is too long")
+            left += self._some()
+        line = bytes(left[:end])
+        del left[: end + 2]
+        return line
