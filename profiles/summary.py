@@ -10,9 +10,10 @@ import numpy as np
 
 from profiles import columns, stats, threshold, validity
 from profiles.attempts import Counted, Tally, add_up, amplification
-from profiles.capacity import block_capacity, target_shares_machine
+from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import Energy, gpu_energy, summarize_gpu, summarize_host
+from profiles.evidence import Evidence, EvidenceError, estimate, look, own_slo
 from profiles.limits import attained
 from profiles.rates import (
     LoadWindow,
@@ -139,12 +140,23 @@ def compute(recorded: Recorded) -> Summary:
         thresholds=thresholds,
         capacity=block_capacity(
             manifest,
-            rates.goodput,
+            _evidence(recorded, rates, valid=not reasons),
             valid=not reasons,
             interrupted=interrupted and not invalid,
             duration_s=window.duration_s if window else None,
         ),
     )
+
+
+def _evidence(recorded: Recorded, rates: Rates, *, valid: bool) -> Evidence | EvidenceError | None:
+    """This run as evidence for a block, where it may be, or what is amiss with it."""
+    manifest = recorded.manifest
+    if why_withheld(manifest, valid=valid) is not None or not rates.goodput:
+        return None
+    try:
+        return estimate([look(recorded, own_slo(manifest), gpus_in_use(manifest))])
+    except EvidenceError as err:
+        return err
 
 
 def _retries(

@@ -1,0 +1,261 @@
+"""`viralload capacity` and `viralload ledger`: what runs say of a block, and whether that held.
+
+0 a figure   1 the evidence bears none, or a file cannot be used   2 asked what cannot be
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from loadtest.errors import ConfigurationError, ViralloadError
+from profiles import arrived, columns, ledger, predictions
+from profiles.capacity import (
+    BLOCK_GPUS,
+    Asked,
+    extrapolate,
+    servers_in_use,
+    why_withheld,
+)
+from profiles.capacity_text import capacity_text, sweep_text
+from profiles.columns import Recorded
+from profiles.evidence import Evidence, EvidenceError, Seen, Slo, estimate, look, own_slo, parse_slo
+from profiles.ledger import FILE_NAME, LedgerError
+from profiles.money import Bill, Line, one_price, table
+from profiles.predictions import Record
+from profiles.prices import PriceError, Prices, read_prices, usable_price
+from profiles.published import evidence_of, published
+from profiles.run import RunError, RunFolder
+from profiles.schema import Capacity, Summary
+from profiles.summary import compute
+from profiles.sweep import Point, by_size, by_slo
+
+
+class WithheldError(ViralloadError):
+    """The runs bear no block figure."""
+
+
+def capacity(options: argparse.Namespace, _command: list[str]) -> int:
+    """The verb `capacity`; returns the exit code.
+
+    Raises:
+        ConfigurationError: runs, SLO or prices that cannot be.
+        WithheldError: the evidence bears no figure.
+    """
+    try:
+        return _capacity(options)
+    except (EvidenceError, PriceError) as err:
+        raise ConfigurationError(str(err)) from err
+    except LedgerError as err:
+        raise ViralloadError(str(err)) from err
+
+
+def scored(options: argparse.Namespace, _command: list[str]) -> int:
+    """The verb `ledger`; returns the exit code.
+
+    Raises:
+        ViralloadError: the ledger cannot be read.
+    """
+    path = options.ledger or options.out / FILE_NAME
+    try:
+        book = ledger.read(path)
+    except LedgerError as err:
+        raise ViralloadError(str(err)) from err
+    runs = arrived.arrived(options.out, book.predictions)
+    scores = predictions.score(book.predictions, runs)
+    record = predictions.sum_up(book.predictions, scores)
+    if options.json:
+        told = {"record": record, "scores": scores, "damaged_lines": book.damaged}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
+    else:
+        sys.stdout.write(arrived.ledger_text(path, book, scores, record))
+    return 0
+
+
+def note(folder: RunFolder, summary: Summary) -> None:
+    """Write down what a run with a block figure predicts for the next tests; none, nothing."""
+    if summary.capacity is None or summary.capacity.withheld is not None:
+        return
+    recorded = columns.read(folder)
+    manifest = recorded.manifest
+    path = folder.path.parent / FILE_NAME
+    try:
+        seen = [look(recorded, own_slo(manifest), servers_in_use(manifest))]
+        ledger.append(path, predictions.predict(seen, _now(), arrived.record_of(path)))
+    except (EvidenceError, LedgerError) as err:
+        sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _capacity(options: argparse.Namespace) -> int:
+    prices = read_prices(options.prices) if options.prices else read_prices()
+    bill = _bill(options, prices)
+    slo = parse_slo(options.slo) if options.slo else None
+    runs = [] if options.published else [_read(path) for path in options.runs]
+    evidence, seen = _evidence(options, runs, slo)
+    path = options.ledger or (options.runs[0].parent if runs else Path("runs")) / FILE_NAME
+    record = arrived.record_of(path)
+    if seen and not options.no_ledger:
+        written = predictions.predict(seen, _now(), record)
+        ledger.append(path, written)
+        sys.stderr.write(f"ledger  {len(written)} predictions written to {path}\n")
+    for run in runs:
+        _check_bears(run)
+    asked = _asked(options, bill, record)
+    found = extrapolate(evidence, asked, runs[0].manifest.demand if runs else None)
+    notes = _ceiling(options, evidence, found)
+    lines = table(
+        found, prices.event, prices.power, bill,
+        subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
+    )  # fmt: skip
+    _print(
+        options,
+        found,
+        lines,
+        predictions.told(record),
+        notes,
+        _sweeps(options, evidence, runs, asked),
+    )
+    return 0
+
+
+def _evidence(
+    options: argparse.Namespace, runs: list[Recorded], slo: Slo | None
+) -> tuple[Evidence, list[Seen]]:
+    if options.published:
+        if options.runs:
+            raise EvidenceError("give either runs or --published, for they cannot be one estimate")
+        return evidence_of(options.published, slo), []
+    if not runs:
+        raise EvidenceError(
+            f"name a run folder, or --published with one of: {', '.join(published())}"
+        )
+    seen = [look(run, slo or own_slo(run.manifest), servers_in_use(run.manifest)) for run in runs]
+    return estimate(seen), seen
+
+
+def _read(path: Path) -> Recorded:
+    try:
+        recorded = columns.read(RunFolder.open(path))
+    except RunError as err:
+        raise ConfigurationError(str(err)) from err
+    return recorded
+
+
+def _check_bears(run: Recorded) -> None:
+    summary = compute(run)
+    withheld = why_withheld(run.manifest, valid=summary.valid)
+    if withheld is not None:
+        reason = f" ({summary.reasons[0]})" if summary.reasons else ""
+        raise WithheldError(f"{run.manifest.run_id}: no block figure. {withheld}{reason}")
+
+
+def _asked(options: argparse.Namespace, bill: Bill, record: Record) -> Asked:
+    return Asked(
+        gpus=max(1, round(options.blocks * BLOCK_GPUS)),
+        cell_gpus=options.cell,
+        routing=options.routing,
+        spare=options.spare,
+        price_usd_per_gpu_h=bill.usd_per_gpu_h,
+        ledger_error=record.doubling_error,
+        ledger_scored=record.scored,
+    )
+
+
+def _bill(options: argparse.Namespace, prices: Prices) -> Bill:
+    if options.price is not None:
+        return one_price(usable_price(options.price), "stated with --price")
+    if not prices.offer:
+        raise PriceError("no price is known: give --price, or an [[offer]] in the file of --prices")
+    offer = prices.offer[0]
+    if options.seller:
+        named = [one for one in prices.offer if one.seller == options.seller]
+        if not named:
+            sellers = ", ".join(sorted({one.seller for one in prices.offer}))
+            raise PriceError(
+                f"no offer of {options.seller!r} is known; there are: {sellers}. Add one to a copy "
+                "of profiles/prices.toml and name it with --prices FILE"
+            )
+        offer = named[0]
+    return Bill(
+        offer.middle_usd_per_gpu_h,
+        offer.low_usd_per_gpu_h,
+        offer.high_usd_per_gpu_h,
+        offer.stand,
+        f"{offer.told}: {offer.source}",
+    )
+
+
+def _ceiling(options: argparse.Namespace, evidence: Evidence, found: Capacity) -> list[str]:
+    """What the shared layer was measured to carry, beside what a cell and the block ask of it."""
+    cell = (options.cell or evidence.tested_gpus) * evidence.goodput.value
+    if options.ceiling is None:
+        said = (
+            "The layer before the cells was not measured: run with --model stub and name that run "
+        )
+        return [f"{said}with --ceiling."]
+    run = _read(options.ceiling)
+    if not run.manifest.target.is_stub:
+        raise EvidenceError(f"--ceiling: {run.manifest.run_id} has a model; give a run of stub")
+    summary = compute(run)
+    most = summary.peak_completed_images_per_s
+    if not summary.valid or not most:
+        raise EvidenceError(f"--ceiling: {run.manifest.run_id} is INVALID or completed nothing")
+    layers = (found.block_images_per_s or 0.0) / most
+    said = (
+        f"The shared layer was seen to carry {most:.3g} images/s without a model, on one machine "
+        f"({run.manifest.run_id}): {most / cell:.3g} cells' worth; the block needs {layers:,.0f} "
+        "of them side by side."
+    )
+    return [said if most > cell else f"{said} It holds a cell up: the block figure is too high."]
+
+
+def _sweeps(
+    options: argparse.Namespace, evidence: Evidence, runs: list[Recorded], asked: Asked
+) -> list[tuple[str, str, str, list[Point]]]:
+    """Title, axis, unit and points."""
+    if not options.sweep and options.html is None:
+        return []
+    found = [("Goodput against block size", "GPUs", "GPUs", by_size(evidence, asked))]
+    if runs:
+        points = by_slo(runs, evidence.slo, asked)
+        found.append(("Goodput against the SLO", "seconds", "s", points))
+    return found
+
+
+def _print(
+    options: argparse.Namespace,
+    found: Capacity,
+    lines: list[Line],
+    record: str,
+    notes: list[str],
+    sweeps: list[tuple[str, str, str, list[Point]]],
+) -> None:
+    if options.html is not None:
+        from profiles.capacity_page import render  # altair is slow to import
+
+        page = render(found, lines, record, notes, [(t, axis, p) for t, axis, _, p in sweeps])
+        try:
+            options.html.write_text(page, encoding="utf-8")
+        except OSError as err:
+            raise ViralloadError(f"cannot write {options.html}: {err.strerror or err}") from err
+        sys.stderr.write(f"page    {options.html}\n")
+    if options.json:
+        told = {
+            "capacity": found,
+            "notes": notes,
+            "ledger": record,
+            "table": lines,
+            "sweeps": [{"title": t, "unit": unit, "points": p} for t, _, unit, p in sweeps],
+        }
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
+        return
+    sys.stdout.write(capacity_text(found, lines, record, notes))
+    if options.sweep:
+        for title, _, unit, points in sweeps:
+            sys.stdout.write("\n" + sweep_text(title, unit, points))

@@ -1,0 +1,92 @@
+"""Runs that have come in, held against a ledger's predictions; and the same in words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from profiles import columns, figures, ledger, predictions
+from profiles.capacity import servers_in_use
+from profiles.evidence import EvidenceError, look, parse_slo
+from profiles.ledger import Ledger, LedgerError, Prediction
+from profiles.predictions import Arrived, Record, Score
+from profiles.run import RunError, RunFolder
+from profiles.summary import compute
+
+
+def arrived(root: Path, made: Sequence[Prediction]) -> list[Arrived]:
+    """The valid runs under `root` that any prediction may be about, at its SLO.
+
+    A folder that is no run, or cannot be read, is passed by: others may still score.
+    """
+    wanted = sorted({(one.subject.scenario, one.subject.slo) for one in made})
+    found = []
+    for path in sorted(root.glob("*/run.json")):
+        try:
+            folder = RunFolder.open(path.parent)
+            manifest = folder.manifest()
+        except RunError:
+            continue
+        slos = [slo for scenario, slo in wanted if scenario == manifest.scenario]
+        if not slos:
+            continue
+        recorded = columns.read(folder)
+        if not compute(recorded).valid:
+            continue
+        servers = servers_in_use(manifest)
+        for text in slos:
+            try:
+                seen = look(recorded, parse_slo(text), servers)
+            except EvidenceError:
+                continue
+            found.append(
+                Arrived(
+                    run_id=manifest.run_id,
+                    start_utc=manifest.start_utc,
+                    subject=predictions.subject(manifest, text),
+                    servers=servers,
+                    goodput=seen.goodput_per_gpu * servers,
+                )
+            )
+    return found
+
+
+def record_of(path: Path) -> Record:
+    """How the predictions of a ledger did, by the runs beside it.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    book = ledger.read(path)
+    scores = predictions.score(book.predictions, arrived(path.parent, book.predictions))
+    return predictions.sum_up(book.predictions, scores)
+
+
+def record_told(path: Path) -> str:
+    """The record in a sentence, also where the ledger cannot be read."""
+    try:
+        return predictions.told(record_of(path))
+    except LedgerError as err:
+        return f"The ledger could not be read: {err}"
+
+
+def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Record) -> str:
+    """Each scored prediction in a line, those still open, and how they did together."""
+    rows = [str(path), ""]
+    by_id = {one.prediction.id: one for one in scores}
+    for one in book.predictions:
+        about = f"{one.subject.scenario}, {one.subject.model}, {one.servers} × {one.subject.device}"
+        told = (
+            f"{about}: {figures.number(one.value)} images/s "
+            f"({figures.number(one.low)} to {figures.number(one.high)})"
+        )
+        came = by_id.get(one.id)
+        if came is None:
+            rows.append(f"  open   {told}")
+            continue
+        sign = "✓" if came.covered else "✗"
+        rows.append(
+            f"{sign} scored {told}; came {figures.number(came.actual)}, "
+            f"{100.0 * came.error:+.2g} % ({came.run_id})"
+        )
+    if book.damaged:
+        rows.append(f"{book.damaged} lines do not decode and were left out")
+    return "\n".join([*rows, "", predictions.told(record)]) + "\n"
