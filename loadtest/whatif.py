@@ -83,13 +83,18 @@ def note(folder: RunFolder, summary: Summary) -> None:
     path = folder.path.parent / FILE_NAME
     try:
         seen = [look(recorded, own_slo(manifest), servers_in_use(manifest))]
-        ledger.append(path, predictions.predict(seen, _now(), arrived.record_of(path)))
+        _write(path, seen, arrived.record_of(path))
     except (EvidenceError, LedgerError) as err:
         sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _write(path: Path, seen: list[Seen], record: Record) -> int:
+    """Write down what is predicted now and was not yet; how many predictions that is."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    made = predictions.predict(seen, now, record)
+    fresh = predictions.fresh(made, ledger.read(path).predictions)
+    ledger.append(path, fresh)
+    return len(fresh)
 
 
 def _capacity(options: argparse.Namespace) -> int:
@@ -101,9 +106,7 @@ def _capacity(options: argparse.Namespace) -> int:
     path = options.ledger or (options.runs[0].parent if runs else Path("runs")) / FILE_NAME
     record = arrived.record_of(path)
     if seen and not options.no_ledger:
-        written = predictions.predict(seen, _now(), record)
-        ledger.append(path, written)
-        sys.stderr.write(f"ledger  {len(written)} predictions written to {path}\n")
+        sys.stderr.write(f"ledger  {_write(path, seen, record)} predictions written to {path}\n")
     for run in runs:
         _check_bears(run)
     asked = _asked(options, bill, record)

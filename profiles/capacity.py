@@ -23,6 +23,7 @@ from profiles.queueing import Routing
 from profiles.schema import Capacity, Demand, Factor, RunManifest
 
 BLOCK_GPUS = 100_000
+FEW_REPEATS = 3
 TOO_SMALL = 1000  # a cell may not be so many times what was tested
 # The server's toy models are called tiny, tiny-sdxl, ...
 TOY_MODEL = re.compile(r"tiny(-.*)?")
@@ -108,6 +109,11 @@ def extrapolate(
 
 def _loud(evidence: Evidence, asked: Asked) -> list[str]:
     told = []
+    if 1 < evidence.repeats <= FEW_REPEATS:
+        told.append(
+            f"{evidence.repeats} repeats say little of how repeats scatter, so the interval is as "
+            "wide as their t quantile asks; more of them make it narrower."
+        )
     if evidence.repeats == 1 and evidence.goodput.degrees is not None:
         told.append("One run: how the next one differs is assumed, not measured; repeat it.")
     cell = asked.cell_gpus or evidence.tested_gpus

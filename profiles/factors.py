@@ -2,11 +2,14 @@
 
     C = N x1 A h rho eta s c       block goodput, images/s (N GPUs)
     ln C is the sum of the logs; Var ln C the sum of the variances
-    C in exp(ln C -+ t(level, v) sqrt(V))    V = sum V_i,   v = V^2 / sum(V_i^2 / v_i)
+    C in exp(ln C -+ r),  r^2 = sum_i (t(level, v_i) sd_i)^2
 
-The degrees of freedom v are Satterthwaite's (Biometrics Bulletin 2, 1946): a variance told by few
-values counts for few, one that is published or assumed for infinitely many. The interval is
-predictive: where the goodput of the next such block would lie, not where a mean would.
+A factor's own reach is t sd: t is Student's where sd was told by few values (v_i degrees of
+freedom), the normal's where it is published or assumed. The reaches add as variances do (Howe, JASA
+69, 1974; Zou and Donner, Statistics in Medicine 27, 2008): `python -m benchmarks.capacity` finds
+that this covers 95 % of worlds where Satterthwaite's pooled degrees of freedom cover 94, and 93 to
+94 of those with few repeats. The interval is predictive: where the goodput of the next such block
+would lie, not where a mean would.
 """
 
 import math
@@ -36,23 +39,19 @@ class Interval:
     value: float
     low: float
     high: float
-    degrees: float  # of freedom; infinite where every spread is known
 
 
 def combined(scale: float, factors: Sequence[Factor], level: float = LEVEL) -> Interval:
     """`scale` times every factor, with the predictive interval at `level`."""
-    variance = sum(one.log_sd**2 for one in factors)
     value = scale * math.prod(one.value for one in factors)
-    degrees = degrees_of_freedom(factors)
-    reach = t_quantile(level, degrees) * math.sqrt(variance)
-    return Interval(value, value * math.exp(-reach), value * math.exp(reach), degrees)
+    reach = math.hypot(*(_reach(one, level) for one in factors))
+    return Interval(value, value * math.exp(-reach), value * math.exp(reach))
 
 
-def degrees_of_freedom(factors: Sequence[Factor]) -> float:
-    """Satterthwaite's degrees of freedom of the sum of the factors' variances."""
-    variance = sum(one.log_sd**2 for one in factors)
-    doubt = sum(one.log_sd**4 / one.degrees for one in factors if one.degrees is not None)
-    return variance**2 / doubt if doubt > 0.0 else math.inf
+def _reach(factor: Factor, level: float) -> float:
+    """How far the factor alone takes the logarithm, to either side."""
+    degrees = math.inf if factor.degrees is None else factor.degrees
+    return t_quantile(level, degrees) * factor.log_sd
 
 
 def alone(factor: Factor, level: float = LEVEL) -> Interval:
@@ -95,7 +94,7 @@ def gpu_spread(gpus: int) -> Factor:
 
 
 def site() -> Factor:
-    """s: another hall, cooling and power than the measured node's."""
+    """s: another hall, cooling and power than the measured node's; 5 % between the two."""
     return known(
         "site",
         1.0,
@@ -107,13 +106,14 @@ def site() -> Factor:
 
 
 def between_repeats() -> Factor:
-    """Where there is one run only: what the next day would do."""
+    """Where there is one run only: it and the next are two draws, so they differ by sqrt(2) sd."""
     return known(
         "the next repeat",
         1.0,
-        REPEAT_SPREAD,
+        math.sqrt(2.0) * REPEAT_SPREAD,
         "assumed",
-        "one run says nothing of the next: 5 % (one standard deviation); repeat the run to measure",
+        "one run says nothing of the next: repeats scatter by 5 % (one standard deviation), two "
+        "of them differ by 7.1 %; repeat the run to measure it",
     )
 
 

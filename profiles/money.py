@@ -18,6 +18,7 @@ from profiles.prices import Event, Power
 from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0
+PEAK: Stand = "assumed"  # of the event's peak: fitted, not published
 WEAKNESS: tuple[Stand, ...] = ("measured", "published", "assumed")  # a line is as weak as its parts
 
 
@@ -117,7 +118,7 @@ def _people(event: Event, subscriber_share: float | None) -> list[Line]:
             "Peak rate",
             event.peak_images_per_s,
             "images/s",
-            "assumed",
+            PEAK,
             "3.1 times the mean, from two Bass waves fitted to the published totals",
         ),
     ]
@@ -126,8 +127,8 @@ def _people(event: Event, subscriber_share: float | None) -> list[Line]:
 def _gpus(event: Event, gpus: int, block: tuple[float, float, float], stand: Stand) -> list[Line]:
     peak, mean = event.peak_images_per_s, _mean_rate(event)
     return [
-        _line("GPUs for the peak", peak * gpus, block, "GPUs", stand, "peak / goodput a GPU"),
-        _line("Blocks for the peak", peak, block, "blocks", stand, "peak / block"),
+        _line("GPUs for the peak", peak * gpus, block, "GPUs", PEAK, "peak / goodput a GPU"),
+        _line("Blocks for the peak", peak, block, "blocks", PEAK, "peak / block"),
         _line("Blocks for the week", mean, block, "blocks", stand, "mean / block, were it flat"),
         _line(
             "GPU-hours of the event",

@@ -132,6 +132,16 @@ def _one(
     )
 
 
+def fresh(made: Sequence[Prediction], written: Sequence[Prediction]) -> list[Prediction]:
+    """Those that nothing written says already: asking twice must not count twice."""
+
+    def said(one: Prediction) -> tuple[object, ...]:
+        return one.subject, frozenset(one.from_runs), one.servers, one.quantity, one.level
+
+    known = {said(one) for one in written}
+    return [one for one in made if said(one) not in known]
+
+
 def score(predictions: Sequence[Prediction], runs: Sequence[Arrived]) -> list[Score]:
     """Each prediction with the first run of its subject and size that began after it was made.
 
