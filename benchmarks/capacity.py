@@ -25,6 +25,7 @@ from profiles import bootstrap, factors
 from profiles.capacity import Asked, extrapolate
 from profiles.evidence import Evidence, Slo, repeated
 from profiles.factors import known
+from profiles.schema import Factor
 from profiles.stats import Floats
 
 BLOCK = 100_000
@@ -86,7 +87,7 @@ def world(kind: str, seed: int) -> Told:
     return Told(BLOCK * math.exp(truth), low, high)
 
 
-def _windows(random: np.random.Generator, log_mean: float) -> factors.Factor:
+def _windows(random: np.random.Generator, log_mean: float) -> Factor:
     """The windows of one run: AR(1) of a few to 30 % about its mean."""
     count = int(random.integers(15, 61))
     likeness, scatter = random.uniform(0.0, 0.6), random.uniform(0.02, 0.3)
