@@ -23,9 +23,10 @@ import numpy as np
 
 from profiles import bootstrap, factors
 from profiles.capacity import Asked, extrapolate
-from profiles.evidence import Evidence, Slo, repeated
+from profiles.evidence import Evidence, repeated
 from profiles.factors import known
 from profiles.schema import Factor
+from profiles.slo import Slo
 from profiles.stats import Floats
 
 BLOCK = 100_000

@@ -16,8 +16,8 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
+from loadtest import foretold, whatif
 from loadtest import scenario as scenarios
-from loadtest import whatif
 from loadtest.arguments import parser
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     except runner.Interrupted as stop:
         sys.stderr.write(f"interrupted: {stop}\n")
         return INTERRUPTED_EXIT_CODE
-    whatif.note(run_folder, summary)
+    foretold.note(run_folder, summary)
     if options.json:
         sys.stdout.write(run_folder.summary_path.read_text(encoding="utf-8"))
     else:
@@ -160,7 +160,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "serve": _serve,
     "doctor": _doctor,
     "capacity": whatif.capacity,
-    "ledger": whatif.scored,
+    "ledger": foretold.scored,
     "scenarios": _list,
 }
 

@@ -1,17 +1,17 @@
-"""`viralload capacity` and `viralload ledger`: what runs say of a block, and whether that held.
+"""`viralload capacity`: what runs say of a block of GPUs, and what if.
 
 0 a figure   1 the evidence bears none, or a file cannot be used   2 asked what cannot be
 """
 
 import argparse
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from loadtest import foretold
 from loadtest.errors import ConfigurationError, ViralloadError
-from profiles import arrived, columns, ledger, predictions
+from profiles import arrived, columns, predictions
 from profiles.capacity import (
     BLOCK_GPUS,
     Asked,
@@ -21,14 +21,17 @@ from profiles.capacity import (
 )
 from profiles.capacity_text import capacity_text, sweep_text
 from profiles.columns import Recorded
-from profiles.evidence import Evidence, EvidenceError, Seen, Slo, estimate, look, own_slo, parse_slo
+from profiles.evidence import Evidence, estimate
+from profiles.found import look_found, read_found
 from profiles.ledger import FILE_NAME, LedgerError
 from profiles.money import Bill, Line, one_price, table
 from profiles.predictions import Record
 from profiles.prices import PriceError, Prices, read_prices, usable_price
 from profiles.published import evidence_of, published
 from profiles.run import RunError, RunFolder
-from profiles.schema import Capacity, Summary
+from profiles.schema import Capacity
+from profiles.seen import Seen, look
+from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.summary import compute
 from profiles.sweep import Point, by_size, by_slo
 
@@ -48,53 +51,8 @@ def capacity(options: argparse.Namespace, _command: list[str]) -> int:
         return _capacity(options)
     except (EvidenceError, PriceError) as err:
         raise ConfigurationError(str(err)) from err
-    except LedgerError as err:
+    except (LedgerError, RunError) as err:
         raise ViralloadError(str(err)) from err
-
-
-def scored(options: argparse.Namespace, _command: list[str]) -> int:
-    """The verb `ledger`; returns the exit code.
-
-    Raises:
-        ViralloadError: the ledger cannot be read.
-    """
-    path = options.ledger or options.out / FILE_NAME
-    try:
-        book = ledger.read(path)
-    except LedgerError as err:
-        raise ViralloadError(str(err)) from err
-    runs = arrived.arrived(options.out, book.predictions)
-    scores = predictions.score(book.predictions, runs)
-    record = predictions.sum_up(book.predictions, scores)
-    if options.json:
-        told = {"record": record, "scores": scores, "damaged_lines": book.damaged}
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
-    else:
-        sys.stdout.write(arrived.ledger_text(path, book, scores, record))
-    return 0
-
-
-def note(folder: RunFolder, summary: Summary) -> None:
-    """Write down what a run with a block figure predicts for the next tests; none, nothing."""
-    if summary.capacity is None or summary.capacity.withheld is not None:
-        return
-    recorded = columns.read(folder)
-    manifest = recorded.manifest
-    path = folder.path.parent / FILE_NAME
-    try:
-        seen = [look(recorded, own_slo(manifest), servers_in_use(manifest))]
-        _write(path, seen, arrived.record_of(path))
-    except (EvidenceError, LedgerError) as err:
-        sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
-
-
-def _write(path: Path, seen: list[Seen], record: Record) -> int:
-    """Write down what is predicted now and was not yet; how many predictions that is."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    made = predictions.predict(seen, now, record)
-    fresh = predictions.fresh(made, ledger.read(path).predictions)
-    ledger.append(path, fresh)
-    return len(fresh)
 
 
 def _capacity(options: argparse.Namespace) -> int:
@@ -106,9 +64,11 @@ def _capacity(options: argparse.Namespace) -> int:
     path = options.ledger or (options.runs[0].parent if runs else Path("runs")) / FILE_NAME
     record = arrived.record_of(path)
     if seen and not options.no_ledger:
-        sys.stderr.write(f"ledger  {_write(path, seen, record)} predictions written to {path}\n")
-    for run in runs:
-        _check_bears(run)
+        sys.stderr.write(
+            f"ledger  {foretold.write(path, seen, record)} predictions written to {path}\n"
+        )
+    for folder, run in zip(options.runs, runs, strict=True):
+        _check_bears(folder, run)
     asked = _asked(options, bill, record)
     found = extrapolate(evidence, asked, runs[0].manifest.demand if runs else None)
     notes = _ceiling(options, evidence, found)
@@ -138,23 +98,30 @@ def _evidence(
         raise EvidenceError(
             f"name a run folder, or --published with one of: {', '.join(published())}"
         )
-    seen = [look(run, slo or own_slo(run.manifest), servers_in_use(run.manifest)) for run in runs]
+    seen = [_look(path, run, slo) for path, run in zip(options.runs, runs, strict=True)]
     return estimate(seen), seen
+
+
+def _look(path: Path, run: Recorded, slo: Slo | None) -> Seen:
+    servers = servers_in_use(run.manifest)
+    found = read_found(path)
+    if found is not None:
+        return look_found(found, run.manifest, servers, slo)
+    return look(run, slo or own_slo(run.manifest), servers)
 
 
 def _read(path: Path) -> Recorded:
     try:
-        recorded = columns.read(RunFolder.open(path))
+        return columns.read(RunFolder.open(path))
     except RunError as err:
         raise ConfigurationError(str(err)) from err
-    return recorded
 
 
-def _check_bears(run: Recorded) -> None:
-    summary = compute(run)
-    withheld = why_withheld(run.manifest, valid=summary.valid)
+def _check_bears(path: Path, run: Recorded) -> None:
+    judged = read_found(path) or compute(run)
+    withheld = why_withheld(run.manifest, valid=judged.valid)
     if withheld is not None:
-        reason = f" ({summary.reasons[0]})" if summary.reasons else ""
+        reason = f" ({judged.reasons[0]})" if judged.reasons else ""
         raise WithheldError(f"{run.manifest.run_id}: no block figure. {withheld}{reason}")
 
 
@@ -225,7 +192,7 @@ def _sweeps(
     if not options.sweep and options.html is None:
         return []
     found = [("Goodput against block size", "GPUs", "GPUs", by_size(evidence, asked))]
-    if runs:
+    if runs and not any(read_found(path) for path in options.runs):
         points = by_slo(runs, evidence.slo, asked)
         found.append(("Goodput against the SLO", "seconds", "s", points))
     return found

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from profiles import columns, figures, ledger, predictions
 from profiles.capacity import servers_in_use
-from profiles.evidence import EvidenceError, look, parse_slo
+from profiles.found import look_found, read_found
 from profiles.ledger import Ledger, LedgerError, Prediction
 from profiles.predictions import Arrived, Record, Score
 from profiles.run import RunError, RunFolder
+from profiles.seen import look
+from profiles.slo import EvidenceError, parse_slo
 from profiles.summary import compute
 
 
@@ -24,29 +26,43 @@ def arrived(root: Path, made: Sequence[Prediction]) -> list[Arrived]:
             folder = RunFolder.open(path.parent)
             manifest = folder.manifest()
         except RunError:
-            continue
+            continue  # no run, or half a one
         slos = [slo for scenario, slo in wanted if scenario == manifest.scenario]
         if not slos:
             continue
-        recorded = columns.read(folder)
-        if not compute(recorded).valid:
-            continue
-        servers = servers_in_use(manifest)
-        for text in slos:
-            try:
-                seen = look(recorded, parse_slo(text), servers)
-            except EvidenceError:
-                continue
-            found.append(
-                Arrived(
-                    run_id=manifest.run_id,
-                    start_utc=manifest.start_utc,
-                    subject=predictions.subject(manifest, text),
-                    servers=servers,
-                    goodput=seen.goodput_per_gpu * servers,
-                )
-            )
+        found += _arrived(folder, slos)
     return found
+
+
+def _arrived(folder: RunFolder, slos: Sequence[str]) -> list[Arrived]:
+    """One run at each SLO that it can be counted at."""
+    manifest = folder.manifest()
+    servers = servers_in_use(manifest)
+    search = read_found(folder.path)
+    recorded = None if search else columns.read(folder)
+    if not (search.valid if search else recorded and compute(recorded).valid):
+        return []
+    came = []
+    for text in slos:
+        slo = parse_slo(text)
+        try:
+            if search is not None:
+                seen = look_found(search, manifest, servers, slo)
+            else:
+                assert recorded is not None
+                seen = look(recorded, slo, servers)
+        except EvidenceError:
+            continue
+        came.append(
+            Arrived(
+                run_id=manifest.run_id,
+                start_utc=manifest.start_utc,
+                subject=predictions.subject(manifest, text),
+                servers=servers,
+                goodput=seen.goodput_per_gpu * servers,
+            )
+        )
+    return came
 
 
 def record_of(path: Path) -> Record:

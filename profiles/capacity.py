@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from profiles import factors
-from profiles.evidence import Evidence, EvidenceError, TooLittleError
+from profiles.evidence import Evidence
 from profiles.queueing import Routing
 from profiles.schema import Capacity, Demand, Factor, RunManifest
+from profiles.slo import EvidenceError, TooLittleError
 
 BLOCK_GPUS = 100_000
 FEW_REPEATS = 3

@@ -19,9 +19,10 @@ import numpy as np
 
 from profiles import factors
 from profiles.capacity import servers_in_use
-from profiles.evidence import HARMLESS, Evidence, Seen, device, estimate
+from profiles.evidence import HARMLESS, Evidence, device, estimate
 from profiles.ledger import QUANTITY, Prediction, Subject, prediction_id
 from profiles.schema import RunManifest
+from profiles.seen import Seen
 
 TIMES = (1, 2, 4, 8)  # the next repeat, and the next larger tests
 LEAST_SCORED = 3  # fewer scored predictions say nothing of the doubt of a doubling
@@ -78,7 +79,7 @@ def _peak(manifest: RunManifest) -> str | None:
     """`1.5x`, or images/s a server: what stays the same where a load grows with the servers."""
     plan = manifest.plan
     if plan is None:
-        return None
+        return "found"  # a search has no schedule: it goes as high as the SLO lets it
     if plan.capacity_images_per_s:
         return f"{plan.peak_images_per_s / plan.capacity_images_per_s:.3g}x"
     return f"{plan.peak_images_per_s / servers_in_use(manifest):.3g} images/s a server"

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from profiles.evidence import Evidence, EvidenceError, Slo
+from profiles.evidence import Evidence
 from profiles.factors import known
+from profiles.slo import EvidenceError, Slo
 
 FILE = Path(__file__).with_name("published.toml")
 Positive = Annotated[float, msgspec.Meta(gt=0)]

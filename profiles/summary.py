@@ -13,7 +13,7 @@ from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import Energy, gpu_energy, summarize_gpu, summarize_host
-from profiles.evidence import Evidence, EvidenceError, estimate, look, own_slo
+from profiles.evidence import Evidence, estimate
 from profiles.limits import attained
 from profiles.rates import (
     LoadWindow,
@@ -34,6 +34,8 @@ from profiles.schema import (
     ThresholdResult,
     Verdict,
 )
+from profiles.seen import look
+from profiles.slo import EvidenceError, own_slo
 from profiles.threshold import Measurements
 
 EXIT_CODES = {

@@ -7,8 +7,10 @@ import numpy as np
 
 from profiles.capacity import Asked, block_factors, servers_in_use
 from profiles.columns import Recorded
-from profiles.evidence import Evidence, EvidenceError, Slo, estimate, look
+from profiles.evidence import Evidence, estimate
 from profiles.factors import combined
+from profiles.seen import look
+from profiles.slo import EvidenceError, Slo
 
 SIZES = (0.1, 10.0, 13)  # least and most of the size asked for, and how many between
 LIMITS = 12

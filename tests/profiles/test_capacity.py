@@ -7,9 +7,10 @@ import pytest
 
 from profiles import factors
 from profiles.capacity import Asked, block_capacity, block_factors, extrapolate
-from profiles.evidence import Evidence, Slo, SloError, TooLittleError
+from profiles.evidence import Evidence
 from profiles.factors import known
 from profiles.schema import RunManifest, TargetInfo
+from profiles.slo import Slo, SloError, TooLittleError
 from tests.profiles.steady import DEMAND, SD15
 from tests.profiles.synthetic import gpu_info, manifest, plan
 

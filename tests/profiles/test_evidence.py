@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 
 from profiles.columns import Recorded
-from profiles.evidence import (
-    MixedError,
-    Seen,
-    SloError,
-    TooLittleError,
-    estimate,
-    look,
-    own_slo,
-    parse_slo,
-)
+from profiles.evidence import estimate
 from profiles.schema import TargetInfo
+from profiles.seen import Seen, look
+from profiles.slo import MixedError, SloError, TooLittleError, own_slo, parse_slo
 from tests.profiles.steady import SD15, steady
 from tests.profiles.synthetic import gpu_info
 

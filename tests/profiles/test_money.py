@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from profiles.capacity import Asked, extrapolate
-from profiles.evidence import EvidenceError, parse_slo
 from profiles.money import Line, one_price, table
 from profiles.prices import FILE, PriceError, built_in, read_prices, usable_price
 from profiles.published import evidence_of, published
 from profiles.schema import Capacity
+from profiles.slo import EvidenceError, parse_slo
 from tests.profiles.test_capacity import evidence
 
 PRICES = built_in()

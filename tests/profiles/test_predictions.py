@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from profiles.arrived import arrived, ledger_text, record_of, record_told
-from profiles.evidence import look, own_slo
 from profiles.ledger import FILE_NAME, append, read
 from profiles.predictions import Arrived, Record, predict, score, subject, sum_up, told
+from profiles.seen import look
+from profiles.slo import own_slo
 from tests.profiles.steady import STUB, steady, steady_run
 from tests.profiles.synthetic import manifest, plan
 from tests.profiles.test_ledger import ABOUT, prediction
