@@ -68,7 +68,11 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
     if cell > tested:
         found.append(factors.larger_cell(tested, cell, asked.ledger_error, asked.ledger_scored))
     found.append(factors.admissible(late, evidence.slack, cell, evidence.saturated))
-    found.append(factors.routing(asked.routing, late, evidence.slack, cell))
+    found.append(
+        factors.routing(asked.routing, late, evidence.slack, cell)
+        if evidence.at_limit
+        else factors.routing_unseen(asked.routing)
+    )
     return found
 
 
@@ -117,6 +121,11 @@ def _loud(evidence: Evidence, asked: Asked) -> list[str]:
         )
     if evidence.repeats == 1 and evidence.goodput.degrees is not None:
         told.append("One run: how the next one differs is assumed, not measured; repeat it.")
+    if not evidence.at_limit:
+        told.append(
+            "The SLO held at the load that was measured, and how much more it bears was not tried: "
+            "the figure is a floor. `viralload find`, or a higher --peak, reaches the limit."
+        )
     cell = asked.cell_gpus or evidence.tested_gpus
     if cell > evidence.tested_gpus:
         told.append(

@@ -33,6 +33,7 @@ class Evidence:
     slo: Slo
     slack: float
     loud: list[str] = field(default_factory=list)
+    at_limit: bool = True  # more load would miss the SLO; else the goodput is a floor
 
 
 def estimate(runs: Sequence[Seen]) -> Evidence:
@@ -51,12 +52,14 @@ def estimate(runs: Sequence[Seen]) -> Evidence:
     first = runs[0]
     goodput, loud = _from_one(first) if len(runs) == 1 else (_from_repeats(runs), [])
     lost = float(np.mean([one.lost_share for one in runs]))
+    saturated = lost > 1.0 - first.slo.share
     slack = [one.slack for one in runs if one.slack is not None]
     return Evidence(
         goodput=goodput,
         tested_gpus=first.gpus,
         repeats=len(runs),
-        saturated=lost > 1.0 - first.slo.share,
+        saturated=saturated,
+        at_limit=saturated or first.found_log_sd is not None,
         slo=first.slo,
         slack=float(np.mean(slack)) if slack else first.slo.latency_s * first.goodput_per_gpu,
         loud=loud + _missed(runs),

@@ -222,3 +222,14 @@ def routing(kind: Routing, late_share: float, wait: float, servers: int) -> Fact
         f"{kind} between cells of {servers}, over a random split: theory for {wait:.3g} services "
         "of slack; no router was measured",
     )
+
+
+def routing_unseen(kind: Routing) -> Factor:
+    """Routing where the measured load was below the limit: no gain of it was seen, so none counts."""
+    return known(
+        "routing",
+        1.0,
+        0.0,
+        "assumed",
+        f"{kind} between cells; the load was below what a cell bears, so no gain is counted",
+    )

@@ -205,7 +205,7 @@ def _power(power: Power, gpus: int, block: tuple[float, float, float], stand: St
             gpus * w * power.pue_low / 1e6, gpus * w * power.pue_high / 1e6,
         ),
         Line(
-            "1,000 images draw", kwh * power.pue / value, "kWh", stand,
+            "1,000 images draw", kwh * power.pue / value, "kWh", max(stand, "published", key=WEAKNESS.index),
             "power of a GPU and its share of the node, times PUE, over its images: gross",
             kwh * power.pue_low / high, kwh * power.pue_high / low,
         ),

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from loadtest.cli import main
+from loadtest.foretold import note
 from profiles.ledger import FILE_NAME, read
 from profiles.schema import EndReason, TargetInfo
+from profiles.summary import summarize
 from tests.profiles.steady import SD15, STUB, steady_run
 
 Capsys = pytest.CaptureFixture[str]
@@ -73,12 +75,21 @@ def test_what_if(run: str, capsys: Capsys, option: list[str], factor: float) -> 
     assert other == pytest.approx(factor * plain)
 
 
-def test_better_routing_makes_more_of_the_same_gpus(run: str, capsys: Capsys) -> None:
+def test_better_routing_makes_more_of_gpus_at_their_limit(tmp_path: Path, capsys: Capsys) -> None:
+    run = str(steady_run(tmp_path, "full", refused=0.3).path)
     made = [
         as_json(capsys, run, "--routing", kind)["capacity"]["block_images_per_s"]
         for kind in ("random", "round-robin", "two", "central")
     ]
     assert all(made[0] < between < made[3] for between in made[1:3])
+
+
+def test_below_the_limit_it_is_a_floor_that_no_routing_lifts(run: str, capsys: Capsys) -> None:
+    plain, central = (
+        as_json(capsys, run, "--routing", kind)["capacity"] for kind in ("random", "central")
+    )
+    assert central["block_images_per_s"] == plain["block_images_per_s"]
+    assert any("the figure is a floor" in one for one in central["loud"])
 
 
 def test_a_tighter_slo_counts_fewer_images(tmp_path: Path, capsys: Capsys) -> None:
@@ -212,3 +223,27 @@ def test_the_ledger_is_written_scored_and_printed(tmp_path: Path, capsys: Capsys
     assert "Of 4 predictions 1 were scored" in told(capsys, "capacity", one)[1]
     code, out, _ = told(capsys, "ledger", "--out", str(tmp_path), "--json")
     assert json.loads(out)["record"]["scored"] == 1
+
+
+def test_a_run_with_a_block_figure_predicts_and_one_without_does_not(tmp_path: Path) -> None:
+    for name, changes, written in (("gpu", {}, 4), ("cpu", {"target": STUB, "gpus": []}, 0)):
+        folder = steady_run(tmp_path / name, "a", **changes)
+        note(folder, summarize(folder))
+        assert len(read(tmp_path / name / FILE_NAME).predictions) == written
+
+
+def test_a_ledger_that_cannot_be_written_is_a_warning_after_a_run(
+    tmp_path: Path, capsys: Capsys
+) -> None:
+    folder = steady_run(tmp_path, "a")
+    (tmp_path / FILE_NAME).mkdir()
+    note(folder, summarize(folder))
+    assert "warning: nothing was written to the ledger" in capsys.readouterr().err
+
+
+def test_the_report_prints_the_score_beside_the_figure(tmp_path: Path, capsys: Capsys) -> None:
+    folder = steady_run(tmp_path, "a")
+    note(folder, summarize(folder))
+    steady_run(tmp_path, "b", start_utc="2099-01-01T00:00:00Z", seed=1)
+    assert told(capsys, "report", str(folder.path))[0] == 0
+    assert "Ledger: Of 4 predictions 1 were scored" in folder.report_path.read_text()
