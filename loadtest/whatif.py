@@ -29,7 +29,7 @@ from profiles.predictions import Record
 from profiles.prices import PriceError, Prices, read_prices, usable_price
 from profiles.published import evidence_of, published
 from profiles.run import RunError, RunFolder
-from profiles.schema import Capacity
+from profiles.schema import Capacity, Stand
 from profiles.seen import Seen, look
 from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.summary import compute
@@ -75,6 +75,7 @@ def _capacity(options: argparse.Namespace) -> int:
     lines = table(
         found, prices.event, prices.power, bill,
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
+        gpu_energy=_gpu_energy(options, runs),
     )  # fmt: skip
     _print(
         options,
@@ -135,6 +136,16 @@ def _asked(options: argparse.Namespace, bill: Bill, record: Record) -> Asked:
         ledger_error=record.doubling_error,
         ledger_scored=record.scored,
     )
+
+
+def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[float, Stand] | None:
+    """J an image of the GPUs alone: the mean over the runs that measured it, or as published."""
+    if options.published:
+        joules = published()[options.published].joules_per_image
+        return None if joules is None else (joules, "published")
+    told = [compute(run).energy_j_per_image for run in runs]
+    known = [joules for joules in told if joules is not None]
+    return (sum(known) / len(known), "measured") if known else None
 
 
 def _bill(options: argparse.Namespace, prices: Prices) -> Bill:

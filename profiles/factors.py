@@ -225,7 +225,7 @@ def routing(kind: Routing, late_share: float, wait: float, servers: int) -> Fact
 
 
 def routing_unseen(kind: Routing) -> Factor:
-    """Routing where the measured load was below the limit: no gain of it was seen, so none counts."""
+    """Routing where the measured load was below the limit: no gain was seen, so none counts."""
     return known(
         "routing",
         1.0,

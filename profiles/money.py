@@ -75,8 +75,11 @@ def table(
     *,
     subscriber_share: float | None = None,
     weekly_revenue_usd: float | None = None,
+    gpu_energy: tuple[float, Stand] | None = None,
 ) -> list[Line]:
     """Users -> subscribers -> images -> GPU-hours -> dollars and power, for a block and the event.
+
+    `gpu_energy`: J an image that the GPUs alone drew, where it is known, and how.
 
     Raises:
         ValueError: the capacity is withheld.
@@ -94,6 +97,7 @@ def table(
         *_dollars(event, gpus, (block, low, high), bill, measured),
         *_revenue(event, gpus / block, bill, weekly_revenue_usd),
         *_power(power, gpus, (block, low, high), measured),
+        *_gpu_energy(gpu_energy),
     ]
 
 
@@ -197,6 +201,7 @@ def _revenue(
 def _power(power: Power, gpus: int, block: tuple[float, float, float], stand: Stand) -> list[Line]:
     w = power.gpu_w
     mw = gpus * w * power.pue / 1e6
+    weakest = max(stand, "published", key=WEAKNESS.index)
     kwh = 1000.0 * w * gpus / 3.6e6
     value, low, high = block
     return [
@@ -205,11 +210,19 @@ def _power(power: Power, gpus: int, block: tuple[float, float, float], stand: St
             gpus * w * power.pue_low / 1e6, gpus * w * power.pue_high / 1e6,
         ),
         Line(
-            "1,000 images draw", kwh * power.pue / value, "kWh", max(stand, "published", key=WEAKNESS.index),
+            "1,000 images draw", kwh * power.pue / value, "kWh", weakest,
             "power of a GPU and its share of the node, times PUE, over its images: gross",
             kwh * power.pue_low / high, kwh * power.pue_high / low,
         ),
     ]  # fmt: skip
+
+
+def _gpu_energy(told: tuple[float, Stand] | None) -> list[Line]:
+    if told is None:
+        return []
+    joules, stand = told
+    why = "the GPUs alone over their load, gross: neither node nor building"
+    return [Line("1,000 images draw in GPUs", 1000.0 * joules / 3.6e6, "kWh", stand, why)]
 
 
 def _line(

@@ -58,6 +58,13 @@ def test_a_run_in_words(run: str, capsys: Capsys) -> None:
     assert max(map(len, out.splitlines())) <= 110
 
 
+def test_energy_of_the_gpus_is_measured_where_it_was(run: str, capsys: Capsys) -> None:
+    table = {line["what"]: line for line in as_json(capsys, run)["table"]}
+    drawn = table["1,000 images draw in GPUs"]
+    # 2 GPUs of 100 W over 30 s and 300 images: 20 J an image
+    assert (drawn["value"], drawn["stand"]) == (pytest.approx(20 / 3600), "measured")
+
+
 def test_half_a_block_is_half_as_much(run: str, capsys: Capsys) -> None:
     whole = as_json(capsys, run)["capacity"]["block_images_per_s"]
     half = as_json(capsys, run, "--blocks", "0.5")["capacity"]
@@ -145,6 +152,9 @@ def test_published_rates_need_no_run(capsys: Capsys) -> None:
     found = as_json(capsys, "--published", "sdxl-h200")
     assert found["capacity"]["factors"][0]["stand"] == "published"
     stands = {line["what"]: line["stand"] for line in found["table"]}
+    assert "1,000 images draw in GPUs" not in stands
+    flux = {line["what"]: line for line in as_json(capsys, "--published", "flux-dev-h100")["table"]}
+    assert flux["1,000 images draw in GPUs"]["value"] == pytest.approx(7949 / 3600)
     assert stands["GPU-hours of the event"] == "published"
 
 
@@ -226,7 +236,11 @@ def test_the_ledger_is_written_scored_and_printed(tmp_path: Path, capsys: Capsys
 
 
 def test_a_run_with_a_block_figure_predicts_and_one_without_does_not(tmp_path: Path) -> None:
-    for name, changes, written in (("gpu", {}, 4), ("cpu", {"target": STUB, "gpus": []}, 0)):
+    cases: list[tuple[str, dict[str, Any], int]] = [
+        ("gpu", {}, 4),
+        ("cpu", {"target": STUB, "gpus": []}, 0),
+    ]
+    for name, changes, written in cases:
         folder = steady_run(tmp_path / name, "a", **changes)
         note(folder, summarize(folder))
         assert len(read(tmp_path / name / FILE_NAME).predictions) == written

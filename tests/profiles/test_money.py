@@ -1,6 +1,7 @@
 """Prices and the bill: the arithmetic, and that nothing is guessed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.profiles.test_capacity import evidence
 PRICES = built_in()
 
 
-def bill(**options: float) -> dict[str, Line]:
+def bill(**options: Any) -> dict[str, Line]:
     capacity = extrapolate(evidence(), Asked())  # 1.5 x 0.95 = 1.425 images/s a GPU
     lines = table(capacity, PRICES.event, PRICES.power, one_price(2.0, "told"), **options)
     return {one.what: one for one in lines}
