@@ -49,7 +49,7 @@ def note(folder: RunFolder, summary: Summary) -> None:
     path = folder.path.parent / FILE_NAME
     try:
         seen = [look(recorded, own_slo(manifest), servers_in_use(manifest))]
-        write(path, seen, arrived.record_of(path))
+        write(path, seen, arrived.record_of(path, manifest))
     except (EvidenceError, LedgerError) as err:
         sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
 

@@ -62,7 +62,7 @@ def _capacity(options: argparse.Namespace) -> int:
     runs = [] if options.published else [_read(path) for path in options.runs]
     evidence, seen = _evidence(options, runs, slo)
     path = options.ledger or (options.runs[0].parent if runs else Path("runs")) / FILE_NAME
-    record = arrived.record_of(path)
+    record = arrived.record_of(path, runs[0].manifest if runs else None)
     if seen and not options.no_ledger:
         sys.stderr.write(
             f"ledger  {foretold.write(path, seen, record)} predictions written to {path}\n"

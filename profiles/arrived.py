@@ -9,6 +9,7 @@ from profiles.found import look_found, read_found
 from profiles.ledger import Ledger, LedgerError, Prediction
 from profiles.predictions import Arrived, Record, Score
 from profiles.run import RunError, RunFolder
+from profiles.schema import RunManifest
 from profiles.seen import look
 from profiles.slo import EvidenceError, parse_slo
 from profiles.summary import compute
@@ -65,21 +66,30 @@ def _arrived(folder: RunFolder, slos: Sequence[str]) -> list[Arrived]:
     return came
 
 
-def record_of(path: Path) -> Record:
-    """How the predictions of a ledger did, by the runs beside it.
+def record_of(path: Path, like: RunManifest | None) -> Record:
+    """How a ledger's predictions of `like`'s model and device did, by the runs beside it.
+
+    How stubs scale says nothing of GPUs, nor one model of another; None: a rate that was published,
+    of which nothing was predicted.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    book = ledger.read(path)
-    scores = predictions.score(book.predictions, arrived(path.parent, book.predictions))
-    return predictions.sum_up(book.predictions, scores)
+    if like is None:
+        return predictions.sum_up([], [])
+    about = predictions.subject(like, "")
+    made = [
+        one
+        for one in ledger.read(path).predictions
+        if (one.subject.model, one.subject.device) == (about.model, about.device)
+    ]
+    return predictions.sum_up(made, predictions.score(made, arrived(path.parent, made)))
 
 
-def record_told(path: Path) -> str:
+def record_told(path: Path, like: RunManifest) -> str:
     """The record in a sentence, also where the ledger cannot be read."""
     try:
-        return predictions.told(record_of(path))
+        return predictions.told(record_of(path, like))
     except LedgerError as err:
         return f"The ledger could not be read: {err}"
 

@@ -203,14 +203,17 @@ def sum_up(predictions: Sequence[Prediction], scores: Sequence[Score]) -> Record
 def told(record: Record) -> str:
     """The record as a sentence to stand beside the next figure."""
     if not record.predictions:
-        return "No prediction was written down yet: nothing says how far such figures hold."
+        return (
+            "No prediction about this model and device was written down before this: nothing says "
+            "how far such figures hold."
+        )
     if not record.scored or record.error_rms is None or record.bias is None:
         return (
             f"{record.predictions} predictions are written down and none was scored yet: "
             "run the next larger test, then `viralload ledger`."
         )
     return (
-        f"Of {record.predictions} predictions {record.scored} were scored: {record.covered} fell "
+        f"Of {record.predictions} predictions, {record.scored} were scored: {record.covered} fell "
         f"within their {100 * record.level:g} % interval, off by {100 * record.error_rms:.2g} % "
         f"(root mean square), bias {100 * record.bias:+.2g} %."
     )

@@ -38,7 +38,9 @@ def write_report(folder: RunFolder) -> Path:
     recorded = columns.read(folder)
     summary = folder.summary() if folder.summary_path.is_file() else summaries.compute(recorded)
     figure = summary.capacity is not None and summary.capacity.withheld is None
-    record = arrived.record_told(folder.path.parent / FILE_NAME) if figure else ""
+    record = (
+        arrived.record_told(folder.path.parent / FILE_NAME, recorded.manifest) if figure else ""
+    )
     try:
         folder.report_path.write_text(render(recorded, summary, record), encoding="utf-8")
     except OSError as err:

@@ -230,7 +230,7 @@ def test_the_ledger_is_written_scored_and_printed(tmp_path: Path, capsys: Capsys
     assert code == 0
     assert "✓ scored steady, sd15, 2 × NVIDIA H200: 10 images/s" in out
     assert out.count("  open") == 3
-    assert "Of 4 predictions 1 were scored" in told(capsys, "capacity", one)[1]
+    assert "Of 4 predictions, 1 were scored" in told(capsys, "capacity", one)[1]
     code, out, _ = told(capsys, "ledger", "--out", str(tmp_path), "--json")
     assert json.loads(out)["record"]["scored"] == 1
 
@@ -260,4 +260,4 @@ def test_the_report_prints_the_score_beside_the_figure(tmp_path: Path, capsys: C
     note(folder, summarize(folder))
     steady_run(tmp_path, "b", start_utc="2099-01-01T00:00:00Z", seed=1)
     assert told(capsys, "report", str(folder.path))[0] == 0
-    assert "Ledger: Of 4 predictions 1 were scored" in folder.report_path.read_text()
+    assert "Ledger: Of 4 predictions, 1 were scored" in folder.report_path.read_text()

@@ -91,7 +91,7 @@ def test_error_coverage_and_bias() -> None:
     assert record.bias == pytest.approx(sum(errors) / 2)
     assert record.error_rms == pytest.approx(math.hypot(*errors) / math.sqrt(2))
     assert record.doubling_error is None  # of two, too few
-    assert "Of 3 predictions 2 were scored: 1 fell within their 95 %" in told(record)
+    assert "Of 3 predictions, 2 were scored: 1 fell within their 95 %" in told(record)
 
 
 def test_the_error_a_doubling() -> None:
@@ -106,7 +106,7 @@ def test_the_first_run_that_came_is_the_one_that_counts() -> None:
 
 
 def test_an_empty_or_open_ledger_says_so() -> None:
-    assert "No prediction was written down yet" in told(sum_up([], []))
+    assert "No prediction about this model and device" in told(sum_up([], []))
     assert "none was scored yet" in told(sum_up([prediction()], []))
 
 
@@ -114,7 +114,7 @@ def test_from_folders(tmp_path: Path) -> None:
     run = steady(tmp_path, "a", **of_stub(1))
     path = tmp_path / FILE_NAME
     append(path, predict([look(run, own_slo(run.manifest), 1)], MADE))
-    assert record_of(path).scored == 0
+    assert record_of(path, run.manifest).scored == 0
     after = "2026-01-01T13:00:00Z"
     steady_run(tmp_path, "two", **of_stub(2, start_utc=after, refused=0.05))
     (tmp_path / "broken").mkdir()
@@ -124,14 +124,24 @@ def test_from_folders(tmp_path: Path) -> None:
     scores = score(book.predictions, runs)
     assert [(one.run_id, one.covered) for one in scores] == [("two", True)]
     assert scores[0].error == pytest.approx(math.log(0.95), abs=0.03)
-    words = ledger_text(path, book, scores, record_of(path))
+    words = ledger_text(path, book, scores, record_of(path, run.manifest))
     assert "✓ scored steady, stub, 2 × cpu: 20 images/s" in words
     assert words.count("open ") == 3
-    assert "1 fell within" in record_told(path)
+    assert "1 fell within" in record_told(path, run.manifest)
+
+
+def test_how_stubs_scale_says_nothing_of_gpus(tmp_path: Path) -> None:
+    run = steady(tmp_path, "a", **of_stub(1))
+    gpu = steady(tmp_path, "gpu")
+    path = tmp_path / FILE_NAME
+    append(path, predict([look(run, own_slo(run.manifest), 1)], MADE))
+    assert record_of(path, run.manifest).predictions == 4
+    assert record_of(path, gpu.manifest).predictions == 0
+    assert record_of(path, None).predictions == 0
 
 
 def test_an_unreadable_ledger_is_told_in_the_report(tmp_path: Path) -> None:
-    assert "could not be read" in record_told(tmp_path)
+    assert "could not be read" in record_told(tmp_path, manifest(None))
 
 
 def test_what_the_size_changes_is_no_part_of_the_subject() -> None:
