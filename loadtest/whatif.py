@@ -61,8 +61,9 @@ def _capacity(options: argparse.Namespace) -> int:
     slo = parse_slo(options.slo) if options.slo else None
     runs = [] if options.published else [_read(path) for path in options.runs]
     evidence, seen = _evidence(options, runs, slo)
-    path = options.ledger or (options.runs[0].parent if runs else Path("runs")) / FILE_NAME
-    record = arrived.record_of(path, runs[0].manifest if runs else None)
+    root = options.runs[0].resolve().parent if runs else Path("runs")
+    path = options.ledger or root / FILE_NAME
+    record = arrived.record_of(path, runs[0].manifest if runs else None, root)
     if seen and not options.no_ledger:
         sys.stderr.write(
             f"ledger  {foretold.write(path, seen, record)} predictions written to {path}\n"

@@ -66,11 +66,11 @@ def _arrived(folder: RunFolder, slos: Sequence[str]) -> list[Arrived]:
     return came
 
 
-def record_of(path: Path, like: RunManifest | None) -> Record:
+def record_of(path: Path, like: RunManifest | None, root: Path | None = None) -> Record:
     """How a ledger's predictions of `like`'s model and device did, by the runs beside it.
 
-    How stubs scale says nothing of GPUs, nor one model of another; None: a rate that was published,
-    of which nothing was predicted.
+    The runs are under `root`, or beside the ledger. How stubs scale says nothing of GPUs, nor one
+    model of another; None: a rate that was published, of which nothing was predicted.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -83,7 +83,7 @@ def record_of(path: Path, like: RunManifest | None) -> Record:
         for one in ledger.read(path).predictions
         if (one.subject.model, one.subject.device) == (about.model, about.device)
     ]
-    return predictions.sum_up(made, predictions.score(made, arrived(path.parent, made)))
+    return predictions.sum_up(made, predictions.score(made, arrived(root or path.parent, made)))
 
 
 def record_told(path: Path, like: RunManifest) -> str:

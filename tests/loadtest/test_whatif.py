@@ -261,3 +261,17 @@ def test_the_report_prints_the_score_beside_the_figure(tmp_path: Path, capsys: C
     steady_run(tmp_path, "b", start_utc="2099-01-01T00:00:00Z", seed=1)
     assert told(capsys, "report", str(folder.path))[0] == 0
     assert "Ledger: Of 4 predictions, 1 were scored" in folder.report_path.read_text()
+
+
+def test_a_ledger_elsewhere_is_scored_by_the_runs_where_they_are(
+    tmp_path: Path, capsys: Capsys
+) -> None:
+    one = str(steady_run(tmp_path / "runs", "one").path)
+    book = str(tmp_path / "books" / "mine.jsonl")
+    assert told(capsys, "capacity", one, "--ledger", book)[0] == 0
+    steady_run(tmp_path / "runs", "two", start_utc="2099-01-01T00:00:00Z", seed=1)
+    assert "Of 4 predictions, 1 were" in " ".join(
+        told(capsys, "capacity", one, "--ledger", book)[1].split()
+    )
+    code, out, _ = told(capsys, "ledger", "--ledger", book, "--out", str(tmp_path / "runs"))
+    assert (code, out.count("✓ scored")) == (0, 1)
