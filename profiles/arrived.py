@@ -45,8 +45,8 @@ def _arrived(folder: RunFolder, slos: Sequence[str]) -> list[Arrived]:
         return []
     came = []
     for text in slos:
-        slo = parse_slo(text)
         try:
+            slo = parse_slo(text)
             if search is not None:
                 seen = look_found(search, manifest, servers, slo)
             else:
