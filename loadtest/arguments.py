@@ -9,6 +9,8 @@ from loadtest.arrivals import Word
 from loadtest.scenario import builtin_names
 from loadtest.trace import KNOWN
 from loadtest.units import parse_duration
+from profiles.factors import SPARE
+from profiles.queueing import Routing
 
 DEFAULT_SCENARIO = "ghibli-hour"
 MASTER_PORT = 5557  # Locust's
@@ -140,6 +142,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="DURATION",
         help="for a master that is not there yet (default: %(default)s)",
     )
+    _add_capacity(
+        verbs.add_parser("capacity", help="what runs say of a block of GPUs, and what if")
+    )
+    ledger = verbs.add_parser("ledger", help="score what was predicted by the runs that came in")
+    _add_ledger(ledger)
+    ledger.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where the run folders are (default: %(default)s)",
+    )
+    ledger.add_argument("--json", action="store_true", help="print the scores as JSON")
 
     verbs.add_parser("scenarios", help="list the built-in scenarios")
     return whole
@@ -187,6 +202,70 @@ def _add_workers(run: argparse.ArgumentParser) -> None:
         default=MASTER_PORT,
         metavar="PORT",
         help="and its port (default: %(default)s)",
+    )
+
+
+def _add_capacity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", type=Path, nargs="*", metavar="RUN", help="a run folder; several that repeat it"
+    )
+    parser.add_argument(
+        "--published", metavar="NAME", help="a published rate in place of runs, such as sdxl-h200"
+    )
+    parser.add_argument(
+        "--blocks",
+        type=_positive,
+        default=1.0,
+        metavar="X",
+        help="blocks of 100,000 GPUs (default: 1)",
+    )
+    parser.add_argument(
+        "--slo", metavar="LIMIT", help='such as "p(95) < 30s"; the records are counted afresh'
+    )
+    parser.add_argument(
+        "--cell", type=_count, metavar="N", help="GPUs of a cell (default: as many as were tested)"
+    )
+    parser.add_argument(
+        "--routing",
+        choices=get_args(Routing),
+        default="random",
+        help="between cells (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spare",
+        type=_share,
+        default=SPARE,
+        metavar="SHARE",
+        help="of the block held back (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ceiling", type=Path, metavar="RUN", help="a run of stub: what the shared layer carries"
+    )
+    parser.add_argument("--price", metavar="USD", help="of a GPU-hour")
+    parser.add_argument("--seller", metavar="NAME", help="whose price: contract, market, ...")
+    parser.add_argument(
+        "--prices", type=Path, metavar="FILE", help="in place of profiles/prices.toml"
+    )
+    parser.add_argument(
+        "--subscribers", type=_share, metavar="SHARE", help="of the event's users who pay"
+    )
+    parser.add_argument(
+        "--weekly-revenue", type=_positive, metavar="USD", help="in-app revenue of a usual week"
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="goodput against block size and against the SLO"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with both drawn")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--no-ledger", action="store_true", help="do not write down what this predicts"
+    )
+    _add_ledger(parser)
+
+
+def _add_ledger(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ledger", type=Path, metavar="FILE", help="default: ledger.jsonl beside the runs"
     )
 
 
@@ -311,6 +390,13 @@ def _duration(text: str) -> float:
         return float(parse_duration(text))
     except ValueError as err:
         raise argparse.ArgumentTypeError(str(err)) from None
+
+
+def _share(text: str) -> float:
+    value = _number(text, float)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text}")
+    return value
 
 
 def _count(text: str) -> int:

@@ -16,6 +16,7 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
+from loadtest import foretold, whatif
 from loadtest import scenario as scenarios
 from loadtest.arguments import MASTER_PORT, parser
 from loadtest.errors import ConfigurationError, ViralloadError
@@ -92,6 +93,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     except runner.Interrupted as stop:
         sys.stderr.write(f"interrupted: {stop}\n")
         return INTERRUPTED_EXIT_CODE
+    foretold.note(run_folder, summary)
     if options.json:
         sys.stdout.write(run_folder.summary_path.read_text(encoding="utf-8"))
     else:
@@ -230,6 +232,8 @@ VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "sample": _sample,
     "doctor": _doctor,
     "worker": _worker,
+    "capacity": whatif.capacity,
+    "ledger": foretold.scored,
     "scenarios": _list,
 }
 

@@ -1,55 +1,159 @@
-"""From this run's goodput to a block of 100,000 GPUs, first form: linear, every assumption said.
+"""From measured goodput to a block of 100,000 GPUs, with an interval or a reason why not. Pure.
 
-    x1 = goodput / n                goodput per GPU at the SLO, images/s (n GPUs)
-    C  = N x1                       block of N GPUs, images/s
-    blocks for the peak = peak / C; GPUs for it = ceil(peak / x1)
-    event GPU-hours = images / x1 / 3600
-    $ per 1000 images = 1000 price / (3600 x1)
+    x1 = goodput / n                 goodput a GPU at the SLO, images/s (n GPUs tested)
+    C  = N x1 A h rho eta s c        block of N GPUs (factors.py)
+    blocks for the peak = peak / C;  GPUs for it = ceil(N peak / C)
+    event GPU-hours = images N / C / 3600
+    $ per 1000 images = 1000 price N / (3600 C)
 
-The full form is C = N A h eta x1 rho (availability, heterogeneity, routing, admissible
-utilization); here all four are 1, which the assumptions say. Pure.
+A block is made of cells, each as large as what was tested, behind a shared layer. Extrapolating by
+a scaling law fitted on 8 GPUs would say nothing at 100,000: 1 % of noise leaves its contention
+known to about 1.4e-3, which is any efficiency down to 0.7 %.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from profiles.schema import Capacity, RunManifest
+from profiles import factors
+from profiles.evidence import Evidence
+from profiles.queueing import Routing
+from profiles.schema import Capacity, Demand, Factor, RunManifest
+from profiles.slo import EvidenceError, TooLittleError
 
 BLOCK_GPUS = 100_000
+FEW_REPEATS = 3
+TOO_SMALL = 1000  # a cell may not be so many times what was tested
 # The server's toy models are called tiny, tiny-sdxl, ...
 TOY_MODEL = re.compile(r"tiny(-.*)?")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of the extrapolation beside the evidence."""
+
+    gpus: int = BLOCK_GPUS
+    cell_gpus: int | None = None  # None: as many as were tested
+    routing: Routing = "random"
+    spare: float = factors.SPARE
+    level: float = factors.LEVEL
+    price_usd_per_gpu_h: float | None = None
+    ledger_error: float | None = (
+        None  # root mean square log error a doubling, of scored predictions
+    )
+    ledger_scored: int = 0
+
+
+def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
+    """Every factor between a measured GPU and the block; goodput a GPU first.
+
+    Raises:
+        TooLittleError: a cell a thousand times as large as what was tested.
+    """
+    tested = evidence.tested_gpus
+    cell = asked.cell_gpus or tested
+    if cell >= TOO_SMALL * tested:
+        raise TooLittleError(
+            f"a cell of {cell:,} GPUs is {cell / tested:,.0f} times the {tested:,} that were "
+            f"tested: nothing measured says how it does. Test at least "
+            f"{math.ceil(cell / (TOO_SMALL - 1)):,} GPUs, or name a smaller --cell"
+        )
+    late = max(1.0 - evidence.slo.share, 1e-4)
+    found = [evidence.goodput]
+    if evidence.repeats == 1:
+        found.append(factors.between_repeats())
+    found += [factors.gpu_spread(tested), factors.site(), factors.availability(asked.spare)]
+    if cell > tested:
+        found.append(factors.larger_cell(tested, cell, asked.ledger_error, asked.ledger_scored))
+    found.append(factors.admissible(late, evidence.slack, cell, evidence.saturated))
+    found.append(
+        factors.routing(asked.routing, late, evidence.slack, cell)
+        if evidence.at_limit
+        else factors.routing_unseen(asked.routing)
+    )
+    return found
+
+
+def extrapolate(
+    evidence: Evidence,
+    asked: Asked,
+    demand: Demand | None = None,
+    assumptions: Sequence[str] = (),
+) -> Capacity:
+    """The block's goodput with its predictive interval, and what it means for an event.
+
+    Raises:
+        TooLittleError: see `block_factors`.
+    """
+    found = block_factors(evidence, asked)
+    block = factors.combined(float(asked.gpus), found, asked.level)
+    per_gpu = block.value / asked.gpus
+    price = asked.price_usd_per_gpu_h
+    peak = demand.peak_images_per_s if demand else None
+    return Capacity(
+        block_gpus=asked.gpus,
+        goodput_images_per_s_per_gpu=evidence.goodput.value,
+        block_images_per_s=block.value,
+        block_low_images_per_s=block.low,
+        block_high_images_per_s=block.high,
+        level=asked.level,
+        factors=found,
+        loud=evidence.loud + _loud(evidence, asked),
+        blocks_for_peak=peak / block.value if peak is not None else None,
+        blocks_for_peak_low=peak / block.high if peak is not None else None,
+        blocks_for_peak_high=peak / block.low if peak is not None else None,
+        gpus_for_peak=math.ceil(peak / per_gpu) if peak is not None else None,
+        event_gpu_hours=demand.images / per_gpu / 3600.0 if demand else None,
+        usd_per_1000_images=1000.0 * price / (3600.0 * per_gpu) if price is not None else None,
+        price_usd_per_gpu_h=price,
+        assumptions=list(assumptions),
+    )
+
+
+def _loud(evidence: Evidence, asked: Asked) -> list[str]:
+    told = []
+    if 1 < evidence.repeats <= FEW_REPEATS:
+        told.append(
+            f"{evidence.repeats} repeats say little of how repeats scatter, so the interval is as "
+            "wide as their t quantile asks; more of them make it narrower."
+        )
+    if evidence.repeats == 1 and evidence.goodput.degrees is not None:
+        told.append("One run: how the next one differs is assumed, not measured; repeat it.")
+    if not evidence.at_limit:
+        told.append(
+            "The SLO held at the load that was measured, and how much more it bears was not tried: "
+            "the figure is a floor. `viralload find`, or a higher --peak, reaches the limit."
+        )
+    cell = asked.cell_gpus or evidence.tested_gpus
+    if cell > evidence.tested_gpus:
+        told.append(
+            f"A cell of {cell:,} GPUs was never tested; {evidence.tested_gpus:,} were. "
+            "See what the ledger says of such steps."
+        )
+    return told
+
+
 def block_capacity(
     manifest: RunManifest,
-    goodput_images_per_s: float | None,
+    evidence: Evidence | EvidenceError | None,
     *,
     valid: bool,
     interrupted: bool = False,
     duration_s: float | None = None,
 ) -> Capacity:
-    """This run's goodput carried to a block, or the reason why it is not."""
-    withheld = _why_withheld(manifest, goodput_images_per_s, valid, interrupted)
-    if withheld is not None or goodput_images_per_s is None:
+    """A run's evidence carried to a block, or the reason why it is not; None: nothing was done."""
+    withheld = why_withheld(manifest, valid=valid, interrupted=interrupted)
+    if withheld is None and evidence is None:
+        withheld = "No image came back within the SLO, so there is no goodput to carry over."
+    if withheld is None and isinstance(evidence, EvidenceError):
+        withheld = f"{evidence}."
+    if withheld is not None or not isinstance(evidence, Evidence):
         return Capacity(block_gpus=BLOCK_GPUS, withheld=withheld)
-    gpus = gpus_in_use(manifest)
-    per_gpu = goodput_images_per_s / gpus
-    demand = manifest.demand
-    block = BLOCK_GPUS * per_gpu
-    price = manifest.gpu_price_usd_per_h
-    return Capacity(
-        block_gpus=BLOCK_GPUS,
-        goodput_images_per_s_per_gpu=per_gpu,
-        block_images_per_s=block,
-        blocks_for_peak=demand.peak_images_per_s / block if demand else None,
-        gpus_for_peak=math.ceil(demand.peak_images_per_s / per_gpu) if demand else None,
-        event_gpu_hours=demand.images / per_gpu / 3600.0 if demand else None,
-        usd_per_1000_images=1000.0 * price / (3600.0 * per_gpu),
-        price_usd_per_gpu_h=price,
-        assumptions=_assumptions(manifest, goodput_images_per_s, gpus, duration_s),
-    )
+    asked = Asked(price_usd_per_gpu_h=manifest.gpu_price_usd_per_h)
+    assumptions = _assumptions(manifest, evidence, duration_s)
+    return extrapolate(evidence, asked, manifest.demand, assumptions)
 
 
 def gpus_in_use(manifest: RunManifest) -> int:
@@ -61,15 +165,21 @@ def gpus_in_use(manifest: RunManifest) -> int:
     return there
 
 
+def servers_in_use(manifest: RunManifest) -> int:
+    """GPUs in use; where there is none, replicas: for comparing runs, never for a block."""
+    if manifest.target.device == "cpu" or manifest.target.is_stub or not manifest.gpus:
+        return manifest.target.replicas or 1
+    return gpus_in_use(manifest)
+
+
 def target_shares_machine(manifest: RunManifest) -> bool:
     """Whether the GPUs this run sampled can be the target's."""
     host = (urlsplit(manifest.target.url).hostname or "").lower()
     return manifest.target.embedded or host in {"localhost", "::1"} or host.startswith("127.")
 
 
-def _why_withheld(
-    manifest: RunManifest, goodput: float | None, valid: bool, interrupted: bool
-) -> str | None:
+def why_withheld(manifest: RunManifest, *, valid: bool, interrupted: bool = False) -> str | None:
+    """Why nothing about a block follows from this run, whatever it measured; None if it may."""
     target = manifest.target
     if target.is_stub:
         return "The target was a stub: it has no model, so its rate says nothing about a GPU."
@@ -89,20 +199,18 @@ def _why_withheld(
         return "The run was stopped before its end; a block figure needs a whole run."
     if not valid:
         return "The run is INVALID, so nothing is concluded from it."
-    if not goodput:
-        return "No image came back within the SLO, so there is no goodput to carry over."
     return None
 
 
-def _assumptions(
-    manifest: RunManifest, goodput: float, gpus: int, duration_s: float | None
-) -> list[str]:
+def _assumptions(manifest: RunManifest, evidence: Evidence, duration_s: float | None) -> list[str]:
     names = sorted({gpu.name for gpu in manifest.gpus}) or ["GPU"]
+    gpus = evidence.tested_gpus
     over = f" over {duration_s:,.0f} s" if duration_s is not None else ""
     sentences = [
         (
-            f"Measured: {goodput:.3g} images/s within {manifest.slo_latency_s:g} s on {gpus} × "
-            f"{', '.join(names)}, the mean{over} of this run's load."
+            f"Measured: {gpus * evidence.goodput.value:.3g} images/s within "
+            f"{evidence.slo.latency_s:g} s on {gpus} × {', '.join(names)}, the mean{over} of this "
+            "run's load."
         ),
         (
             "Measured: because it is the mean over the curve, a node that was not saturated "
@@ -114,20 +222,15 @@ def _assumptions(
         sentences.append(
             f"Assumed: the server at {manifest.target.url} uses all {gpus} GPUs of this machine."
         )
-    if _weights(manifest.target.settings) == "random":
+    if (manifest.target.settings or {}).get("weights") == "random":
         sentences.append(
             "Assumed: random weights cost what trained ones do; the images are noise, but the "
             "FLOPs are the real architecture's."
         )
     sentences += [
         (
-            f"Assumed: linear scaling, {BLOCK_GPUS:,} GPUs do {BLOCK_GPUS:,} times what one does; "
-            "nothing is lost to routing, ingress or slower GPUs (published spread within one model "
-            "of GPU: 8 % mean, 22 % at most, SC22, arXiv 2208.11035)."
-        ),
-        (
-            "Assumed: no spare, every GPU is up (published: one interruption per 50,677 GPU-hours, "
-            "Llama 3; the rule of thumb is 5 % spare)."
+            f"Assumed: {BLOCK_GPUS:,} GPUs are {BLOCK_GPUS // gpus:,} cells of the {gpus} tested, "
+            "and a layer before them that holds none up; measure that layer with --model stub."
         ),
         (
             f"Assumed: a GPU-hour costs {manifest.gpu_price_usd_per_h:.2f} $ "
@@ -141,7 +244,3 @@ def _assumptions(
             "images are taken to cost what this run's do."
         )
     return sentences
-
-
-def _weights(settings: Mapping[str, str | int | float | bool | None] | None) -> object:
-    return (settings or {}).get("weights")

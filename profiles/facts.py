@@ -1,8 +1,9 @@
 """The report's tables as rows of words. Pure."""
 
 import shlex
+from dataclasses import dataclass
 
-from profiles import figures
+from profiles import factors, figures
 from profiles.schema import Capacity, LoadPlan, RunManifest, Summary
 from profiles.validity import COMPRESSION_LIMIT
 
@@ -49,6 +50,55 @@ def host_table(summary: Summary) -> list[list[str]]:
     return [header, *rows] if rows else []
 
 
+@dataclass(frozen=True)
+class Swing:
+    """How far one factor alone moves the block's figure, for a line of a tornado."""
+
+    name: str
+    stand: str
+    told: str  # "-15 % to +18 %"
+    left_percent: float  # of the drawing's width, where the bar begins ...
+    width_percent: float  # ... and how long it is; the middle, 50 %, is the figure itself
+
+
+def swings(capacity: Capacity) -> list[Swing]:
+    """Every factor that moves the figure, widest first, drawn to one scale."""
+    moved = factors.tornado(capacity.factors, capacity.level)
+    most = max((max(-low, high) for _, low, high in moved), default=1.0)
+    return [
+        Swing(
+            name=factor.name,
+            stand=factor.stand,
+            told=f"{_signed(low)} to {_signed(high)}",
+            left_percent=50.0 + 50.0 * low / most,
+            width_percent=50.0 * (high - low) / most,
+        )
+        for factor, low, high in moved
+    ]
+
+
+def _signed(share: float) -> str:
+    percent = 100.0 * abs(share)
+    digits = 0 if percent >= 9.5 else 1
+    return f"{'−' if share < 0 else '+'}{percent:.{digits}f} %"
+
+
+def stands(capacity: Capacity) -> list[Row]:
+    """All that the figure stands on: each factor's value and source, then what was assumed."""
+    told = []
+    for one in capacity.factors:
+        value = figures.number(one.value)
+        told.append((one.stand, f"{one.name[:1].upper()}{one.name[1:]} {value}: {one.source}."))
+    return told + tagged(capacity.assumptions)
+
+
+def reach(capacity: Capacity) -> str:
+    """The interval in words: 95 % between 60,000 and 90,000."""
+    low = figures.number(capacity.block_low_images_per_s)
+    high = figures.number(capacity.block_high_images_per_s)
+    return f"{figures.share(capacity.level)} between {low} and {high}"
+
+
 def capacity_rows(capacity: Capacity) -> list[Row]:
     """The block's figures; empty where they are withheld."""
     if capacity.withheld is not None:
@@ -58,6 +108,7 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
             f"A block of {figures.count(capacity.block_gpus)} GPUs",
             figures.images_per_s(capacity.block_images_per_s),
         ),
+        (f"{figures.share(capacity.level)} interval of the next such block", _interval(capacity)),
         ("One GPU, at the SLO", figures.images_per_s(capacity.goodput_images_per_s_per_gpu)),
         (
             f"1,000 images at {figures.dollars(capacity.price_usd_per_gpu_h)} a GPU-hour",
@@ -70,6 +121,11 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
             ("The whole event takes", f"{figures.count(capacity.event_gpu_hours)} GPU-hours"),
         ]
     return rows
+
+
+def _interval(capacity: Capacity) -> str:
+    low = figures.number(capacity.block_low_images_per_s)
+    return f"{low} to {figures.images_per_s(capacity.block_high_images_per_s)}"
 
 
 def blocks(capacity: Capacity) -> str:

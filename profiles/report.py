@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from profiles import (
+    arrived,
     cards,
     columns,
     facts,
@@ -23,6 +24,7 @@ from profiles import (
 from profiles import summary as summaries
 from profiles.columns import Recorded
 from profiles.device_panels import device_panels
+from profiles.ledger import FILE_NAME
 from profiles.load_panels import load_panels
 from profiles.panel import Panel
 from profiles.run import RunError, RunFolder
@@ -46,15 +48,19 @@ def write_report(folder: RunFolder) -> Path:
     """
     recorded = columns.read(folder)
     summary = folder.summary() if folder.summary_path.is_file() else summaries.compute(recorded)
+    figure = summary.capacity is not None and summary.capacity.withheld is None
+    record = (
+        arrived.record_told(folder.path.parent / FILE_NAME, recorded.manifest) if figure else ""
+    )
     try:
-        folder.report_path.write_text(render(recorded, summary), encoding="utf-8")
+        folder.report_path.write_text(render(recorded, summary, record), encoding="utf-8")
     except OSError as err:
         raise RunError(f"cannot write {folder.report_path}: {err.strerror or err}") from err
     return folder.report_path
 
 
-def render(recorded: Recorded, summary: Summary) -> str:
-    """The report as HTML."""
+def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
+    """The report as HTML; `record` says how well earlier predictions did."""
     manifest = recorded.manifest
     time = series.timeline(recorded)
     environment = jinja2.Environment(
@@ -89,7 +95,9 @@ def render(recorded: Recorded, summary: Summary) -> str:
         ],
         limit_meaning=limit_facts.MEANING,
         capacity=facts.capacity_rows(summary.capacity) if summary.capacity else [],
-        assumptions=facts.tagged(summary.capacity.assumptions) if summary.capacity else [],
+        record=record,
+        swings=facts.swings(summary.capacity) if summary.capacity else [],
+        assumptions=facts.stands(summary.capacity) if summary.capacity else [],
         replayed=facts.replayed(manifest),
         environment=facts.environment(manifest),
         as_text=figures,

@@ -8,6 +8,7 @@ anything else raises SCHEMA_VERSION.
 """
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -473,14 +474,35 @@ class ThresholdResult(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool  # False where actual is unknown
 
 
+Stand = Literal["measured", "published", "assumed"]
+
+
+class Factor(msgspec.Struct, frozen=True, kw_only=True):
+    """One factor of an extrapolation: lognormal about its value."""
+
+    name: str
+    value: float  # the median; images/s a GPU for goodput, a share for the others
+    log_sd: float  # standard deviation of its logarithm; 0: taken as it is
+    degrees: float | None = None  # of freedom of log_sd; None: published, assumed or exact
+    stand: Stand
+    source: str  # what value and spread stand on, in words
+
+
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """This run's goodput carried to a block of GPUs, or the reason it is not."""
+    """A run's goodput carried to a block of GPUs, or the reason it is not."""
 
     block_gpus: int
     withheld: str | None = None  # why there is no figure; then every figure below is None
-    goodput_images_per_s_per_gpu: float | None = None
-    block_images_per_s: float | None = None
+    goodput_images_per_s_per_gpu: float | None = None  # as measured, at the SLO
+    block_images_per_s: float | None = None  # with every factor
+    block_low_images_per_s: float | None = None  # the predictive interval ...
+    block_high_images_per_s: float | None = None
+    level: float = 0.95  # ... at this level
+    factors: list[Factor] = []  # the first is the goodput; their product times the GPUs: the block
+    loud: list[str] = []  # what the evidence cannot bear well
     blocks_for_peak: float | None = None  # blocks the event's peak needs
+    blocks_for_peak_low: float | None = None
+    blocks_for_peak_high: float | None = None
     gpus_for_peak: int | None = None
     event_gpu_hours: float | None = None  # GPU-hours the whole event's images take
     usd_per_1000_images: float | None = None

@@ -12,10 +12,11 @@ import numpy as np
 from profiles import columns, groups, hardware, stats, threshold, validity
 from profiles.accusation import clock_uncertainty_s
 from profiles.attempts import Counted, Tally, add_up, amplification
-from profiles.capacity import block_capacity, target_shares_machine
+from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import summarize_host
 from profiles.energy import Energy, gpu_energy
+from profiles.evidence import Evidence, estimate
 from profiles.limits import attained, devices_in_use
 from profiles.per_image import PerImage, idle_power_w, per_image
 from profiles.rates import (
@@ -36,6 +37,8 @@ from profiles.schema import (
     ThresholdResult,
     Verdict,
 )
+from profiles.seen import look
+from profiles.slo import EvidenceError, own_slo
 from profiles.stats import Floats
 from profiles.threshold import Measurements
 
@@ -157,12 +160,23 @@ def compute(recorded: Recorded) -> Summary:
         thresholds=thresholds,
         capacity=block_capacity(
             manifest,
-            rates.goodput,
+            _evidence(recorded, rates, valid=not reasons),
             valid=not reasons,
             interrupted=interrupted and not invalid,
             duration_s=window.duration_s if window else None,
         ),
     )
+
+
+def _evidence(recorded: Recorded, rates: Rates, *, valid: bool) -> Evidence | EvidenceError | None:
+    """This run as evidence for a block, where it may be, or what is amiss with it."""
+    manifest = recorded.manifest
+    if why_withheld(manifest, valid=valid) is not None or not rates.goodput:
+        return None
+    try:
+        return estimate([look(recorded, own_slo(manifest), gpus_in_use(manifest))])
+    except EvidenceError as err:
+        return err
 
 
 def _people(counted: Counted, manifest: RunManifest, window: LoadWindow | None) -> dict[str, Any]:

@@ -186,13 +186,19 @@ def _thresholds(summary: Summary) -> list[str]:
 def _capacity(capacity: Capacity) -> list[str]:
     if capacity.withheld is not None:
         return _wrapped("capacity", f"withheld. {capacity.withheld}")
-    per_gpu = figures.number(capacity.goodput_images_per_s_per_gpu)
     told = (
         f"{figures.count(capacity.block_gpus)} GPUs: "
-        f"{figures.images_per_s(capacity.block_images_per_s)} ({per_gpu} a GPU, scaled linearly), "
+        f"{figures.images_per_s(capacity.block_images_per_s)} ({facts.reach(capacity)}), "
         f"{figures.dollars(capacity.usd_per_1000_images)} per 1,000 images"
     )
     lines = _wrapped("capacity", told)
+    widest = facts.swings(capacity)[:1]
+    per_gpu = figures.number(capacity.goodput_images_per_s_per_gpu)
+    for swing in widest:
+        lines += _wrapped(
+            "",
+            f"from {per_gpu} a GPU at the SLO; what moves it most: {swing.name} ({swing.told})",
+        )
     if capacity.blocks_for_peak is not None:
         lines.append(
             _row(
@@ -201,7 +207,11 @@ def _capacity(capacity: Capacity) -> list[str]:
                 f"all of it {figures.count(capacity.event_gpu_hours)} GPU-hours",
             )
         )
-    lines.append(_row("", f"{len(capacity.assumptions)} assumptions stand beside it in the report"))
+    for sentence in capacity.loud:
+        lines += _wrapped("", f"! {sentence}")
+    lines.append(
+        _row("", f"{len(facts.stands(capacity))} assumptions stand beside it in the report")
+    )
     return lines
 
 

@@ -1,0 +1,63 @@
+"""`viralload ledger`, and what is written down for it."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from loadtest.errors import ViralloadError
+from profiles import arrived, columns, ledger, predictions
+from profiles.capacity import servers_in_use
+from profiles.ledger import FILE_NAME, LedgerError
+from profiles.predictions import Record
+from profiles.run import RunFolder
+from profiles.schema import Summary
+from profiles.seen import Seen, look
+from profiles.slo import EvidenceError, own_slo
+
+
+def scored(options: argparse.Namespace, _command: list[str]) -> int:
+    """The verb `ledger`; returns the exit code.
+
+    Raises:
+        ViralloadError: the ledger cannot be read.
+    """
+    path = options.ledger or options.out / FILE_NAME
+    try:
+        book = ledger.read(path)
+    except LedgerError as err:
+        raise ViralloadError(str(err)) from err
+    runs = arrived.arrived(options.out, book.predictions)
+    scores = predictions.score(book.predictions, runs)
+    record = predictions.sum_up(book.predictions, scores)
+    if options.json:
+        told = {"record": record, "scores": scores, "damaged_lines": book.damaged}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
+    else:
+        sys.stdout.write(arrived.ledger_text(path, book, scores, record))
+    return 0
+
+
+def note(folder: RunFolder, summary: Summary) -> None:
+    """Write down what a run with a block figure predicts for the next tests; none, nothing."""
+    if summary.capacity is None or summary.capacity.withheld is not None:
+        return
+    recorded = columns.read(folder)
+    manifest = recorded.manifest
+    path = folder.path.parent / FILE_NAME
+    try:
+        seen = [look(recorded, own_slo(manifest), servers_in_use(manifest))]
+        write(path, seen, arrived.record_of(path, manifest))
+    except (EvidenceError, LedgerError) as err:
+        sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
+
+
+def write(path: Path, seen: list[Seen], record: Record) -> int:
+    """Write down what is predicted now and was not yet; how many predictions that is."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    made = predictions.predict(seen, now, record)
+    fresh = predictions.fresh(made, ledger.read(path).predictions)
+    ledger.append(path, fresh)
+    return len(fresh)

@@ -1,0 +1,243 @@
+"""`viralload capacity`: what runs say of a block of GPUs, and what if.
+
+0 a figure   1 the evidence bears none, or a file cannot be used   2 asked what cannot be
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+
+from loadtest import foretold
+from loadtest.errors import ConfigurationError, ViralloadError
+from profiles import arrived, columns, predictions
+from profiles.capacity import (
+    BLOCK_GPUS,
+    Asked,
+    extrapolate,
+    servers_in_use,
+    why_withheld,
+)
+from profiles.capacity_text import capacity_text, sweep_text
+from profiles.columns import Recorded
+from profiles.evidence import Evidence, estimate
+from profiles.found import look_found, read_found
+from profiles.ledger import FILE_NAME, LedgerError
+from profiles.money import Bill, Line, one_price, table
+from profiles.predictions import Record
+from profiles.prices import PriceError, Prices, read_prices, usable_price
+from profiles.published import evidence_of, published
+from profiles.run import RunError, RunFolder
+from profiles.schema import Capacity, Stand
+from profiles.seen import Seen, look
+from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
+from profiles.summary import compute
+from profiles.sweep import Point, by_size, by_slo
+
+
+class WithheldError(ViralloadError):
+    """The runs bear no block figure."""
+
+
+def capacity(options: argparse.Namespace, _command: list[str]) -> int:
+    """The verb `capacity`; returns the exit code.
+
+    Raises:
+        ConfigurationError: runs, SLO or prices that cannot be.
+        WithheldError: the evidence bears no figure.
+    """
+    try:
+        return _capacity(options)
+    except (EvidenceError, PriceError) as err:
+        raise ConfigurationError(str(err)) from err
+    except (LedgerError, RunError) as err:
+        raise ViralloadError(str(err)) from err
+
+
+def _capacity(options: argparse.Namespace) -> int:
+    prices = read_prices(options.prices) if options.prices else read_prices()
+    bill = _bill(options, prices)
+    slo = parse_slo(options.slo) if options.slo else None
+    runs = [] if options.published else [_read(path) for path in options.runs]
+    evidence, seen = _evidence(options, runs, slo)
+    root = options.runs[0].resolve().parent if runs else Path("runs")
+    path = options.ledger or root / FILE_NAME
+    record = arrived.record_of(path, runs[0].manifest if runs else None, root)
+    if seen and not options.no_ledger:
+        sys.stderr.write(
+            f"ledger  {foretold.write(path, seen, record)} predictions written to {path}\n"
+        )
+    for folder, run in zip(options.runs, runs, strict=True):
+        _check_bears(folder, run)
+    asked = _asked(options, bill, record)
+    found = extrapolate(evidence, asked, runs[0].manifest.demand if runs else None)
+    notes = _ceiling(options, evidence, found)
+    lines = table(
+        found, prices.event, prices.power, bill,
+        subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
+        gpu_energy=_gpu_energy(options, runs),
+    )  # fmt: skip
+    _print(
+        options,
+        found,
+        lines,
+        predictions.told(record),
+        notes,
+        _sweeps(options, evidence, runs, asked),
+    )
+    return 0
+
+
+def _evidence(
+    options: argparse.Namespace, runs: list[Recorded], slo: Slo | None
+) -> tuple[Evidence, list[Seen]]:
+    if options.published:
+        if options.runs:
+            raise EvidenceError("give either runs or --published, for they cannot be one estimate")
+        return evidence_of(options.published, slo), []
+    if not runs:
+        raise EvidenceError(
+            f"name a run folder, or --published with one of: {', '.join(published())}"
+        )
+    seen = [_look(path, run, slo) for path, run in zip(options.runs, runs, strict=True)]
+    return estimate(seen), seen
+
+
+def _look(path: Path, run: Recorded, slo: Slo | None) -> Seen:
+    servers = servers_in_use(run.manifest)
+    found = read_found(path)
+    if found is not None:
+        return look_found(found, run.manifest, servers, slo)
+    return look(run, slo or own_slo(run.manifest), servers)
+
+
+def _read(path: Path) -> Recorded:
+    try:
+        return columns.read(RunFolder.open(path))
+    except RunError as err:
+        raise ConfigurationError(str(err)) from err
+
+
+def _check_bears(path: Path, run: Recorded) -> None:
+    judged = read_found(path) or compute(run)
+    withheld = why_withheld(run.manifest, valid=judged.valid)
+    if withheld is not None:
+        reason = f" ({judged.reasons[0]})" if judged.reasons else ""
+        raise WithheldError(f"{run.manifest.run_id}: no block figure. {withheld}{reason}")
+
+
+def _asked(options: argparse.Namespace, bill: Bill, record: Record) -> Asked:
+    return Asked(
+        gpus=max(1, round(options.blocks * BLOCK_GPUS)),
+        cell_gpus=options.cell,
+        routing=options.routing,
+        spare=options.spare,
+        price_usd_per_gpu_h=bill.usd_per_gpu_h,
+        ledger_error=record.doubling_error,
+        ledger_scored=record.scored,
+    )
+
+
+def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[float, Stand] | None:
+    """J an image of the GPUs alone: the mean over the runs that measured it, or as published."""
+    if options.published:
+        joules = published()[options.published].joules_per_image
+        return None if joules is None else (joules, "published")
+    told = [compute(run).energy_j_per_image for run in runs]
+    known = [joules for joules in told if joules is not None]
+    return (sum(known) / len(known), "measured") if known else None
+
+
+def _bill(options: argparse.Namespace, prices: Prices) -> Bill:
+    if options.price is not None:
+        return one_price(usable_price(options.price), "stated with --price")
+    if not prices.offer:
+        raise PriceError("no price is known: give --price, or an [[offer]] in the file of --prices")
+    offer = prices.offer[0]
+    if options.seller:
+        named = [one for one in prices.offer if one.seller == options.seller]
+        if not named:
+            sellers = ", ".join(sorted({one.seller for one in prices.offer}))
+            raise PriceError(
+                f"no offer of {options.seller!r} is known; there are: {sellers}. Add one to a copy "
+                "of profiles/prices.toml and name it with --prices FILE"
+            )
+        offer = named[0]
+    return Bill(
+        offer.middle_usd_per_gpu_h,
+        offer.low_usd_per_gpu_h,
+        offer.high_usd_per_gpu_h,
+        offer.stand,
+        f"{offer.told}: {offer.source}",
+    )
+
+
+def _ceiling(options: argparse.Namespace, evidence: Evidence, found: Capacity) -> list[str]:
+    """What the shared layer was measured to carry, beside what a cell and the block ask of it."""
+    cell = (options.cell or evidence.tested_gpus) * evidence.goodput.value
+    if options.ceiling is None:
+        said = (
+            "The layer before the cells was not measured: run with --model stub and name that run "
+        )
+        return [f"{said}with --ceiling."]
+    run = _read(options.ceiling)
+    if not run.manifest.target.is_stub:
+        raise EvidenceError(f"--ceiling: {run.manifest.run_id} has a model; give a run of stub")
+    summary = compute(run)
+    most = summary.peak_completed_images_per_s
+    if not summary.valid or not most:
+        raise EvidenceError(f"--ceiling: {run.manifest.run_id} is INVALID or completed nothing")
+    layers = (found.block_images_per_s or 0.0) / most
+    said = (
+        f"The shared layer was seen to carry {most:.3g} images/s without a model, on one machine "
+        f"({run.manifest.run_id}): {most / cell:.3g} cells' worth; the block needs {layers:,.0f} "
+        "of them side by side."
+    )
+    return [said if most > cell else f"{said} It holds a cell up: the block figure is too high."]
+
+
+def _sweeps(
+    options: argparse.Namespace, evidence: Evidence, runs: list[Recorded], asked: Asked
+) -> list[tuple[str, str, str, list[Point]]]:
+    """Title, axis, unit and points."""
+    if not options.sweep and options.html is None:
+        return []
+    found = [("Goodput against block size", "GPUs", "GPUs", by_size(evidence, asked))]
+    if runs and not any(read_found(path) for path in options.runs):
+        points = by_slo(runs, evidence.slo, asked)
+        found.append(("Goodput against the SLO", "seconds", "s", points))
+    return found
+
+
+def _print(
+    options: argparse.Namespace,
+    found: Capacity,
+    lines: list[Line],
+    record: str,
+    notes: list[str],
+    sweeps: list[tuple[str, str, str, list[Point]]],
+) -> None:
+    if options.html is not None:
+        from profiles.capacity_page import render  # altair is slow to import
+
+        page = render(found, lines, record, notes, [(t, axis, p) for t, axis, _, p in sweeps])
+        try:
+            options.html.write_text(page, encoding="utf-8")
+        except OSError as err:
+            raise ViralloadError(f"cannot write {options.html}: {err.strerror or err}") from err
+        sys.stderr.write(f"page    {options.html}\n")
+    if options.json:
+        told = {
+            "capacity": found,
+            "notes": notes,
+            "ledger": record,
+            "table": lines,
+            "sweeps": [{"title": t, "unit": unit, "points": p} for t, _, unit, p in sweeps],
+        }
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
+        return
+    sys.stdout.write(capacity_text(found, lines, record, notes))
+    if options.sweep:
+        for title, _, unit, points in sweeps:
+            sys.stdout.write("\n" + sweep_text(title, unit, points))

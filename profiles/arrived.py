@@ -1,0 +1,118 @@
+"""Runs that have come in, held against a ledger's predictions; and the same in words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from profiles import columns, figures, ledger, predictions
+from profiles.capacity import servers_in_use
+from profiles.found import look_found, read_found
+from profiles.ledger import Ledger, LedgerError, Prediction
+from profiles.predictions import Arrived, Record, Score
+from profiles.run import RunError, RunFolder
+from profiles.schema import RunManifest
+from profiles.seen import look
+from profiles.slo import EvidenceError, parse_slo
+from profiles.summary import compute
+
+
+def arrived(root: Path, made: Sequence[Prediction]) -> list[Arrived]:
+    """The valid runs under `root` that any prediction may be about, at its SLO.
+
+    A folder that is no run, or cannot be read, is passed by: others may still score.
+    """
+    wanted = sorted({(one.subject.scenario, one.subject.slo) for one in made})
+    found = []
+    for path in sorted(root.glob("*/run.json")):
+        try:
+            folder = RunFolder.open(path.parent)
+            manifest = folder.manifest()
+        except RunError:
+            continue  # no run, or half a one
+        slos = [slo for scenario, slo in wanted if scenario == manifest.scenario]
+        if not slos:
+            continue
+        found += _arrived(folder, slos)
+    return found
+
+
+def _arrived(folder: RunFolder, slos: Sequence[str]) -> list[Arrived]:
+    """One run at each SLO that it can be counted at."""
+    manifest = folder.manifest()
+    servers = servers_in_use(manifest)
+    search = read_found(folder.path)
+    recorded = None if search else columns.read(folder)
+    if not (search.valid if search else recorded and compute(recorded).valid):
+        return []
+    came = []
+    for text in slos:
+        try:
+            slo = parse_slo(text)
+            if search is not None:
+                seen = look_found(search, manifest, servers, slo)
+            else:
+                assert recorded is not None
+                seen = look(recorded, slo, servers)
+        except EvidenceError:
+            continue
+        came.append(
+            Arrived(
+                run_id=manifest.run_id,
+                start_utc=manifest.start_utc,
+                subject=predictions.subject(manifest, text),
+                servers=servers,
+                goodput=seen.goodput_per_gpu * servers,
+            )
+        )
+    return came
+
+
+def record_of(path: Path, like: RunManifest | None, root: Path | None = None) -> Record:
+    """How a ledger's predictions of `like`'s model and device did, by the runs beside it.
+
+    The runs are under `root`, or beside the ledger. How stubs scale says nothing of GPUs, nor one
+    model of another; None: a rate that was published, of which nothing was predicted.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    if like is None:
+        return predictions.sum_up([], [])
+    about = predictions.subject(like, "")
+    made = [
+        one
+        for one in ledger.read(path).predictions
+        if (one.subject.model, one.subject.device) == (about.model, about.device)
+    ]
+    return predictions.sum_up(made, predictions.score(made, arrived(root or path.parent, made)))
+
+
+def record_told(path: Path, like: RunManifest) -> str:
+    """The record in a sentence, also where the ledger cannot be read."""
+    try:
+        return predictions.told(record_of(path, like))
+    except LedgerError as err:
+        return f"The ledger could not be read: {err}"
+
+
+def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Record) -> str:
+    """Each scored prediction in a line, those still open, and how they did together."""
+    rows = [str(path), ""]
+    by_id = {one.prediction.id: one for one in scores}
+    for one in book.predictions:
+        about = f"{one.subject.scenario}, {one.subject.model}, {one.servers} × {one.subject.device}"
+        told = (
+            f"{about}: {figures.number(one.value)} images/s "
+            f"({figures.number(one.low)} to {figures.number(one.high)})"
+        )
+        came = by_id.get(one.id)
+        if came is None:
+            rows.append(f"  open   {told}")
+            continue
+        sign = "✓" if came.covered else "✗"
+        rows.append(
+            f"{sign} scored {told}; came {figures.number(came.actual)}, "
+            f"{100.0 * came.error:+.2g} % ({came.run_id})"
+        )
+    if book.damaged:
+        rows.append(f"{book.damaged} lines do not decode and were left out")
+    return "\n".join([*rows, "", predictions.told(record)]) + "\n"

@@ -1,0 +1,121 @@
+"""Prices, power and the event's facts: prices.toml, which is meant to be edited.
+
+PriceError
+    the file cannot be read, or says what cannot be; the text names the entry
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from profiles.schema import Stand
+
+FILE = Path(__file__).with_name("prices.toml")
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Words = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class PriceError(ValueError):
+    """Prices that cannot be; the text says which entry and what it needs."""
+
+
+class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a GPU-hour costs somewhere; None is not known."""
+
+    seller: Words
+    vendor: str | None = None
+    gpu: str | None = None
+    date: Words
+    low_usd_per_gpu_h: Positive
+    high_usd_per_gpu_h: Positive
+    stand: Stand
+    source: Words
+
+    @property
+    def middle_usd_per_gpu_h(self) -> float:
+        """The geometric middle of low and high."""
+        return math.sqrt(self.low_usd_per_gpu_h * self.high_usd_per_gpu_h)
+
+    @property
+    def told(self) -> str:
+        """`contract 2025-04, any GPU`."""
+        return f"{self.seller} {self.date}, {self.gpu or 'GPU not told'}"
+
+
+class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Watts of a GPU with its share of the node, and of the building around it."""
+
+    gpu_w: Positive
+    pue_low: Annotated[float, msgspec.Meta(ge=1)]
+    pue_high: Annotated[float, msgspec.Meta(ge=1)]
+    source: Words
+
+    @property
+    def pue(self) -> float:
+        """The geometric middle of low and high."""
+        return math.sqrt(self.pue_low * self.pue_high)
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The published event."""
+
+    users: Positive
+    images: Positive
+    days: Positive
+    peak_images_per_s: Positive
+    newcomers_in_the_hour: Positive
+    free_images_a_day: Positive
+    revenue_rise: Positive
+    source: Words
+
+
+class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole file."""
+
+    offer: list[Offer]
+    power: Power
+    event: Event
+
+
+def read_prices(path: Path = FILE) -> Prices:
+    """The prices of a file.
+
+    Raises:
+        PriceError: unreadable, an unknown or missing key, a price not above 0, low above high.
+    """
+    try:
+        found = msgspec.toml.decode(path.read_bytes(), type=Prices)
+    except (OSError, msgspec.DecodeError) as err:
+        raise PriceError(f"{path}: {err}") from err
+    for place, offer in enumerate(found.offer):
+        if offer.low_usd_per_gpu_h > offer.high_usd_per_gpu_h:
+            raise PriceError(
+                f"{path}: offer[{place}] ({offer.seller}): low_usd_per_gpu_h is above high"
+            )
+    if found.power.pue_low > found.power.pue_high:
+        raise PriceError(f"{path}: power: pue_low is above pue_high")
+    return found
+
+
+@cache
+def built_in() -> Prices:
+    """The prices that come along."""
+    return read_prices()
+
+
+def usable_price(text: str) -> float:
+    """`2.35`: $ a GPU-hour.
+
+    Raises:
+        PriceError: no number, or not above 0.
+    """
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0.0 < price < math.inf:
+        raise PriceError(f"--price: a GPU-hour costs more than 0 $, got {text!r}")
+    return price

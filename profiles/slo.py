@@ -1,0 +1,73 @@
+"""An SLO as a share of latencies below a limit, and the errors of evidence. Pure.
+
+EvidenceError
+├── MixedError      runs of different scenarios, models, settings or GPUs in one estimate
+├── SloError        an SLO that is none, or that no run ever met
+└── TooLittleError  evidence that cannot bear a figure, such as one window
+"""
+
+import math
+from dataclasses import dataclass
+
+from profiles import threshold
+from profiles.schema import RunManifest
+from profiles.threshold import Threshold, ThresholdError
+
+
+class EvidenceError(ValueError):
+    """Runs from which no figure follows; the text says why and what would help."""
+
+
+class MixedError(EvidenceError):
+    """Runs that do not measure one thing."""
+
+
+class SloError(EvidenceError):
+    """An SLO that cannot be read, or was never met."""
+
+
+class TooLittleError(EvidenceError):
+    """Too few or too short measurements."""
+
+
+@dataclass(frozen=True)
+class Slo:
+    """At least `share` of the ok requests within `latency_s`."""
+
+    latency_s: float
+    share: float  # 0.95 of p(95); 1 of max
+    text: str
+
+
+def parse_slo(text: str) -> Slo:
+    """`p(95) < 30s`, `max < 30s` or `med < 30s`: a share of the latencies below a limit.
+
+    Raises:
+        SloError: not the grammar of thresholds, or no such share.
+    """
+    try:
+        read = threshold.parse("latency", text)
+    except ThresholdError as err:
+        raise SloError(f"--slo: {str(err).removeprefix('thresholds.latency: ')}") from err
+    share = _share(read)
+    if share is None or read.operator not in ("<", "<=") or read.limit <= 0.0:
+        raise SloError(
+            f'--slo: "{text}" is no share of latencies below a limit above 0; write "p(95) < 30s"'
+        )
+    return Slo(latency_s=read.limit, share=share, text=text)
+
+
+def _share(read: Threshold) -> float | None:
+    if read.percent is not None:
+        return read.percent / 100.0
+    return {"max": 1.0, "med": 0.5}.get(read.aggregator)
+
+
+def own_slo(manifest: RunManifest) -> Slo:
+    """The run's own: its latency, at 95 % unless a threshold of it says another share."""
+    for text in manifest.thresholds.get("latency", []):
+        read = threshold.parse("latency", text)
+        share = _share(read)
+        if share is not None and math.isclose(read.limit, manifest.slo_latency_s):
+            return Slo(manifest.slo_latency_s, share, text)
+    return Slo(manifest.slo_latency_s, 0.95, f"p(95) < {manifest.slo_latency_s:g}s")

@@ -1,0 +1,96 @@
+"""docs/ghibli.md: every console line and every figure of its prose, computed again."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.cli import main
+from profiles.capacity import Asked, extrapolate
+from profiles.money import Line, one_price, table
+from profiles.prices import built_in
+from profiles.published import evidence_of
+
+PAGE = (Path(__file__).parents[2] / "docs" / "ghibli.md").read_text(encoding="utf-8")
+PROSE = " ".join(PAGE.replace("**", "").split())
+CONSOLES = re.findall(r"```console\n\$ viralload (.*)\n((?:.*\n)+?)```", PAGE)
+
+
+def lines(name: str) -> dict[str, Line]:
+    prices = built_in()
+    found = extrapolate(evidence_of(name), Asked(price_usd_per_gpu_h=2.28))
+    told = table(found, prices.event, prices.power, one_price(2.28, "told"))
+    return {one.what: one for one in told}
+
+
+def value(name: str, what: str) -> float:
+    found = lines(name)[what].value
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("command", "shown"), CONSOLES, ids=[one[0] for one in CONSOLES])
+def test_the_console(command: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(command)) == 0
+    printed = capsys.readouterr().out.splitlines()
+    for line in shown.splitlines():
+        assert line in printed
+
+
+def test_both_rates_are_shown() -> None:
+    assert len(CONSOLES) == 2
+
+
+SDXL, FLUX = "sdxl-h200", "flux-dev-h100"
+A_GPU = 0.95 * 18.42 / 8  # images/s with spare
+
+
+THE_PEAK = "GPUs for the peak"
+BUSY = "The event's images, GPUs busy throughout"
+KEPT = "The event, the peak's GPUs kept for nine days"
+WEEK = "Cloud cost of a week of it"
+PAID = "Weekly in-app revenue at which the rise pays it"
+AN_IMAGE_S = 95_000 / 2800  # of a block with 5 % spare
+
+SENTENCES = [  # of the page, with what stands in them
+    ("{:.0f} images/s on average", 700e6 / 9 / 86400),
+    ("{:.2f} images each", 700 / 130),
+    ("{:.0f} sign-ups/s", 1e6 / 3600),
+    ("at {:.0f} images/s, takes {:.0f} of them", 3e6 / 3600, 3e6 / 3600 / A_GPU),
+    ("{:.1f} times the mean", 2800 / (700e6 / 9 / 86400)),
+    ("{:.1f} images/s of SDXL", 18.42 / 8),
+    (
+        "{:,.0f} H200, between {:,.0f} and {:,.0f}: {:.1f} % of one block",
+        value(SDXL, THE_PEAK),
+        lines(SDXL)[THE_PEAK].low,
+        lines(SDXL)[THE_PEAK].high,
+        100 * value(SDXL, "Blocks for the peak"),
+    ),
+    (
+        "{:,.0f} GPU-hours, {:.2f} million dollars",
+        value(SDXL, "GPU-hours of the event"),
+        value(SDXL, BUSY) / 1e6,
+    ),
+    ("cost {:.2f} million", value(SDXL, KEPT) / 1e6),
+    ("{:.0f} times as many", value(FLUX, THE_PEAK) / value(SDXL, THE_PEAK)),
+    ("{:.1f} GPU-seconds on an image", AN_IMAGE_S),
+    ("{:.0f} times SDXL's {:.3f}", AN_IMAGE_S * 18.42 / 8, 8 / 18.42),
+    ("costs {:.2f} million dollars at the SDXL rate", value(SDXL, WEEK) / 1e6),
+    ("{:.1f} million at FLUX's", value(FLUX, WEEK) / 1e6),
+    ("brings in {:.1f} or {:.0f} million", value(SDXL, PAID) / 1e6, value(FLUX, PAID) / 1e6),
+]
+
+
+@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda one: one[0])
+def test_the_prose(sentence: tuple[Any, ...]) -> None:
+    words, *numbers = sentence
+    assert words.format(*numbers) in PROSE
+
+
+def test_the_interval_moves_the_answer_by_a_fifth() -> None:
+    peak = lines(SDXL)["GPUs for the peak"]
+    assert peak.value is not None
+    assert peak.high is not None
+    assert peak.high / peak.value == pytest.approx(1.2, abs=0.02)

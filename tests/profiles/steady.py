@@ -1,0 +1,89 @@
+"""A made-up GPU node under steady load: goodput of a stated rate, noisy from second to second."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profiles.columns import Recorded, read
+from profiles.run import RunFolder
+from profiles.schema import Demand, Outcome, RequestRecord, TargetInfo
+from tests.profiles.synthetic import (
+    START_S,
+    gpu_info,
+    gpu_sample,
+    manifest,
+    plan,
+    record,
+    write_run,
+)
+
+SD15 = TargetInfo(
+    url="http://127.0.0.1:8000",
+    embedded=True,
+    model="sd15",
+    replicas=2,
+    device="cuda",
+    settings={"weights": "random", "port": 8000},
+)
+STUB = TargetInfo(
+    url="http://127.0.0.1:8000",
+    embedded=True,
+    model="stub",
+    is_stub=True,
+    replicas=1,
+    device="cpu",
+    settings={"model": "stub", "replicas": 1},
+)
+DEMAND = Demand(
+    peak_images_per_s=833.0, images=3_000_000.0, duration_s=3600.0, basis="3 images a user"
+)
+
+
+def steady_run(
+    root: Path,
+    run_id: str = "20260101T000000Z-steady",
+    *,
+    images_per_s: float = 10.0,
+    duration_s: float = 30.0,
+    latency_s: float = 1.0,
+    seed: int = 0,
+    refused: float = 0.0,
+    **changes: Any,
+) -> RunFolder:
+    """Poisson arrivals, each done after about `latency_s`; a share `refused` of them is not."""
+    random = np.random.default_rng(seed)
+    count = int(images_per_s * duration_s)
+    due = START_S + np.sort(random.uniform(0.0, 0.95 * duration_s, count))
+    took = latency_s * random.uniform(0.9, 1.1, count)
+    lost = random.random(count) < refused
+    records: list[RequestRecord] = [
+        record(
+            seq,
+            scheduled_s=float(due[seq]),
+            done_s=float(due[seq] + (0.01 if lost[seq] else took[seq])),
+            first_byte_s=None,
+            outcome=Outcome.REJECTED if lost[seq] else Outcome.OK,
+            denoise_s=None if lost[seq] else 0.5 * latency_s,
+        )
+        for seq in range(count)
+    ]
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "scenario": "steady",
+        "target": SD15,
+        "gpus": [gpu_info(0), gpu_info(1)],
+        "demand": DEMAND,
+    }
+    about = manifest(plan(count, duration_s), **(values | changes))
+    samples = [
+        gpu_sample(START_S + second / 2, gpu.index)
+        for gpu in about.gpus
+        for second in range(-2, int(2 * duration_s) + 3)
+    ]
+    return write_run(root, about, records, gpu=samples)
+
+
+def steady(root: Path, run_id: str = "20260101T000000Z-steady", **options: Any) -> Recorded:
+    """The same, as it is read."""
+    return read(steady_run(root, run_id, **options))

@@ -1,0 +1,109 @@
+"""A search's result as evidence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadtest.cli import main
+from profiles.evidence import estimate
+from profiles.found import NAME, look_found, read_found
+from profiles.predictions import predict
+from profiles.run import RunError
+from profiles.seen import look
+from profiles.slo import MixedError, SloError, TooLittleError, parse_slo
+from tests.profiles.steady import steady, steady_run
+
+
+def write_found(folder: Path, **changes: Any) -> Path:
+    told: dict[str, Any] = {
+        "schema_version": 1,
+        "run_id": folder.name,
+        "scenario": "steady",
+        "verdict": "found",
+        "valid": True,
+        "reasons": [],
+        "slo": "p(95) < 2s",
+        "limit_s": 2.0,
+        "allowed_share": 0.05,
+        "images_per_s": 8.0,
+        "low_images_per_s": 7.6,
+        "high_images_per_s": 8.4,
+        "windows": [],
+    }
+    (folder / NAME).write_text(json.dumps(told | changes))
+    return folder
+
+
+def seen(root: Path, name: str = "a", slo: str | None = None, **changes: Any) -> Any:
+    run = steady(root, name)
+    folder = write_found(root / name, **changes)
+    found = read_found(folder)
+    assert found is not None
+    return look_found(found, run.manifest, 2, None if slo is None else parse_slo(slo))
+
+
+def test_its_interval_is_its_own(tmp_path: Path) -> None:
+    found = estimate([seen(tmp_path)])
+    assert found.goodput.value == pytest.approx(4.0)  # 8 images/s on 2 GPUs
+    assert found.goodput.log_sd == pytest.approx(np.log(8.4 / 7.6) / 2 / 1.96, rel=1e-4)
+    assert (found.saturated, found.repeats) == (False, 1)
+    assert "highest rate that met p(95) < 2s" in found.goodput.source
+
+
+def test_searches_repeat(tmp_path: Path) -> None:
+    found = estimate([seen(tmp_path, str(i), images_per_s=8.0 + i / 10) for i in range(3)])
+    assert found.goodput.degrees == 2.0
+    assert "3 searches" in found.goodput.source
+
+
+def test_a_search_and_a_run_are_no_repeats(tmp_path: Path) -> None:
+    plain = look(steady(tmp_path, "run"), parse_slo("p(95) < 2s"), 2)
+    with pytest.raises(MixedError, match="their kinds are search and run"):
+        estimate([seen(tmp_path), plain])
+
+
+@pytest.mark.parametrize(
+    ("changes", "slo", "error", "words"),
+    [
+        ({}, "p(95) < 5s", SloError, "search again"),
+        ({}, "p(99) < 2s", SloError, "search again"),
+        ({"verdict": "unmet", "images_per_s": None}, None, SloError, "never met"),
+        ({"verdict": "unknown", "images_per_s": None}, None, TooLittleError, "without an interval"),
+        ({"verdict": "at least", "high_images_per_s": None}, None, TooLittleError, "at least"),
+    ],
+)
+def test_what_bears_nothing(
+    tmp_path: Path, changes: dict[str, Any], slo: str | None, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        seen(tmp_path, slo=slo, **changes)
+
+
+def test_the_slo_it_searched_at_may_be_said(tmp_path: Path) -> None:
+    assert seen(tmp_path, slo="p(95) < 2s").goodput_per_gpu == pytest.approx(4.0)
+
+
+def test_a_damaged_result_is_told(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        read_found(tmp_path)
+    assert read_found(tmp_path / "elsewhere") is None
+
+
+def test_the_command_takes_it_and_predicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_found(steady_run(tmp_path, "a").path)
+    assert main(["capacity", str(folder), "--sweep"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("100,000 GPUs: 380,000 images/s")  # 4 x 0.95
+    assert "Goodput against the SLO" not in out  # a search cannot be counted afresh
+    assert main(["ledger", "--out", str(tmp_path)]) == 0
+    assert "none was scored yet" in capsys.readouterr().out
+    write_found(steady_run(tmp_path, "b", start_utc="2099-01-01T00:00:00Z").path)
+    assert main(["ledger", "--out", str(tmp_path)]) == 0
+    assert "8 images/s" in capsys.readouterr().out
+    assert len(predict([seen(tmp_path, "c")], "2026-01-01T00:00:00Z")) == 4
