@@ -30,7 +30,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import people, vitals
+from loadtest import people, vitals, windows
 from loadtest.client import ImageClient
 from loadtest.job import decode
 from loadtest.recorder import FIRST, Attempt, Recorder
@@ -89,7 +89,7 @@ class Crowd(User):
         share, shares = share_of(self.environment)
         self.generator = f"locust-{share}"
         load_start_s: float = start_told.get()
-        schedule = np.load(FOLDER.schedule_path, mmap_mode="r")
+        schedule = None if JOB.in_windows else np.load(FOLDER.schedule_path, mmap_mode="r")
         self.recorder = Recorder(JOB, FOLDER.requests_writer(self.generator), run_clock)
         self.sender = Sender(JOB, self.client, self.recorder, schedule)
         watch = gevent.spawn(self._watch)
@@ -97,7 +97,9 @@ class Crowd(User):
         gc.freeze()
         with contextlib.suppress(PermissionError):  # being on time outranks the server's compute
             os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-        if JOB.retry is None:
+        if schedule is None:
+            self._send(windows.arrivals(FOLDER, share, shares, self._wait), load_start_s)
+        elif JOB.retry is None:
             self._send(arrivals(schedule, share, shares), load_start_s)
         else:
             load_end_s = load_start_s + JOB.load_s
@@ -167,6 +169,11 @@ class Crowd(User):
             gevent.sleep(min(wait_s, LOOK_UP_S))
         gevent.sleep(0)  # let due requests out even when behind
         return not self._stopping()
+
+    def _wait(self) -> bool:
+        """Sleep a moment; False as soon as the run is to stop."""
+        gevent.sleep(windows.LOOK_S)
+        return not self._stopping() and self.broken is None
 
     def _stopping(self) -> bool:
         return self._state == LOCUST_STATE_STOPPING

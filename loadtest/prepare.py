@@ -36,6 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}  # of the embedded server
     port: int | None = None
     capacity: float | None = None
+    capacity_basis: str = "given"
     processes: int = 1
     web_port: int | None = None
     gpu_price_usd_per_h: float

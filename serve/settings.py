@@ -141,9 +141,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if self.outage_s is not None and not self.is_stub:
             raise ValueError("stub_outage: only the stub has one; leave it out, or set model=stub")
         if self.stub_servers is not None and not self.is_stub:
-            raise ValueError("stub_servers: only the stub has them; leave it out, or set model=stub")
+            raise ValueError(
+                "stub_servers: only the stub has them; leave it out, or set model=stub"
+            )
         if self.stub_servers is not None and self.stub_outage is not None:
-            raise ValueError("stub_outage: a stub with stub_servers has none; leave one of them out")
+            raise ValueError(
+                "stub_outage: a stub with stub_servers has none; leave one of them out"
+            )
         if self.stub_service != "fixed" and self.stub_servers is None:
             raise ValueError("stub_service: it is drawn for stub_servers only; set those, too")
 
