@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
 from profiles.crossing import USUAL, Count, Crossing, crossing, guess, in_sight
 
@@ -20,7 +19,7 @@ RAMP_WINDOW = 0.3  # of a window's length
 LIMITS = 80.0  # a window's length in limits of the SLO: queues relax in several of these
 LEAST_WINDOW_S = 15.0
 LEAST_MISSES = 10.0  # allowed ones, a window
-WINDOWS_IN_TIME = 10.0  # that fit into the time, at least
+WINDOWS_IN_TIME = 18.0  # that fit into the time, at least
 GRID = 0.04  # ln of neighbouring rates: rates that followed every chance would bend the fit
 # windows in sight after which it may end: each look is a chance to stop by luck, so few
 LOOKS = tuple(round(14 * 1.25**k) for k in range(20))
@@ -94,7 +93,9 @@ def _ramp(rate_per_s: float, goal: Goal) -> Next:
 def _around(seen: list[Count], goal: Goal) -> Next:
     """Alternately below and above the crossing as it seems so far."""
     rates = [each.rate_per_s for each in seen]
-    centre, slope = guess(seen, goal.allowed) or (float(np.exp(np.log(rates).mean())), USUAL)
+    met = max(each.rate_per_s for each in seen if is_met(each, goal.allowed))
+    failed = min(each.rate_per_s for each in seen if not is_met(each, goal.allowed))
+    centre, slope = guess(seen, goal.allowed) or (math.sqrt(met * failed), USUAL)
     apart = min(max(APART / slope, CLOSEST), WIDEST)
     near = in_sight(seen, centre, slope)
     below = sum(each.rate_per_s < centre for each in near)

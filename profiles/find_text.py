@@ -112,6 +112,20 @@ def _found(result: FindResult) -> str:
     )
 
 
+def _bracket(result: FindResult) -> str:
+    """Between which rates windows met and missed the SLO."""
+    counted = [each for each in result.windows if each.thrown_out is None and each.requests]
+    met = [e.rate_per_s for e in counted if e.missed <= result.allowed_share * e.requests]
+    missed = [e.rate_per_s for e in counted if e.missed > result.allowed_share * e.requests]
+    if not met or not missed:
+        return ""
+    low, high = sorted((max(met), min(missed)))
+    return (
+        f", somewhere around {figures.number(low)} to {figures.number(high)} requests/s (the "
+        "highest rate that met it and the lowest that missed it, each by one window)"
+    )
+
+
 def _requests(result: FindResult) -> str:
     return f"{figures.number(result.requests_per_s)} requests/s"
 

@@ -44,4 +44,5 @@ def differs(series: Floats) -> bool:
     batches = last[: size * BATCHES].reshape(BATCHES, size).mean(axis=1)
     per_batch = float(batches.var(ddof=1))  # of the mean of `size` observations
     error = np.sqrt(per_batch * (size / first.size + 1 / BATCHES))
-    return bool(abs(first.mean() - last.mean()) > Z_DIFFERENT * error)
+    rounding = 1e-9 * abs(last.mean())
+    return bool(abs(first.mean() - last.mean()) > Z_DIFFERENT * error + rounding)

@@ -89,8 +89,8 @@ def test_it_ends_where_no_rate_can_be_the_crossing(
 
 def test_windows_are_long_against_the_limit_and_short_against_the_time() -> None:
     assert window_s(GOAL, 140.0) == 15.0
-    slow = Goal(limit_s=10.0, allowed=0.05, precision=0.03, time_s=1200.0)
-    assert window_s(slow, 2.0) == 120.0  # a tenth of the time; 80 limits would be 800 s
+    slow = Goal(limit_s=10.0, allowed=0.05, precision=0.03, time_s=1800.0)
+    assert window_s(slow, 2.0) == 100.0  # of 18 in the time; 80 limits would be 800 s
     assert window_s(GOAL, 4.0) == 50.0  # ten misses that are allowed take 200 requests
 
 
