@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=20, help="searches a case")
     parser.add_argument("--case", choices=sorted(CASES), action="append", help="default: both")
     parser.add_argument("--precision", type=float, default=0.03)
-    parser.add_argument("--time", type=float, default=600.0, help="most seconds a search")
+    parser.add_argument("--time", type=float, default=900.0, help="most seconds a search")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="keeps the run folders there")
     options = parser.parse_args(argv)

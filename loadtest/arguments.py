@@ -129,7 +129,7 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time",
-        default="10min",
+        default="15min",
         metavar="DURATION",
         help="for all of it, starting a server included (default: %(default)s)",
     )

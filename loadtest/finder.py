@@ -68,6 +68,7 @@ class Finder(runner.Run):
         self.began_s = time.monotonic()
         self.planned: list[WindowRecord] = []
         self.load_start_s: float | None = None
+        self.told = 0  # windows
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options, asked = self.options, self.asked
@@ -158,8 +159,10 @@ class Finder(runner.Run):
     def _following(self, seen: list[FindWindow], start_per_s: float, goal: Goal) -> Next | None:
         """The window to play next; None at the end."""
         used = counts(seen)
-        if seen:
-            self._tell(seen[-1])
+        for each in seen[self.told :]:
+            if each.start_s + each.duration_s <= self._settled_s(goal.limit_s):
+                self._tell(each)
+                self.told += 1
         if found(used, goal) is not None:
             return None
         last = seen[-LATE_IN_A_ROW:]
@@ -273,8 +276,12 @@ class Finder(runner.Run):
             load=[],
             events=[],
         )
-        settled_s = self._now() - search.limit_s - WRITTEN_S
+        settled_s = self._settled_s(search.limit_s)
         return look_at(self.folder, self.planned, recorded, search, settled_s)
+
+    def _settled_s(self, limit_s: float) -> float:
+        """Of what was due before, it is known whether it missed the SLO."""
+        return self._now() - limit_s - WRITTEN_S
 
     def _tell(self, seen: FindWindow) -> None:
         share = seen.miss_share

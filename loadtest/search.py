@@ -22,7 +22,7 @@ LEAST_MISSES = 10.0  # allowed ones, a window
 WINDOWS_IN_TIME = 18.0  # that fit into the time, at least
 GRID = 0.04  # ln of neighbouring rates: rates that followed every chance would bend the fit
 # windows in sight after which it may end: each look is a chance to stop by luck, so few
-LOOKS = tuple(round(14 * 1.25**k) for k in range(20))
+LOOKS = tuple(round(14 * 1.4**k) for k in range(12))
 APART = 1.0  # in ln of the miss share, from the crossing to either side
 CLOSEST, WIDEST = 0.01, 0.06  # the same relative to the rate
 APART_RATE = 0.1  # ln of two rates: beyond, the first one's queue is no beginning for the other

@@ -18,9 +18,14 @@ autocorrelation within them; that between neighbours, where positive, is added,
 A mean of skewed shares is skewed: of K gamma variates with variance v = phi / K, ln mean has mean
 -v / 2, skewness -sqrt(v), and 95 % of it lies in -v +- z sqrt(v) (Cornish and Fisher, 1938). So the
 estimate takes ln p as v / 2 higher than fitted, and the interval as v higher. The interval is every
-x = ln r with (a + v + b x - ln allowed)^2 <= t^2 Var(a + b x) (Fieller, JRSS B 16, 1954), t of
-Student with K - 2 degrees. It is unbounded where b is not clearly above 0, and it stays honest for
-few windows, which the delta method does not.
+x = ln r with (a + v + b x - ln allowed)^2 <= t^2 Var(a + b x) (Fieller, JRSS B 16, 1954). It is
+unbounded where b is not clearly above 0, and it stays honest for few windows, which the delta
+method does not.
+
+A search ends at the first look at which its interval is narrow, and chance makes intervals narrow
+and wrong together. So each is a repeated confidence interval (Jennison and Turnbull, JRSS B 51,
+1989), of 95 % at whichever of four looks it ends: t is the quantile of Student with K - 2 degrees
+that stands where Pocock's boundary of four looks, 2.361, is the normal one (1.960 of a single look).
 """
 
 import itertools
@@ -39,7 +44,7 @@ FLATTEST, STEEPEST = 5.0, 60.0
 STRIDE = 0.06  # most that one round moves the guess, in ln r
 ROUNDS = 60
 LEAST_WINDOWS = 6  # in sight; below, Student's t says nothing
-Z = 1.959964
+Z = 2.361  # Pocock, Biometrika 64, 1977, table 1: four looks, 5 %
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,9 +140,12 @@ def in_sight(counts: Sequence[Count], rate_per_s: float, slope: float) -> list[C
     ]
 
 
-def student_975(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5): 0.1 % off at 4 degrees."""
-    z, v = Z, float(freedom)
+def student(z: float, freedom: int) -> float:
+    """Student's quantile where the normal one is z (Abramowitz and Stegun 26.7.5).
+
+    At z = 1.96 it is 0.1 % off at 4 degrees.
+    """
+    v = float(freedom)
     return (
         z
         + (z**3 + z) / (4 * v)
@@ -165,7 +173,7 @@ def _crossing(near: Sequence[Count], allowed: float) -> Crossing | None:
     follows = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())
     covariance = phi * (1 + 2 * max(follows, 0.0)) * inverse
     skew = float(covariance[0, 0])
-    t2 = student_975(len(near) - 2) ** 2
+    t2 = student(Z, len(near) - 2) ** 2
     middle_gap = a + skew
     roots = _roots(
         b**2 - t2 * covariance[1, 1],
