@@ -1,9 +1,9 @@
 """`viralload find`: the search for the highest rate that meets the SLO, against a real server.
 
 A run's own machinery starts the server, the sampler and Locust, once. Then the driver hands over
-window after window (`loadtest.windows`), each decided on (`loadtest.search`) while the one before
-is still on, from what is recorded so far. Everything counts in the search's time, starting the
-server included.
+window after window (`loadtest.window_player`), each decided on (`loadtest.search`) while the one
+before is still on, from what is recorded so far. Everything counts in the search's time, starting
+the server included.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from loadtest import pace, runner, windows
+from loadtest import pace, runner
 from loadtest.calibrate import alone, calibrate, in_flight_for
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.goal import Asked
@@ -24,20 +24,16 @@ from loadtest.scenario import image_weights
 from loadtest.search import Goal, Next, choose, found
 from loadtest.source import Source
 from loadtest.target import Offer, ask_models
-from loadtest.watch import look_at_children
+from loadtest.window_player import Player, Requests
 from profiles import columns
 from profiles.columns import Recorded
 from profiles.find import find, look_at
 from profiles.find_report import write_find_report
 from profiles.run import RunFolder
-from profiles.schema import EndReason, FindResult, FindWindow, SearchPlan, WindowRecord
+from profiles.schema import EndReason, FindResult, FindWindow, SearchPlan
 from profiles.windows import counts
 
 LONE_REQUESTS = 3
-WRITTEN_S = 1.3  # after its answer a request is on disk
-DECIDE_S = 0.5  # before a window's end the next one is handed over
-LOOK_S = 0.1
-LEAD_S = 0.3  # from an idle server to the first arrival that may come
 START_SHARE = 0.6  # of a capacity seen by a closed loop, where the ramp begins
 PACE_TRUST = 1.5  # times what the self-test thinks the generator can send, the ramp ends
 LATE_IN_A_ROW = 3
@@ -66,8 +62,6 @@ class Finder(runner.Run):
         super().__init__(options, console)
         self.asked = asked
         self.began_s = time.monotonic()
-        self.planned: list[WindowRecord] = []
-        self.load_start_s: float | None = None
         self.told = 0  # windows
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
@@ -123,150 +117,67 @@ class Finder(runner.Run):
     def _search(
         self, job: Job, search: SearchPlan, weights: dict[int, float], start_per_s: float
     ) -> None:
-        left_s = self.asked.time_s - (time.monotonic() - self.began_s)
         goal = Goal(
             limit_s=search.limit_s,
             allowed=search.allowed_share,
             precision=search.precision,
-            time_s=max(left_s, 1.0),
+            time_s=max(self._left_s(), 1.0),
             most_per_s=search.most_per_s or float("inf"),
             least_per_s=0.02 / min(search.lone_latency_s),
         )
+        player = self._player(job, search, weights)
+        reason, detail = player.wait_for_start()
+        self._update(load_start_s=player.load_start_s or None)
+        while reason is None:
+            following = self._following(self._look(player, search), player, start_per_s, goal)
+            if following is None:
+                break
+            reason, detail = player.play(following)
+        if reason is EndReason.INTERRUPTED:
+            self.children[-1].ask_to_end()
+        if reason is None or reason is EndReason.INTERRUPTED:
+            ended, words = player.drain(job.drain_s + job.timeout_s + 30.0)
+            reason, detail = (ended, words) if reason is None else (reason, detail)
+        self._update(load_end_s=player.end_s or None)
+        self._finish(reason, detail)
+
+    def _player(self, job: Job, search: SearchPlan, weights: dict[int, float]) -> Player:
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
         self.loading = True
         command = locust_command(job, self.options.web_port)
         locust = Child("load generator", command, self.folder.log_path("locust"), env)
         self.children.append(locust)
-        reason, detail = self._wait_for_start(locust)
-        while reason is None:
-            seen = self._windows(search)
-            following = self._following(seen, start_per_s, goal)
-            if following is None:
-                break
-            reason, detail = self._play_window(following, weights, search)
-        windows.end(self.folder)
-        if reason is None:
-            reason, detail = self._drain(locust, job)
-        else:
-            locust.ask_to_end()
-            locust.end(runner.SERVER_PATIENCE_S)
-        end_s = self._now()
-        if self.planned:
-            end_s = self.planned[-1].start_s + self.planned[-1].duration_s
-        self._update(load_end_s=end_s)
-        self._finish(reason, detail)
+        same = Requests(
+            weights=weights,
+            seed=self.options.scenario.seed,
+            timeout_s=job.timeout_s,
+            limit_s=search.limit_s,
+        )
+        children = {child.name: child for child in self.children}
+        return Player(self.folder, children, same, self._now, lambda: self.interrupts > 0)
 
-    def _following(self, seen: list[FindWindow], start_per_s: float, goal: Goal) -> Next | None:
+    def _following(
+        self, seen: list[FindWindow], player: Player, start_per_s: float, goal: Goal
+    ) -> Next | None:
         """The window to play next; None at the end."""
-        used = counts(seen)
         for each in seen[self.told :]:
-            if each.start_s + each.duration_s <= self._settled_s(goal.limit_s):
+            if each.start_s + each.duration_s <= player.settled_s:
                 self._tell(each)
                 self.told += 1
+        used = counts(seen)
         if found(used, goal) is not None:
             return None
-        last = seen[-LATE_IN_A_ROW:]
-        if len(last) == LATE_IN_A_ROW and all(
-            (each.thrown_out or "").startswith("the generator") for each in last
-        ):
+        last = [each.thrown_out or "" for each in seen[-LATE_IN_A_ROW:]]
+        if len(last) == LATE_IN_A_ROW and all(why.startswith("the generator") for why in last):
             self._say("the generator cannot send so fast: the search ends")
             return None
         following = choose(used, start_per_s, goal)
-        if following is None:
-            return None
-        left_s = self.asked.time_s - (time.monotonic() - self.began_s)
-        if following.duration_s + goal.limit_s > left_s:
+        if following is not None and following.duration_s + goal.limit_s > self._left_s():
             self._say("time is out")
             return None
         return following
 
-    def _play_window(
-        self, following: Next, weights: dict[int, float], search: SearchPlan
-    ) -> tuple[EndReason | None, str | None]:
-        """Hand it over, and wait until the next one is to be decided on."""
-        assert self.load_start_s is not None
-        before = self.planned[-1] if self.planned else None
-        end_s = before.start_s + before.duration_s if before else 0.0
-        fresh = following.fresh or before is None or self._now() > end_s
-        if fresh:
-            reason, detail = self._idle(end_s)
-            if reason is not None:
-                return reason, detail
-        start_s = max(self._now() + LEAD_S, self.load_start_s) if fresh else end_s
-        index = len(self.planned)
-        seed = self.options.scenario.seed + index
-        rows = windows.draw(
-            following.rate_per_s,
-            start_s - self.load_start_s,
-            following.duration_s,
-            weights,
-            seed,
-        )
-        window = WindowRecord(
-            index=index,
-            rate_per_s=following.rate_per_s,
-            start_s=start_s,
-            duration_s=following.duration_s,
-            first_seq=before.first_seq + before.requests if before else 0,
-            requests=len(rows),
-            images=int(rows["images"].sum()),
-            seed=seed,
-            short=following.short,
-            fresh=fresh,
-        )
-        windows.publish(self.folder, index, rows)
-        self.folder.append_window(window)
-        self.planned.append(window)
-        end_s = start_s + following.duration_s
-        settled = WRITTEN_S + search.limit_s if following.short else -DECIDE_S
-        return self._until(end_s + settled)
-
-    def _idle(self, end_s: float) -> tuple[EndReason | None, str | None]:
-        """Wait until everything sent was answered."""
-        records = self.folder.requests()
-        due = sum(window.requests for window in self.planned)
-        answered = 0
-        until_s = end_s + float(self.options.scenario.request.timeout) + WRITTEN_S
-        while (answered := answered + len(records.read())) < due and self._now() < until_s:
-            reason, detail = self._until(self._now() + LOOK_S)
-            if reason is not None:
-                return reason, detail
-        return None, None
-
-    def _until(self, t_s: float) -> tuple[EndReason | None, str | None]:
-        """Wait until then; why the search must end, if it must."""
-        children = {child.name: child for child in self.children}
-        while True:
-            reason, detail = look_at_children(children, lambda: self.interrupts > 0)
-            if reason is not None or self._now() >= t_s:
-                return reason, detail
-            time.sleep(min(LOOK_S, max(0.0, t_s - self._now())))
-
-    def _wait_for_start(self, locust: Child) -> tuple[EndReason | None, str | None]:
-        events = self.folder.events()
-        while True:
-            for event in events.read():
-                if event.kind == "load_start":
-                    self.load_start_s = event.t_s
-                    self._update(load_start_s=event.t_s)
-                    return None, None
-            reason, detail = self._until(self._now() + LOOK_S)
-            if reason is not None or locust.exit_code() is not None:
-                return reason or EndReason.GENERATOR_DIED, detail or locust.last_words()
-
-    def _drain(self, locust: Child, job: Job) -> tuple[EndReason, str | None]:
-        until_s = self._now() + job.drain_s + job.timeout_s + 30.0
-        while locust.exit_code() is None and self._now() < until_s:
-            time.sleep(LOOK_S)
-            if self.interrupts:
-                locust.ask_to_end()
-        if locust.exit_code() != 0:
-            return EndReason.GENERATOR_DIED, locust.last_words()
-        return EndReason.COMPLETED, None
-
-    # -- looking -----------------------------------------------------------------------------
-
-    def _windows(self, search: SearchPlan) -> list[FindWindow]:
+    def _look(self, player: Player, search: SearchPlan) -> list[FindWindow]:
         """The windows so far, as far as they are recorded."""
         recorded = Recorded(
             manifest=self.manifest,
@@ -276,12 +187,7 @@ class Finder(runner.Run):
             load=[],
             events=[],
         )
-        settled_s = self._settled_s(search.limit_s)
-        return look_at(self.folder, self.planned, recorded, search, settled_s)
-
-    def _settled_s(self, limit_s: float) -> float:
-        """Of what was due before, it is known whether it missed the SLO."""
-        return self._now() - limit_s - WRITTEN_S
+        return look_at(self.folder, player.planned, recorded, search, player.settled_s)
 
     def _tell(self, seen: FindWindow) -> None:
         share = seen.miss_share
@@ -292,6 +198,10 @@ class Finder(runner.Run):
         if seen.thrown_out:
             told += f"; thrown out: {seen.thrown_out}"
         self._say(told)
+
+    def _left_s(self) -> float:
+        """Of the search's time."""
+        return self.asked.time_s - (time.monotonic() - self.began_s)
 
     def _now(self) -> float:
         return time.monotonic() - self.zero

@@ -25,7 +25,7 @@ method does not.
 A search ends at the first look at which its interval is narrow, and chance makes intervals narrow
 and wrong together. So each is a repeated confidence interval (Jennison and Turnbull, JRSS B 51,
 1989), of 95 % at whichever of four looks it ends: t is the quantile of Student with K - 2 degrees
-that stands where Pocock's boundary of four looks, 2.361, is the normal one (1.960 of a single look).
+that stands where the normal one is 2.361, Pocock's boundary of four looks (1.960 of a single one).
 """
 
 import itertools
