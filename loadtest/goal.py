@@ -83,7 +83,7 @@ def _found(path: Path) -> tuple[float, str]:
         raise ConfigurationError(
             f"--capacity: {err}. Give images/s, or the folder of a `viralload find`"
         ) from err
-    if result.images_per_s is None or not result.valid:
+    if result.low_images_per_s is None or result.images_per_s is None or not result.valid:
         raise ConfigurationError(f"--capacity: the search in {path} found no capacity")
     if result.high_images_per_s is None:
         return result.images_per_s, f"found: at least so much at {result.slo}"

@@ -15,7 +15,8 @@ import msgspec
 from profiles.crossing import USUAL, Count, Crossing, crossing, guess, in_sight
 
 RAMP = 1.35  # from one window of the ramp to the next
-RAMP_WINDOW = 0.3  # of a window's length
+RAMP_WINDOW = 0.3  # of a window's length ...
+RAMP_LIMITS = 5.0  # ... and at least so many limits of the SLO: what is slow must show
 LIMITS = 80.0  # a window's length in limits of the SLO: queues relax in several of these
 LEAST_WINDOW_S = 15.0
 LEAST_MISSES = 10.0  # allowed ones, a window
@@ -85,9 +86,9 @@ def choose(seen: Sequence[Count], start_per_s: float, goal: Goal) -> Next | None
 
 
 def _ramp(rate_per_s: float, goal: Goal) -> Next:
-    return Next(
-        rate_per_s=rate_per_s, duration_s=RAMP_WINDOW * window_s(goal, rate_per_s), short=True
-    )
+    whole_s = window_s(goal, rate_per_s)
+    duration_s = min(whole_s, max(RAMP_WINDOW * whole_s, RAMP_LIMITS * goal.limit_s))
+    return Next(rate_per_s=rate_per_s, duration_s=duration_s, short=True)
 
 
 def _around(seen: list[Count], goal: Goal) -> Next:

@@ -7,7 +7,7 @@ import numpy as np
 
 from profiles import columns
 from profiles.columns import Recorded
-from profiles.crossing import Crossing, crossing
+from profiles.crossing import Crossing, crossing, guess
 from profiles.run import RunError, RunFolder
 from profiles.schema import (
     EndReason,
@@ -69,6 +69,9 @@ def conclude(recorded: Recorded, search: SearchPlan, windows: list[FindWindow]) 
     low, high = (at.low_per_s, at.high_per_s) if at is not None else (None, None)
     if verdict is FindVerdict.AT_LEAST:
         rate = low = max(each.rate_per_s for each in used)
+    if verdict is FindVerdict.UNKNOWN:
+        about = guess(used, search.allowed_share)
+        rate = None if about is None else about[0]
     images = search.images_per_request
     return FindResult(
         run_id=manifest.run_id,

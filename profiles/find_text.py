@@ -94,9 +94,10 @@ def _found(result: FindResult) -> str:
     if result.verdict is FindVerdict.UNMET:
         return f"{slo} cannot be met at any rate: it is missed even where requests are alone."
     if result.verdict is FindVerdict.UNKNOWN:
-        return (
-            f"The capacity at {slo} is unknown: the windows played tell no interval; give --time."
-        )
+        about = ""
+        if result.images_per_s is not None:
+            about = f"; it seems to be around {figures.images_per_s(result.images_per_s)}"
+        return f"The windows tell no interval of the capacity at {slo}{about}. Give more --time."
     if result.verdict is FindVerdict.AT_LEAST:
         return (
             f"The capacity at {slo} is at least {figures.images_per_s(result.images_per_s)}: "
@@ -109,20 +110,6 @@ def _found(result: FindResult) -> str:
     return (
         f"The capacity at {slo} is {interval(result)}{requests}: "
         f"± {figures.share(result.half_width)}{wide}."
-    )
-
-
-def _bracket(result: FindResult) -> str:
-    """Between which rates windows met and missed the SLO."""
-    counted = [each for each in result.windows if each.thrown_out is None and each.requests]
-    met = [e.rate_per_s for e in counted if e.missed <= result.allowed_share * e.requests]
-    missed = [e.rate_per_s for e in counted if e.missed > result.allowed_share * e.requests]
-    if not met or not missed:
-        return ""
-    low, high = sorted((max(met), min(missed)))
-    return (
-        f", somewhere around {figures.number(low)} to {figures.number(high)} requests/s (the "
-        "highest rate that met it and the lowest that missed it, each by one window)"
     )
 
 

@@ -432,7 +432,7 @@ class FindVerdict(StrEnum):
 
     FOUND = "found"  # the interval is as narrow as asked
     WIDE = "wide"  # time was out first; the interval reached is given
-    UNKNOWN = "unknown"  # there is no interval
+    UNKNOWN = "unknown"  # there is no interval; the rate is a guess
     UNMET = "unmet"  # the SLO is missed at every rate
     AT_LEAST = "at least"  # the SLO was met at every rate the generator can send
 

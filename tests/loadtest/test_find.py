@@ -21,23 +21,21 @@ def find(folder: Path, url: str, *more: str) -> Viralload:
 
 
 @e2e
-def test_a_search_finds_what_a_server_of_two_places_takes(
+def test_a_search_finds_what_a_server_of_four_places_takes(
     tmp_path: Path, image_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # M/D/2 of 0.1 s: at most 20 requests/s, less what the server and HTTP take beside
-    truth = capacity(lambda rate: mdc_tail(rate, 0.1, 2, 0.5), 0.1, 20.0)
-    assert 17 < truth < 20
-    url = image_server(delay_s=0.1, places=2)
-    command = find(tmp_path, url, "--slo", "p(90) < 500ms", "--precision", "30%", "--time", "60s")
-    assert command.finish() == 0, command.stderr
+    # M/D/4 of 20 ms, less what the server and HTTP take beside. In 40 s an interval comes three
+    # times in four, so its want is no failure; that the search looks in the wrong place is.
+    truth = capacity(lambda rate: mdc_tail(rate, 0.02, 4, 0.1), 0.1, 200.0)
+    assert 180 < truth < 200
+    url = image_server(delay_s=0.02, places=4)
+    command = find(tmp_path, url, "--slo", "p(90) < 100ms", "--precision", "30%", "--time", "40s")
+    assert command.finish() in (0, 3), command.stderr
     result = msgspec.json.decode(command.stdout, type=FindResult)
-    assert result.verdict in (FindVerdict.FOUND, FindVerdict.WIDE)
+    assert result.valid, result.reasons
     assert result.requests_per_s == result.images_per_s
-    assert result.requests_per_s == pytest.approx(truth, rel=0.25)
-    low, high = result.low_requests_per_s, result.high_requests_per_s
-    assert low is not None
-    assert high is not None
-    assert low < (result.requests_per_s or 0.0) < high
+    assert 0.6 * truth < (result.requests_per_s or 0.0) < 1.1 * truth
+    assert (result.low_requests_per_s is None) == (result.verdict is FindVerdict.UNKNOWN)
 
     folder = command.folder
     planned = folder.windows().read()
@@ -55,9 +53,26 @@ def test_a_search_finds_what_a_server_of_two_places_takes(
     assert msgspec.json.decode(capsys.readouterr().out, type=FindResult) == result
     assert "Throughput against latency" in folder.report_path.read_text()
     assert main(["report", str(folder.path)]) == 0
-    assert "SLO 500 ms |" in capsys.readouterr().out
-    assert main(["plan", "steady", "--capacity", str(folder.path)]) == 0
-    assert "found:" in capsys.readouterr().out
+    assert "SLO 100 ms |" in capsys.readouterr().out
+
+
+def test_what_was_found_is_what_a_peak_refers_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = FindResult(
+        run_id="r", scenario="s", verdict=FindVerdict.FOUND, valid=True, reasons=[],
+        slo="p(95) < 2s", limit_s=2.0, allowed_share=0.05, precision=0.03,
+        images_per_s=8.0, low_images_per_s=7.9, high_images_per_s=8.1,
+    )  # fmt: skip
+    (tmp_path / "run.json").touch()
+    RunFolder(tmp_path).write_find(found)
+    assert main(["plan", "steady", "--peak", "1.5x", "--capacity", str(tmp_path)]) == 0
+    drawn = " ".join(capsys.readouterr().out.split())
+    assert "1.5 x the capacity of 8 images/s (found: 8 images/s (95 %: 7.9 to 8.1)" in drawn
+    unknown = msgspec.structs.replace(found, verdict=FindVerdict.UNKNOWN, low_images_per_s=None)
+    RunFolder(tmp_path).write_find(unknown)
+    assert main(["plan", "steady", "--capacity", str(tmp_path)]) == 2
+    assert "found no capacity" in capsys.readouterr().err
 
 
 @e2e
