@@ -64,7 +64,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CASES = {
-    f"m/d/{SERVERS}": Case(service="fixed", limit_s=0.15, percent=95),
+    f"m/d/{SERVERS}": Case(service="fixed", limit_s=0.1, percent=95),
     f"m/m/{SERVERS}": Case(service="exponential", limit_s=0.25, percent=90),
 }
 
