@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--json", action="store_true", help="print summary.json on stdout")
 
+    find = verbs.add_parser("find", help="find the highest rate that still meets an SLO")
+    _add_find(find)
+
     plan = verbs.add_parser("plan", help="draw what a scenario or trace would send")
     _add_scenario(plan)
     plan.add_argument("--gpus", type=_count, metavar="N", help="GPUs of this node")
@@ -158,6 +161,56 @@ def parser() -> argparse.ArgumentParser:
 
     verbs.add_parser("scenarios", help="list the built-in scenarios")
     return whole
+
+
+def _add_find(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenario",
+        nargs="?",
+        default="steady",
+        metavar="SCENARIO",
+        help="whose requests are sent; its curve is not played (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--slo",
+        metavar="EXPRESSION",
+        help='of latency, such as "p(95) < 2s" (default: the scenario\'s own latency threshold)',
+    )
+    parser.add_argument(
+        "--precision",
+        default="3%",
+        metavar="SHARE",
+        help="half-width of the 95 %% interval to reach, of the rate (default: 3%%)",
+    )
+    parser.add_argument(
+        "--time",
+        default="15min",
+        metavar="DURATION",
+        help="for all of it, starting a server included (default: %(default)s)",
+    )
+    _add_server(parser)
+    parser.add_argument("--host", metavar="URL", help="load this server instead of starting one")
+    _add_key(parser)
+    parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
+    parser.add_argument("--size", metavar="WxH", help="of the images asked for")
+    parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
+    parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where run folders go (default: %(default)s)",
+    )
+    parser.add_argument("--label", help="put into the run folder's name")
+    parser.add_argument(
+        "--processes",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="load generator processes (default: 1)",
+    )
+    parser.add_argument("--json", action="store_true", help="print find.json on stdout")
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
@@ -283,9 +336,9 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--capacity",
-        type=_positive,
-        metavar="IMAGES_PER_S",
-        help="what --peak 1.5x refers to; measured before the load if not given",
+        metavar="IMAGES_PER_S|FIND_FOLDER",
+        help="what --peak 1.5x refers to: a rate, or what `viralload find` found; measured quickly "
+        "before the load if not given",
     )
     time = parser.add_mutually_exclusive_group()
     time.add_argument("--compress-to", metavar="DURATION", help='replay in so long, such as "90s"')

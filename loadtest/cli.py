@@ -16,7 +16,7 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
-from loadtest import foretold, whatif
+from loadtest import foretold, goal, whatif
 from loadtest import scenario as scenarios
 from loadtest.arguments import MASTER_PORT, parser
 from loadtest.errors import ConfigurationError, ViralloadError
@@ -28,8 +28,12 @@ from loadtest.source import load_source
 from loadtest.units import parse_duration
 from loadtest.workers import Workers
 from profiles.columns import read
+from profiles.find import exit_code as find_exit_code
+from profiles.find import find
+from profiles.find_text import find_text
 from profiles.run import RunError, RunFolder
 from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
+from profiles.schema import FindResult
 from profiles.summary import summarize, verdict_exit_code
 from profiles.text import summary_text
 
@@ -62,6 +66,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest.prepare import Options
 
     scenario, text, folder = scenario_of(options)
+    capacity, basis = goal.capacity_of(options.capacity)
     console = Console(stderr=True, markup=False)
     price = options.gpu_price
     try:
@@ -79,7 +84,8 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 model=options.model,
                 settings=settings_of(options),
                 port=options.port,
-                capacity=options.capacity,
+                capacity=capacity,
+                capacity_basis=basis,
                 processes=options.processes,
                 workers=_workers(options),
                 web_port=options.web,
@@ -137,12 +143,57 @@ def _duration(text: str, option: str) -> float:
         raise ConfigurationError(f"{option}: {err}") from err
 
 
+def _find(options: argparse.Namespace, command: list[str]) -> int:
+    from loadtest import finder, runner
+    from loadtest.prepare import Options
+
+    scenario, text, folder = goal.scenario_of(options)
+    asked = goal.asked_of(options, scenario)
+    wanted = Options(
+        scenario_text=text,
+        scenario=scenario,
+        folder=folder,
+        command=command,
+        out=options.out,
+        label=options.label or "find",
+        host=options.host,
+        key_env=options.key_env,
+        model=options.model,
+        settings=settings_of(options),
+        port=options.port,
+        processes=options.processes,
+        gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H,
+        gpu_price_basis=DEFAULT_PRICE_BASIS,
+    )
+    finder.check(asked, wanted)
+    try:
+        run_folder, result = finder.run(wanted, asked, Console(stderr=True, markup=False))
+    except runner.Interrupted as stop:
+        sys.stderr.write(f"interrupted: {stop}\n")
+        return INTERRUPTED_EXIT_CODE
+    return _tell_found(options, run_folder, result)
+
+
+def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResult) -> int:
+    if options.json:
+        sys.stdout.write(folder.find_path.read_text(encoding="utf-8"))
+    else:
+        sys.stdout.write(find_text(result))
+        sys.stdout.write(f"\nreport  {folder.report_path}\n")
+    return find_exit_code(result)
+
+
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
     scenario, _, folder = scenario_of(options)
     source = load_source(scenario, folder)
     load_texts(scenario.request.prompts, folder)
-    relative = needs_capacity(scenario) and options.capacity is None
-    node = Node(gpus=options.gpus, capacity_images_per_s=1.0 if relative else options.capacity)
+    capacity, basis = goal.capacity_of(options.capacity)
+    relative = needs_capacity(scenario) and capacity is None
+    node = Node(
+        gpus=options.gpus,
+        capacity_images_per_s=1.0 if relative else capacity,
+        capacity_basis=basis,
+    )
     plan, _ = make_plan(scenario, source, node)
     sys.stdout.write(plan_text(scenario, source, plan, demand(scenario, source), relative))
     return 0
@@ -157,6 +208,14 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
         raise ConfigurationError(str(err)) from err
     if is_sampled(folder.manifest()):
         return _tell_sampled(summarize_sampled(read(folder)), folder, options.json)
+    if folder.manifest().search is not None:
+        from profiles.find_report import write_find_report
+
+        result = find(folder)
+        folder.write_find(result)
+        write_find_report(folder, result)
+        _tell_found(options, folder, result)
+        return 0
     summary = summarize(folder)
     folder.write_summary(summary)
     path = write_report(folder)
@@ -226,6 +285,7 @@ def _list(_options: argparse.Namespace, _command: list[str]) -> int:
 
 VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "run": _run,
+    "find": _find,
     "plan": _plan,
     "report": _report,
     "serve": _serve,

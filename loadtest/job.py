@@ -49,6 +49,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     key_env: str = "OPENAI_API_KEY"
     retry: Retry | None = None  # of people; None: requests come by themselves
     load_s: float = 0.0  # the load's length; people begin no image after it
+    in_windows: bool = False  # arrivals come window by window, while the load is on
     tells_priority: bool = False  # the server is viralload's own; others refuse unknown fields
 
     @property

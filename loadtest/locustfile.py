@@ -30,7 +30,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import open_files, people, remote, vitals, web
+from loadtest import open_files, people, remote, vitals, web, windows
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
 from loadtest.job import decode
@@ -93,7 +93,7 @@ class Crowd(User):
         share, shares = share_of(self.environment)
         self.generator = f"locust-{share}"
         load_start_s: float = start_told.get()
-        schedule = np.load(FOLDER.schedule_path, mmap_mode="r")
+        schedule = None if JOB.in_windows else np.load(FOLDER.schedule_path, mmap_mode="r")
         self.recorder = Recorder(JOB, FOLDER.requests_writer(self.generator), run_clock)
         self.sender = Sender(JOB, self.client, self.recorder, schedule)
         watch = gevent.spawn(self._watch)
@@ -102,7 +102,9 @@ class Crowd(User):
         sys.setswitchinterval(SWITCH_S)
         open_files.make_room()
         come_first()
-        if JOB.retry is None:
+        if schedule is None:
+            self._send(windows.arrivals(FOLDER, share, shares, self._wait), load_start_s)
+        elif JOB.retry is None:
             self._send(arrivals(schedule, share, shares), load_start_s)
         else:
             load_end_s = load_start_s + JOB.load_s
@@ -175,6 +177,11 @@ class Crowd(User):
             wake_s = min(t_s, now_s + LOOK_UP_S)
             self.alarm.wait_until(JOB.clock_zero_monotonic_s + wake_s)
         return not self._stopping()
+
+    def _wait(self) -> bool:
+        """Sleep a moment; False as soon as the run is to stop."""
+        gevent.sleep(windows.LOOK_S)
+        return not self._stopping() and self.broken is None
 
     def _stopping(self) -> bool:
         return self._state == LOCUST_STATE_STOPPING

@@ -38,6 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}  # of the embedded server
     port: int | None = None
     capacity: float | None = None
+    capacity_basis: str = "given"
     processes: int = 1
     workers: Workers | None = None  # on other machines; then this one generates no load
     web_port: int | None = None

@@ -64,10 +64,10 @@ def run(options: Options, console: Console) -> tuple[RunFolder, Summary]:
         ViralloadError: the server did not start, or something of ours failed.
         Interrupted: stopped by the user before the load was on.
     """
-    return _Run(options, console).run()
+    return Run(options, console).run()
 
 
-class _Run:
+class Run:
     """The run in progress."""
 
     def __init__(self, options: Options, console: Console) -> None:
@@ -78,6 +78,15 @@ class _Run:
         self.children: list[Child] = []
 
     def run(self) -> tuple[RunFolder, Summary]:
+        """Run, and sum it up."""
+        self.perform()
+        summary = summarize(self.folder)
+        self.folder.write_summary(summary)
+        write_report(self.folder)
+        return self.folder, summary
+
+    def perform(self) -> None:
+        """Run to its end, whatever that is; what happened is in the folder."""
         options = self.options
         if options.workers is not None:
             workers.check(options.workers, options.host)
@@ -110,10 +119,6 @@ class _Run:
                 raise
             finally:
                 self._end_children()
-        summary = summarize(self.folder)
-        self.folder.write_summary(summary)
-        write_report(self.folder)
-        return self.folder, summary
 
     # -- before the load ---------------------------------------------------------------------
 
@@ -200,7 +205,11 @@ class _Run:
     def _node(self, job: Job, offer: Offer, key: str | None) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None
         if self.options.capacity is not None:
-            return Node(gpus=gpus, capacity_images_per_s=self.options.capacity)
+            return Node(
+                gpus=gpus,
+                capacity_images_per_s=self.options.capacity,
+                capacity_basis=self.options.capacity_basis,
+            )
         if not needs_capacity(self.options.scenario):
             return Node(gpus=gpus)
         in_flight = in_flight_for(offer.max_batch, offer.replicas)

@@ -83,16 +83,28 @@ def _look_at(
     waited_s: float,
     allowed_s: float,
 ) -> tuple[EndReason | None, str | None]:
-    for name, child in children.items():
-        code = child.exit_code()
-        if code is not None and name != "load generator":
-            return DEATHS[name][0], f"the {name} {_how(code)}: {child.last_words()}"
+    reason, detail = look_at_children(children, lambda: False)
+    if reason is not None and reason is not EndReason.GENERATOR_DIED:
+        return reason, detail
     if health and health.unreachable_s > UNREACHABLE_S:
         return EndReason.SERVER_DIED, f"the server did not answer for {UNREACHABLE_S:.0f} s"
     if interrupted():
         return EndReason.INTERRUPTED, "stopped by the user; Ctrl-C again leaves at once"
     if waited_s > allowed_s:
         return EndReason.GENERATOR_DIED, f"the load generator did not end in {allowed_s:.0f} s"
+    return None, None
+
+
+def look_at_children(
+    children: Mapping[str, Child], interrupted: Callable[[], bool]
+) -> tuple[EndReason | None, str | None]:
+    """Why the run must end, if it must: a child has died, or the user wants it."""
+    for name, child in children.items():
+        code = child.exit_code()
+        if code is not None:
+            return DEATHS[name][0], f"the {name} {_how(code)}: {child.last_words()}"
+    if interrupted():
+        return EndReason.INTERRUPTED, "stopped by the user; Ctrl-C again leaves at once"
     return None, None
 
 

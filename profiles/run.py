@@ -15,6 +15,10 @@
         clocks.jsonl                ClockSample, where generators are on other machines
         events.jsonl                RunEvent
         summary.json                Summary
+        windows.jsonl               WindowRecord   } of `viralload find`, which has no summary
+        window-<index>.npy          its arrivals   }
+        windows.end                 none follows   }
+        find.json                   FindResult     }
         report.html
         <process>.log
 
@@ -35,6 +39,7 @@ import msgspec
 from profiles.schema import (
     SCHEMA_VERSION,
     ClockSample,
+    FindResult,
     GpuProcess,
     GpuSample,
     GpuState,
@@ -45,6 +50,7 @@ from profiles.schema import (
     RunManifest,
     SamplerSample,
     Summary,
+    WindowRecord,
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -124,6 +130,20 @@ class RunFolder:
         """The arrivals: a structured array of t_s (float64) and images (uint16)."""
         return self.path / "schedule.npy"
 
+    def window_path(self, index: int) -> Path:
+        """The arrivals of a search's window, of the same kind as the schedule."""
+        return self.path / f"window-{index}.npy"
+
+    @property
+    def windows_end_path(self) -> Path:
+        """Exists once no window follows any more."""
+        return self.path / "windows.end"
+
+    @property
+    def find_path(self) -> Path:
+        """A search's result."""
+        return self.path / "find.json"
+
     @property
     def summary_path(self) -> Path:
         """The summary."""
@@ -172,6 +192,18 @@ class RunFolder:
         """
         return self._document("summary.json", Summary)
 
+    def write_find(self, result: FindResult) -> None:
+        """Replace find.json in one step."""
+        self._replace("find.json", result)
+
+    def find(self) -> FindResult:
+        """Read find.json.
+
+        Raises:
+            RunError: unreadable, or of a newer schema.
+        """
+        return self._document("find.json", FindResult)
+
     # -- streams -----------------------------------------------------------------------------
 
     def requests_writer(self, generator: str) -> "LineWriter":
@@ -211,6 +243,15 @@ class RunFolder:
         """Append one ClockSample; safe from several processes (one O_APPEND write)."""
         with (self.path / "clocks.jsonl").open("ab", buffering=0) as file:
             file.write(msgspec.json.encode(sample) + b"\n")
+
+    def append_window(self, window: WindowRecord) -> None:
+        """Append one WindowRecord."""
+        with (self.path / "windows.jsonl").open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(window) + b"\n")
+
+    def windows(self) -> "Tail[WindowRecord]":
+        """Every WindowRecord so far."""
+        return Tail(self.path, "windows.jsonl", WindowRecord)
 
     def requests(self) -> "Tail[RequestRecord]":
         """Every RequestRecord so far; call `.read()` again for those that came since."""

@@ -317,6 +317,19 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     basis: str  # how the figures follow from published facts, in words
 
 
+class SearchPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search was asked for; in the manifest of its run folder."""
+
+    slo: str  # "p(95) < 2s"
+    limit_s: float
+    allowed_share: float  # of the requests that may miss the limit
+    precision: float  # relative half-width of the 95 % interval
+    time_s: float
+    most_per_s: float | None = None  # requests/s the generator is thought to send
+    images_per_request: float = 1.0
+    lone_latency_s: list[float] = []  # of requests that had the server to themselves
+
+
 class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     """`run.json`: written first, rewritten as the run learns more, finished last."""
 
@@ -341,6 +354,7 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     target: TargetInfo
     plan: LoadPlan | None = None
     demand: Demand | None = None
+    search: SearchPlan | None = None  # of `viralload find`
     slo_latency_s: float
     thresholds: dict[str, list[str]] = {}
     lateness_bound_s: float  # p99 above it makes the run INVALID; so do the next, None: not judged
@@ -603,3 +617,85 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[GroupSummary] = []  # by class, and by steps and size where these differ
     thresholds: list[ThresholdResult] = []
     capacity: Capacity | None = None
+
+
+class WindowRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of Poisson arrivals at a constant rate, as planned: a line of `windows.jsonl`.
+
+    Its requests are those of `first_seq` and the `requests - 1` after it.
+    """
+
+    index: int
+    rate_per_s: float  # requests
+    start_s: float  # on the run's clock
+    duration_s: float
+    first_seq: int
+    requests: int
+    images: int
+    seed: int
+    short: bool  # of the ramp: tells where to look, and nothing of the capacity
+    fresh: bool  # it began on an idle server; else in the queue the one before had left
+
+
+class FindVerdict(StrEnum):
+    """What a search says."""
+
+    FOUND = "found"  # the interval is as narrow as asked
+    WIDE = "wide"  # time was out first; the interval reached is given
+    UNKNOWN = "unknown"  # there is no interval; the rate is a guess
+    UNMET = "unmet"  # the SLO is missed at every rate
+    AT_LEAST = "at least"  # the SLO was met at every rate the generator can send
+
+
+class FindWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """A window as it went, after its warm-up."""
+
+    index: int
+    rate_per_s: float
+    start_s: float
+    duration_s: float
+    short: bool
+    warm_up_s: float
+    requests: int  # after the warm-up
+    missed: int  # late, refused, failed or without an answer
+    completed_images_per_s: float | None = None  # ok images due after the warm-up, a second
+    latency_p50_s: float | None = None  # of ok requests
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    lateness_p99_s: float | None = None
+    thrown_out: str | None = None  # why it does not count
+
+    @property
+    def miss_share(self) -> float | None:
+        """Of its requests."""
+        return self.missed / self.requests if self.requests else None
+
+
+class FindResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`find.json`: the highest rate that meets the SLO, with its 95 % interval."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    scenario: str
+    verdict: FindVerdict
+    interrupted: bool = False
+    valid: bool
+    reasons: list[str]  # why not valid; empty if valid
+    warnings: list[str] = []
+    slo: str
+    limit_s: float
+    allowed_share: float
+    precision: float  # asked
+    half_width: float | None = None  # reached, relative
+    requests_per_s: float | None = None  # the capacity ...
+    low_requests_per_s: float | None = None  # ... and its interval
+    high_requests_per_s: float | None = None
+    images_per_s: float | None = None
+    low_images_per_s: float | None = None
+    high_images_per_s: float | None = None
+    slope: float | None = None  # of ln miss share over ln rate
+    windows_used: int | None = None
+    took_s: float | None = None
+    is_stub: bool = False
+    device: str | None = None
+    windows: list[FindWindow] = []

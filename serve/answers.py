@@ -74,7 +74,7 @@ def model_list(settings: Settings, facts: Mapping[str, object]) -> bytes:
         "replicas": settings.replicas or 1,
         "policy": settings.policy,
         "weights": settings.weights,
-        "max_batch": settings.batch_limit,
+        "max_batch": settings.stub_servers or settings.batch_limit,
         "max_queue": settings.max_queue,
         "deadline_s": settings.deadline_s,
         "schedulers": settings.defaults.schedulers,

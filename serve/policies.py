@@ -1,8 +1,10 @@
 """From settings to the engine of their policy."""
 
 from collections.abc import Callable
+from typing import Any
 
 from serve.batches import BatchEngine
+from serve.counter import Counter, CounterEngine, service_times
 from serve.engine import StepEngine
 from serve.settings import Settings
 from serve.ticket import Engine
@@ -25,6 +27,18 @@ def engine_for(
         on_batch: Told of every batch (policy `step`: of every step): its images, and how many
             wait.
     """
+    if settings.stub_servers is not None:
+        mean_s = settings.stub_fixed_s + settings.steps * settings.stub_step_s
+        draw = service_times(settings.stub_service, mean_s, settings.stub_seed)
+        counter: Engine[Any] = CounterEngine(
+            Counter(settings.stub_servers, draw),
+            mean_s=mean_s,
+            servers=settings.stub_servers,
+            max_queue=settings.max_queue,
+            clock=clock,
+            on_batch=on_batch,
+        )
+        return counter
     if settings.policy == "step":
         return StepEngine(
             model,

@@ -75,6 +75,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         stub_image_bytes: Least size of the stub's image files; shorter ones are padded.
         stub_outage: When nothing is served, as `20s+8s`: from 20 s after the stub's first request,
             for 8 s. What had begun goes on after it. None: never.
+        stub_servers: Of a stub that is a textbook queue: one line before so many servers, an image
+            at a time each, whatever the policy. None: the policy's engine.
+        stub_service: Its service time, whose mean is that of an image alone.
+        stub_seed: Of the service times drawn.
     """
 
     model: ModelName = "tiny"
@@ -105,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     stub_step_s: Seconds = 0.002
     stub_image_bytes: Annotated[int, msgspec.Meta(ge=0, le=16_000_000)] = 0
     stub_outage: str | None = None
+    stub_servers: PositiveInt | None = None
+    stub_service: Literal["fixed", "exponential"] = "fixed"
+    stub_seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
         """Refuse the combinations that no single field shows.
@@ -133,6 +140,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"sizes: {err}") from None
         if self.outage_s is not None and not self.is_stub:
             raise ValueError("stub_outage: only the stub has one; leave it out, or set model=stub")
+        if self.stub_servers is not None and not self.is_stub:
+            raise ValueError(
+                "stub_servers: only the stub has them; leave it out, or set model=stub"
+            )
+        if self.stub_servers is not None and self.stub_outage is not None:
+            raise ValueError(
+                "stub_outage: a stub with stub_servers has none; leave one of them out"
+            )
+        if self.stub_service != "fixed" and self.stub_servers is None:
+            raise ValueError("stub_service: it is drawn for stub_servers only; set those, too")
 
     @property
     def outage_s(self) -> tuple[float, float] | None:

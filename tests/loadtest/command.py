@@ -56,7 +56,7 @@ class Viralload:
         env = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"}
         env |= {MARK: self.mark, **(environ or {})}
         command = [*(before or []), sys.executable, "-m", "loadtest.cli", *arguments]
-        if arguments and arguments[0] == "run":
+        if arguments and arguments[0] in ("run", "find"):
             command += ["--out", str(self.out)]
         limit = file_limit_bytes or resource.RLIM_INFINITY
         self.process = subprocess.Popen(

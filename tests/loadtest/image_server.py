@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "stall_s": 0.0,  # from 1 s after the first request, every answer waits for the stall's end
     "redirect": None,  # where every GET is sent
     "capacity": None,  # requests at once; beyond it 429
+    "places": None,  # requests served at once; beyond it they wait
     "told": None,  # what /v1/models says under "viralload"; json's NaN and Infinity as they are
     "flop": None,  # text of the X-Flop header, times the images where it is a number
 }
@@ -46,6 +47,7 @@ class Server(ThreadingHTTPServer):
         self.first_s: float | None = None
         self.busy = 0
         self.lock = threading.Lock()
+        self.places = threading.Semaphore(options["places"] or 1_000_000)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -93,7 +95,8 @@ class Handler(BaseHTTPRequestHandler):
         fault = options["fault"]
         if fault == "hang":
             time.sleep(3600)
-        time.sleep(options["delay_s"])
+        with self.server.places:
+            time.sleep(options["delay_s"])
         assert self.server.first_s is not None
         since = time.monotonic() - self.server.first_s
         if 1.0 < since < 1.0 + options["stall_s"]:

@@ -57,6 +57,8 @@ def test_json_becomes_settings() -> None:
             '{"model": "sd35-medium", "sizes": "1032x1024"}',  # 129 x 8: no multiple of 16
             "sizes: 1032x1024 cannot be made; both sides must be multiples of 16 from 64 to 2048",
         ),
+        ('{"stub_servers": 2}', "stub_servers: only the stub has them"),
+        ('{"model": "stub", "stub_service": "exponential"}', "set those, too"),
         ('{"max_steps": 1001}', "max_steps: Expected `int` <= 1000"),
         (
             '{"model": "sdxl", "max_side": 512}',

@@ -1,0 +1,205 @@
+"""Does `viralload find` find what is there? `python -m benchmarks.find --repeats 20`.
+
+The real command against the real server with the stub as a textbook queue, whose capacity theory
+knows (`benchmarks.queues`): `m/d/8` and `m/m/8`, a mean service of 50 ms. One server a case,
+started once; each repeat is a `viralload find --host` with seeds of its own for the arrivals, while
+the server's service times go on being drawn.
+
+What HTTP adds is in the latency and not in the queue: the stub counts its servers' time exactly,
+and tells queue and service of every request. So the truth is the capacity at the SLO less the
+overhead, the median of latency - (queue + service) over all requests of all repeats of that case;
+the capacity at the whole SLO is told beside it.
+
+Progress goes to stderr. The last line of stdout is one JSON object: `result[case]` with
+`truth_per_s`, `estimates`, `errors`, `covered`, `within_3_percent`, of `repeats`.
+
+Exit codes: 0 measured, 1 a search or the server failed, 2 usage.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from benchmarks.options import environment
+from benchmarks.queues import capacity, mdc_tail, mmc_tail
+from profiles import columns
+from profiles.run import RunFolder
+from profiles.schema import FindResult
+from serve.ingress import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVERS = 8
+SERVICE_S = 0.05
+STOP_S = 30.0
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue and an SLO."""
+
+    service: Literal["fixed", "exponential"]
+    limit_s: float
+    percent: float
+
+    @property
+    def slo(self) -> str:
+        """As `--slo` takes it."""
+        return f"p({self.percent:g}) < {self.limit_s * 1e3:g}ms"
+
+    def truth(self, overhead_s: float = 0.0) -> float:
+        """Requests/s at which the SLO less what HTTP adds is just met."""
+        tail = mdc_tail if self.service == "fixed" else mmc_tail
+        limit_s = self.limit_s - overhead_s
+        return capacity(
+            lambda rate: tail(rate, SERVICE_S, SERVERS, limit_s),
+            1.0 - self.percent / 100.0,
+            SERVERS / SERVICE_S,
+        )
+
+
+CASES = {
+    f"m/d/{SERVERS}": Case(service="fixed", limit_s=0.1, percent=95),
+    f"m/m/{SERVERS}": Case(service="exponential", limit_s=0.25, percent=90),
+}
+
+
+class BenchmarkError(RuntimeError):
+    """Nothing was measured; the message says why."""
+
+
+def serve(case: Case) -> tuple[subprocess.Popen[str], str]:
+    """The stub as that queue; its process and URL.
+
+    Raises:
+        BenchmarkError: it does not start.
+    """
+    settings = {
+        "model": "stub",
+        "stub_servers": SERVERS,
+        "stub_service": case.service,
+        "stub_fixed_s": SERVICE_S,
+        "stub_step_s": 0.0,
+        "max_queue": 100_000,
+        "port": free_port(),
+    }
+    command = [sys.executable, "-m", "serve.app", "--settings", json.dumps(settings)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise BenchmarkError("the server did not start; its reason is above")
+    return process, json.loads(line)["url"]
+
+
+def search(case: Case, url: str, seed: int, out: Path, options: argparse.Namespace) -> RunFolder:
+    """One `viralload find`; its folder.
+
+    Raises:
+        BenchmarkError: it ended without a result.
+    """
+    command = [sys.executable, "-m", "loadtest.cli", "find", "--host", url, "--slo", case.slo]
+    command += ["--precision", str(options.precision), "--time", f"{options.time}s"]
+    command += ["--seed", str(seed), "--out", str(out), "--label", f"repeat-{seed}", "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if not done.stdout:
+        raise BenchmarkError(f"a search ended with exit code {done.returncode} and no result")
+    result = msgspec.json.decode(done.stdout, type=FindResult)
+    return RunFolder(out / result.run_id)
+
+
+def overhead_s(folders: list[RunFolder]) -> float:
+    """The median over all requests of latency less what the server told of queue and service."""
+    added = []
+    for folder in folders:
+        requests = columns.request_columns(folder.requests())
+        added.append(requests.latency_s - requests.queue_s - requests.service_s)
+    return float(np.nanmedian(np.concatenate(added)))
+
+
+def measured(case: Case, folders: list[RunFolder]) -> dict[str, Any]:
+    """What the searches of a case found, beside the truth."""
+    results = [folder.find() for folder in folders]
+    added_s = overhead_s(folders)
+    truth = case.truth(added_s)
+    found = [one for one in results if one.requests_per_s is not None]
+    errors = [(one.requests_per_s or 0.0) / truth - 1 for one in found]
+    covered = sum(
+        (one.low_requests_per_s or 0.0) <= truth <= (one.high_requests_per_s or 0.0)
+        for one in found
+    )
+    return {
+        "slo": case.slo,
+        "truth_per_s": truth,
+        "truth_without_overhead_per_s": case.truth(),
+        "overhead_s": added_s,
+        "repeats": len(results),
+        "covered": covered,
+        "within_3_percent": sum(abs(error) < 0.03 for error in errors),
+        "estimates": [
+            [one.requests_per_s, one.low_requests_per_s, one.high_requests_per_s] for one in results
+        ],
+        "errors": errors,
+        "took_s": [one.took_s for one in results],
+        "thrown_out": [sum(w.thrown_out is not None for w in one.windows) for one in results],
+        "verdicts": [one.verdict.value for one in results],
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.find",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--repeats", type=int, default=20, help="searches a case")
+    parser.add_argument("--case", choices=sorted(CASES), action="append", help="default: both")
+    parser.add_argument("--precision", type=float, default=0.03)
+    parser.add_argument("--time", type=float, default=900.0, help="most seconds a search")
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="keeps the run folders there")
+    options = parser.parse_args(argv)
+    if options.repeats < 1:
+        parser.error("--repeats: at least 1")
+    with tempfile.TemporaryDirectory() as scratch:
+        out = options.out or Path(scratch)
+        try:
+            result = {name: _case(name, out, options) for name in options.case or CASES}
+        except BenchmarkError as err:
+            _say(f"error: {err}")
+            return 1
+    print(json.dumps({"result": result, **environment("benchmarks.find")}))  # noqa: T201
+    return 0
+
+
+def _case(name: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
+    case = CASES[name]
+    process, url = serve(case)
+    try:
+        folders = []
+        for repeat in range(options.repeats):
+            seed = 1000 * (options.first_seed + repeat)  # windows take the seeds after it
+            folders.append(search(case, url, seed, out, options))
+            one = folders[-1].find()
+            _say(
+                f"{name} {repeat + 1}/{options.repeats}: {one.requests_per_s} "
+                f"({one.low_requests_per_s} to {one.high_requests_per_s}) in {one.took_s} s"
+            )
+        return measured(case, folders)
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""`viralload find`: the search for the highest rate that meets the SLO, against a real server.
+
+A run's own machinery starts the server, the sampler and Locust, once. Then the driver hands over
+window after window (`loadtest.window_player`), each decided on (`loadtest.search`) while the one
+before is still on, from what is recorded so far. Everything counts in the search's time, starting
+the server included.
+"""
+
+import os
+import time
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from loadtest import pace, runner
+from loadtest.calibrate import alone, calibrate, in_flight_for
+from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.goal import Asked
+from loadtest.job import Job, encode
+from loadtest.prepare import Options, job_for, locust_command
+from loadtest.processes import Child
+from loadtest.scenario import image_weights
+from loadtest.search import Goal, Next, choose, found
+from loadtest.source import Source
+from loadtest.target import Offer, ask_models
+from loadtest.window_player import Player, Requests
+from profiles import columns
+from profiles.columns import Recorded
+from profiles.find import find, look_at
+from profiles.find_report import write_find_report
+from profiles.run import RunFolder
+from profiles.schema import EndReason, FindResult, FindWindow, SearchPlan
+from profiles.windows import counts
+
+LONE_REQUESTS = 3
+START_SHARE = 0.6  # of a capacity seen by a closed loop, where the ramp begins
+PACE_TRUST = 1.5  # times what the self-test thinks the generator can send, the ramp ends
+LATE_IN_A_ROW = 3
+
+
+def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, FindResult]:
+    """Search; everything that happened is in the returned folder.
+
+    Raises:
+        ConfigurationError: it cannot be run as asked; said before any load is sent.
+        ViralloadError: the server did not start, or something of ours failed.
+        runner.Interrupted: stopped by the user before the load was on.
+    """
+    session = Finder(options, console, asked)
+    session.perform()
+    result = find(session.folder)
+    session.folder.write_find(result)
+    write_find_report(session.folder, result)
+    return session.folder, result
+
+
+class Finder(runner.Run):
+    """The search in progress."""
+
+    def __init__(self, options: Options, console: Console, asked: Asked) -> None:
+        super().__init__(options, console)
+        self.asked = asked
+        self.began_s = time.monotonic()
+        self.told = 0  # windows
+
+    def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
+        options, asked = self.options, self.asked
+        key = os.environ.get(options.key_env)
+        weights = image_weights(options.scenario.request)
+        images = sum(n * w for n, w in weights.items()) / sum(weights.values())
+        search = SearchPlan(
+            slo=asked.slo,
+            limit_s=asked.limit_s,
+            allowed_share=asked.allowed,
+            precision=asked.precision,
+            time_s=asked.time_s,
+            images_per_request=images,
+        )
+        self._update(search=search)
+        if settings is not None:
+            self._start_server(settings)
+        offer = ask_models(self.manifest.target.url, key, options.model, options.key_env)
+        self._learn_target(offer)
+        job = msgspec.structs.replace(
+            job_for(options, self.manifest, self.folder, offer), in_windows=True
+        )
+        self.folder.job_path.write_bytes(encode(job))
+        alone(job, key)  # the first one warms connections and caches up
+        lone = [alone(job, key) for _ in range(LONE_REQUESTS)]
+        cpu_s = pace.cpu_s_per_request(self.folder.job_path, max(1, round(images)))
+        most = None if cpu_s is None else PACE_TRUST * pace.SHARE / cpu_s * job.processes
+        search = msgspec.structs.replace(search, lone_latency_s=lone, most_per_s=most)
+        self._update(search=search)
+        if min(lone) >= asked.limit_s:
+            self._say(f"{asked.slo} cannot be met: a lone request takes {min(lone):.3g} s or more")
+            self._finish(EndReason.COMPLETED, "a lone request misses the SLO")
+            return
+        start = self._start_rate(job, offer, key, min(lone))
+        self._start_sampler()
+        self._search(job, search, weights, start)
+
+    def _start_rate(self, job: Job, offer: Offer, key: str | None, lone_s: float) -> float:
+        """Requests/s the ramp begins with."""
+        in_flight = in_flight_for(offer.max_batch, offer.replicas)
+        self._say(f"a first look at the capacity, {in_flight} requests always in flight")
+        try:
+            measured = calibrate(job, key, in_flight)
+        except ViralloadError as err:
+            self._say(f"it gave none ({err}); the ramp begins with one request at a time")
+            return 1.0 / lone_s
+        images = self.manifest.search.images_per_request if self.manifest.search else 1.0
+        return START_SHARE * measured.images_per_s / images
+
+    # -- the windows -------------------------------------------------------------------------
+
+    def _search(
+        self, job: Job, search: SearchPlan, weights: dict[int, float], start_per_s: float
+    ) -> None:
+        goal = Goal(
+            limit_s=search.limit_s,
+            allowed=search.allowed_share,
+            precision=search.precision,
+            time_s=max(self._left_s(), 1.0),
+            most_per_s=search.most_per_s or float("inf"),
+            least_per_s=0.02 / min(search.lone_latency_s),
+        )
+        player = self._player(job, search, weights)
+        reason, detail = player.wait_for_start()
+        self._update(load_start_s=player.load_start_s or None)
+        while reason is None:
+            following = self._following(self._look(player, search), player, start_per_s, goal)
+            if following is None:
+                break
+            reason, detail = player.play(following)
+        if reason is EndReason.INTERRUPTED:
+            self.children[-1].ask_to_end()
+        if reason is None or reason is EndReason.INTERRUPTED:
+            ended, words = player.drain(job.drain_s + job.timeout_s + 30.0)
+            reason, detail = (ended, words) if reason is None else (reason, detail)
+        self._update(load_end_s=player.end_s or None)
+        self._finish(reason, detail)
+
+    def _player(self, job: Job, search: SearchPlan, weights: dict[int, float]) -> Player:
+        env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
+        self.loading = True
+        command = locust_command(job, self.options.web_port)
+        locust = Child("load generator", command, self.folder.log_path("locust"), env)
+        self.children.append(locust)
+        same = Requests(
+            weights=weights,
+            seed=self.options.scenario.seed,
+            timeout_s=job.timeout_s,
+            limit_s=search.limit_s,
+        )
+        children = {child.name: child for child in self.children}
+        return Player(self.folder, children, same, self._now, lambda: self.interrupts > 0)
+
+    def _following(
+        self, seen: list[FindWindow], player: Player, start_per_s: float, goal: Goal
+    ) -> Next | None:
+        """The window to play next; None at the end."""
+        for each in seen[self.told :]:
+            if each.start_s + each.duration_s <= player.settled_s:
+                self._tell(each)
+                self.told += 1
+        used = counts(seen)
+        if found(used, goal) is not None:
+            return None
+        last = [each.thrown_out or "" for each in seen[-LATE_IN_A_ROW:]]
+        if len(last) == LATE_IN_A_ROW and all(why.startswith("the generator") for why in last):
+            self._say("the generator cannot send so fast: the search ends")
+            return None
+        following = choose(used, start_per_s, goal)
+        if following is not None and following.duration_s + goal.limit_s > self._left_s():
+            self._say("time is out")
+            return None
+        return following
+
+    def _look(self, player: Player, search: SearchPlan) -> list[FindWindow]:
+        """The windows so far, as far as they are recorded."""
+        recorded = Recorded(
+            manifest=self.manifest,
+            requests=columns.request_columns(self.folder.requests()),
+            gpus=[],
+            hosts=[],
+            load=[],
+            events=[],
+        )
+        return look_at(self.folder, player.planned, recorded, search, player.settled_s)
+
+    def _tell(self, seen: FindWindow) -> None:
+        share = seen.miss_share
+        told = f"window {seen.index + 1:>2}: {seen.rate_per_s:7.2f} requests/s, "
+        told += "nothing known" if share is None else f"{100 * share:5.1f} % miss {self.asked.slo}"
+        if seen.latency_p95_s is not None:
+            told += f", p95 {seen.latency_p95_s:.3g} s"
+        if seen.thrown_out:
+            told += f"; thrown out: {seen.thrown_out}"
+        self._say(told)
+
+    def _left_s(self) -> float:
+        """Of the search's time."""
+        return self.asked.time_s - (time.monotonic() - self.began_s)
+
+    def _now(self) -> float:
+        return time.monotonic() - self.zero
+
+    def _say(self, told: str) -> None:
+        self.console.print(f"find: {told}", highlight=False, markup=False, soft_wrap=True)
+
+
+def check(asked: Asked, options: Options) -> None:
+    """Refuse what cannot be searched, before anything is started.
+
+    Raises:
+        ConfigurationError: names the option and the remedy.
+    """
+    timeout_s = float(options.scenario.request.timeout)
+    if timeout_s <= asked.limit_s:
+        raise ConfigurationError(
+            f"--slo: {asked.slo} waits longer than the timeout of {timeout_s:g} s; give a longer "
+            "--timeout"
+        )
+    least_s = (20.0 if options.host is None else 10.0) + 20 * asked.limit_s
+    if asked.time_s < least_s:
+        raise ConfigurationError(
+            f"--time: {asked.time_s:g} s is too short to search in: starting, a ramp and some "
+            f"windows with {asked.slo} take {least_s:.0f} s at least"
+        )

@@ -1,0 +1,103 @@
+"""A search's folder as one HTML file, in the report's own style. `render` is the pure core."""
+
+import re
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from profiles import chart, facts, figures
+from profiles.chart import WIDE, Axis, Layer, Rule
+from profiles.find_text import TOP, drawn_windows, headline
+from profiles.report import TEMPLATE as REPORT
+from profiles.run import RunError, RunFolder
+from profiles.schema import FindResult, FindVerdict, RunManifest, Verdict
+
+TEMPLATE = Path(__file__).with_name("find.html")
+HEAD = ("window", "requests/s", "images/s", "p50", "p95", "p99", "missed", "warm-up", "late p99")
+
+
+def write_find_report(folder: RunFolder, result: FindResult) -> Path:
+    """Make report.html of a search, and give its path.
+
+    Raises:
+        RunError: run.json is unreadable, or the report cannot be written.
+    """
+    try:
+        folder.report_path.write_text(render(result, folder.manifest()), encoding="utf-8")
+    except OSError as err:
+        raise RunError(f"cannot write {folder.report_path}: {err.strerror or err}") from err
+    return folder.report_path
+
+
+def render(result: FindResult, manifest: RunManifest) -> str:
+    """The report as HTML."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    drawn = picture(result)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        result=result,
+        manifest=manifest,
+        style=Markup(_style(_colour(result))),  # noqa: S704 - our own
+        says=headline(result),
+        picture=Markup(drawn) if drawn else None,  # noqa: S704 - our own SVG
+        head=HEAD,
+        rows=_rows(result),
+        environment=facts.environment(manifest),
+    )
+
+
+def picture(result: FindResult) -> str | None:
+    """Latency over throughput as SVG; None of too few windows."""
+    shown = drawn_windows(result)
+    if len(shown) < 2:
+        return None
+    x = np.array([each.completed_images_per_s for each in shown], dtype=np.float64)
+    top_s = chart.nice_ceiling(TOP * result.limit_s)
+    right = chart.nice_ceiling(1.02 * float(max(x.max(), result.high_images_per_s or 0.0)))
+    layers, rules = [], [Rule(result.limit_s, "c-slo")]
+    if result.low_images_per_s is not None and result.high_images_per_s is not None:
+        band = np.array([result.low_images_per_s, result.high_images_per_s])
+        layers.append(Layer("area", "c-band", band, np.full(2, top_s), opacity=0.6))
+    if result.images_per_s is not None:
+        rules.append(Rule(result.images_per_s, "ink-2", "x", dashed=False, label="capacity"))
+    for name, colour in (("latency_p50_s", "c-p50"), ("latency_p95_s", "c-p95")):
+        y = np.array([getattr(each, name) for each in shown], dtype=np.float64)
+        layers.append(Layer("dots", colour, x, np.minimum(y, top_s)))
+    about = "Latency percentiles of each window over its throughput, with the SLO and the capacity"
+    axis = Axis("images/s completed", 0.0, right)
+    return chart.svg(layers, axis, Axis(high=top_s), about=about, rules=rules, size=WIDE)
+
+
+def _rows(result: FindResult) -> list[list[str]]:
+    return [
+        [
+            str(each.index + 1),
+            figures.number(each.rate_per_s),
+            figures.number(each.completed_images_per_s),
+            figures.seconds(each.latency_p50_s),
+            figures.seconds(each.latency_p95_s),
+            figures.seconds(each.latency_p99_s),
+            figures.share(each.miss_share),
+            figures.seconds(each.warm_up_s),
+            figures.seconds(each.lateness_p99_s),
+            each.thrown_out or ("ramp" if each.short else ""),
+        ]
+        for each in result.windows
+    ]
+
+
+def _colour(result: FindResult) -> Verdict:
+    if not result.valid or result.verdict is FindVerdict.UNKNOWN:
+        return Verdict.INVALID
+    if result.interrupted:
+        return Verdict.INTERRUPTED
+    return Verdict.FAIL if result.verdict is FindVerdict.UNMET else Verdict.PASS
+
+
+def _style(verdict: Verdict) -> str:
+    """The report's own style sheet."""
+    text = REPORT.read_text(encoding="utf-8")
+    match = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert match is not None
+    return match[1].replace("{{ summary.verdict.value }}", verdict.value)

@@ -1,0 +1,113 @@
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from loadtest.search import Goal, choose, found, window_s
+from profiles.crossing import Count
+from tests.loadtest.queue import Queue, search
+
+GOAL = Goal(limit_s=0.1, allowed=0.05, precision=0.03, time_s=900.0)
+CASES: list[tuple[Literal["fixed", "exponential"], float, float]] = [
+    ("fixed", 0.1, 0.05),  # M/D/8, p(95) within two service times
+    ("exponential", 0.25, 0.1),  # M/M/8, p(90) within five
+]
+
+
+def repeat(
+    kind: Literal["fixed", "exponential"], limit_s: float, allowed: float, repeats: int
+) -> tuple[int, list[float], list[float]]:
+    """How many intervals cover the truth, relative errors, and seconds taken."""
+    covered, errors, took_s = 0, [], []
+    goal = Goal(limit_s=limit_s, allowed=allowed, precision=0.03, time_s=900.0)
+    truth = Queue(kind, 8, 0).capacity(goal)
+    for seed in range(repeats):
+        queue = Queue(kind, 8, seed)
+        at, _ = search(queue, goal, 0.6 * 160)
+        if at is None:
+            errors.append(math.inf)
+            continue
+        errors.append(at.rate_per_s / truth - 1)
+        covered += at.low_per_s <= truth <= at.high_per_s
+        took_s.append(queue.now_s)
+    return covered, errors, took_s
+
+
+@pytest.mark.parametrize(("kind", "limit_s", "allowed"), CASES)
+def test_searches_of_a_simulated_queue_find_its_capacity(
+    kind: Literal["fixed", "exponential"], limit_s: float, allowed: float
+) -> None:
+    covered, errors, _ = repeat(kind, limit_s, allowed, 20)
+    assert covered >= 18
+    assert np.count_nonzero(np.abs(errors) < 0.03) >= 18
+
+
+@pytest.mark.e2e  # starts no process, and takes a minute
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "limit_s", "allowed"), CASES)
+def test_intervals_cover_the_capacity_as_often_as_they_say(
+    kind: Literal["fixed", "exponential"], limit_s: float, allowed: float
+) -> None:
+    covered, errors, _ = repeat(kind, limit_s, allowed, 200)
+    assert covered >= 184  # of 95 %, 190 are expected, with a standard deviation of 3.1
+    assert np.count_nonzero(np.abs(errors) < 0.03) >= 190
+
+
+def seen(*windows: tuple[float, float], short: bool = False) -> list[Count]:
+    return [
+        Count(rate_per_s=rate, requests=1000, missed=int(1000 * share), short=short)
+        for rate, share in windows
+    ]
+
+
+def test_it_begins_with_a_ramp_and_goes_on_until_the_slo_is_missed() -> None:
+    first = choose([], 40.0, GOAL)
+    assert first is not None
+    assert (first.rate_per_s, first.short, first.fresh) == (40.0, True, True)
+    second = choose(seen((40, 0.0), short=True), 40.0, GOAL)
+    assert second is not None
+    assert second.rate_per_s == pytest.approx(54.0)
+    third = choose(seen((40, 0.0), (54, 0.9), short=True), 40.0, GOAL)
+    assert third is not None
+    assert not third.short
+    assert 40 < third.rate_per_s < 54
+
+
+def test_it_goes_down_from_a_start_that_misses() -> None:
+    following = choose(seen((40, 0.9), short=True), 40.0, GOAL)
+    assert following is not None
+    assert following.rate_per_s == pytest.approx(40 / 1.35)
+
+
+@pytest.mark.parametrize(
+    ("windows", "goal"),
+    [
+        # the generator cannot send more than 40, and 40 is met
+        ([(40.0, 0.0)], Goal(limit_s=0.1, allowed=0.05, precision=0.03, time_s=900, most_per_s=40)),
+        # at 40 requests are alone already, and 40 is missed
+        (
+            [(40.0, 1.0)],
+            Goal(limit_s=0.1, allowed=0.05, precision=0.03, time_s=900, least_per_s=40),
+        ),
+    ],
+)
+def test_it_ends_where_no_rate_can_be_the_crossing(
+    windows: list[tuple[float, float]], goal: Goal
+) -> None:
+    assert choose(seen(*windows, short=True), 40.0, goal) is None
+
+
+def test_windows_are_long_against_the_limit_and_short_against_the_time() -> None:
+    assert window_s(GOAL, 140.0) == 15.0
+    slow = Goal(limit_s=10.0, allowed=0.05, precision=0.03, time_s=1800.0)
+    assert window_s(slow, 2.0) == 100.0  # of 18 in the time; 80 limits would be 800 s
+    assert window_s(GOAL, 4.0) == 50.0  # ten misses that are allowed take 200 requests
+
+
+def test_few_windows_are_never_enough() -> None:
+    exact = [(r, 0.05 * (r / 100) ** 20) for r in (97.0, 98.0, 99.0, 101.0, 102.0, 103.0)]
+    assert found(seen(*exact), GOAL) is None
+    at = found(seen(*(2 * exact), *exact[:2]), GOAL)
+    assert at is not None
+    assert at.rate_per_s == pytest.approx(100.0, rel=0.005)
