@@ -127,16 +127,20 @@ def _next_arrival(
 
 @compiled
 def _pass(cell: Any, t_s: float) -> None:
-    """Let time go by until t: what is in flight, ready and busy adds up."""
-    span_s = t_s - cell.clock_s
-    row = minutes(cell)[minute_of(cell, cell.clock_s)]
-    row[FLIGHT_S] += cell.flight * span_s
-    row[UP_S] += cell.up * span_s
-    row[BUSY_S] += cell.busy * span_s
-    row[IMAGES_S] += cell.images * span_s
+    """Let time go by until t: what is in flight, ready and busy adds up, minute by minute."""
     if t_s > cell.from_s:
-        cell.flight_s += cell.flight * min(span_s, t_s - cell.from_s)
-    cell.clock_s = t_s
+        cell.flight_s += cell.flight * min(t_s - cell.clock_s, t_s - cell.from_s)
+    while cell.clock_s < t_s:
+        row = minute_of(cell, cell.clock_s)
+        end_s = t_s
+        if row < cell.minute_rows - 1:
+            end_s = min(t_s, 60.0 * (row + 1), cell.load_end_s)
+        span_s = end_s - cell.clock_s
+        minutes(cell)[row, FLIGHT_S] += cell.flight * span_s
+        minutes(cell)[row, UP_S] += cell.up * span_s
+        minutes(cell)[row, BUSY_S] += cell.busy * span_s
+        minutes(cell)[row, IMAGES_S] += cell.images * span_s
+        cell.clock_s = end_s
 
 
 @compiled

@@ -89,6 +89,7 @@ SLOT = np.dtype(
 )
 SAMPLES_MOST = 4096
 FIRST_SLOTS = 256
+UNBOUNDED = 2**40  # times the GPUs of a cell, it still fits 64 bits
 
 
 INT32, INT64, FLOAT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float64)
@@ -289,7 +290,6 @@ def _rules(
 ) -> dict[str, float]:
     """Fleet and people as the record's fields."""
     service, scaling, failures = fleet.service, fleet.autoscaling, fleet.failures
-    unbounded = np.iinfo(np.int64).max // 2
     told: dict[str, float] = {
         "servers": servers,
         "policy": POLICIES.index(fleet.policy),
@@ -302,7 +302,7 @@ def _rules(
         "image_s": service.step_image_s,
         "tail_s": service.tail_s,
         "rate_per_s": fleet.capacity_images_per_s / fleet.gpus,
-        "max_queue": unbounded if fleet.max_queue is None else fleet.max_queue,
+        "max_queue": UNBOUNDED if fleet.max_queue is None else fleet.max_queue,
         "deadline_s": fleet.deadline_s or np.inf,
         "load_least_s": fleet.load_least_s,
         "load_most_s": fleet.load_most_s,
