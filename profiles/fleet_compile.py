@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
+from llvmlite import ir
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -26,24 +27,27 @@ def _cache() -> Path:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache())
+    numba.config.CACHE_DIR = str(_cache())  # type: ignore[attr-defined]
 
 # Without the lock, threads of one process simulate cells side by side. No fast math: a seed gives
 # the same figures on every machine.
 compiled = cast("Callable[[Function], Function]", numba.njit(cache=True, nogil=True))
 
 
+_BYTES = ir.IntType(8).as_pointer()
+
+
 def _at(_context: Any, _address: Any) -> Any:
     """An address as the pointer that `numba.carray` takes."""
 
     def code(_context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        from llvmlite import ir
-
-        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        return builder.inttoptr(arguments[0], _BYTES)
 
     return numba.types.voidptr(numba.types.int64), code
 
 
-# Arrays that are reached by their address cost a call nothing: numba counts references to every
-# array it hands on, 17 to a cell, which takes ten times as long as what is done with them.
+# carray(pointer(address), shape, dtype) is the array there. Arrays reached by their address cost a
+# call nothing; of others numba counts the references, at every call, for every array handed on:
+# with the cell as a tuple of 17 arrays, a request took three times as long.
 pointer = cast("Callable[[int], Any]", numba.extending.intrinsic(_at))
+carray: Any = numba.carray  # type: ignore[attr-defined]

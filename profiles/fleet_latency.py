@@ -29,8 +29,7 @@ def bin_of(seconds: float) -> int:
 
 def edges_s() -> npt.NDArray[np.float64]:
     """The bins' edges, shape (BINS + 1,)."""
-    edges: npt.NDArray[np.float64] = LEAST_S * RATIO ** np.arange(BINS + 1)
-    return edges
+    return np.asarray(LEAST_S * np.power(RATIO, np.arange(BINS + 1)), np.float64)
 
 
 def quantile_s(counts: npt.NDArray[np.int64], share: float) -> float | None:

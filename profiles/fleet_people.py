@@ -47,8 +47,8 @@ from profiles.fleet_state import (
 def minute_of(cell: Any, t_s: float) -> int:
     """The row of `minutes` of an instant."""
     if t_s >= cell.load_end_s:
-        return cell.minute_rows - 1
-    return min(int(t_s / 60.0), cell.minute_rows - 2)
+        return int(cell.minute_rows - 1)
+    return int(min(int(t_s / 60.0), cell.minute_rows - 2))
 
 
 @compiled

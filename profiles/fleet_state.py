@@ -10,11 +10,10 @@ A *slot* holds one person from arrival until they are through, with the request 
 import math
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from profiles.fleet_compile import compiled, pointer
+from profiles.fleet_compile import carray, compiled, pointer
 from profiles.fleet_latency import BINS
 from profiles.fleet_values import POLICIES, ROUTINGS, Fleet, People
 
@@ -96,93 +95,93 @@ INT32, INT64, FLOAT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.floa
 
 
 @compiled
-def servers(cell: Any) -> Records:
+def servers(cell: Any) -> Any:
     """Of SERVER, shape (servers + 1,)."""
-    return numba.carray(pointer(cell.servers_at), (cell.servers + 1,), SERVER)
+    return carray(pointer(cell.servers_at), (cell.servers + 1,), SERVER)
 
 
 @compiled
-def slots(cell: Any) -> Records:
+def slots(cell: Any) -> Any:
     """Of SLOT, shape (slot_rows,)."""
-    return numba.carray(pointer(cell.slots_at), (cell.slot_rows,), SLOT)
+    return carray(pointer(cell.slots_at), (cell.slot_rows,), SLOT)
 
 
 @compiled
-def running(cell: Any) -> Ints:
+def running(cell: Any) -> Any:
     """Slots in each server's batch, (servers, limit); -1 where the client has hung up."""
-    return numba.carray(pointer(cell.running_at), (cell.servers, cell.limit), INT32)
+    return carray(pointer(cell.running_at), (cell.servers, cell.limit), INT32)
 
 
 @compiled
-def alive(cell: Any) -> Ints:
+def alive(cell: Any) -> Any:
     """(servers,): the first `cell.up` are those that take requests."""
-    return numba.carray(pointer(cell.alive_at), (cell.servers,), INT32)
+    return carray(pointer(cell.alive_at), (cell.servers,), INT32)
 
 
 @compiled
-def keys(cell: Any) -> Floats:
+def keys(cell: Any) -> Any:
     """Of profiles.fleet_heap, (4, width)."""
-    return numba.carray(pointer(cell.keys_at), (4, cell.width), FLOAT64)
+    return carray(pointer(cell.keys_at), (4, cell.width), FLOAT64)
 
 
 @compiled
-def order(cell: Any) -> Ints:
+def order(cell: Any) -> Any:
     """Of profiles.fleet_heap, (4, width)."""
-    return numba.carray(pointer(cell.order_at), (4, cell.width), INT32)
+    return carray(pointer(cell.order_at), (4, cell.width), INT32)
 
 
 @compiled
-def place(cell: Any) -> Ints:
+def place(cell: Any) -> Any:
     """Of profiles.fleet_heap, (4, width)."""
-    return numba.carray(pointer(cell.place_at), (4, cell.width), INT32)
+    return carray(pointer(cell.place_at), (4, cell.width), INT32)
 
 
 @compiled
-def sizes(cell: Any) -> Ints:
+def sizes(cell: Any) -> Any:
     """Of profiles.fleet_heap, (4,)."""
-    return numba.carray(pointer(cell.sizes_at), (4,), INT32)
+    return carray(pointer(cell.sizes_at), (4,), INT32)
 
 
 @compiled
-def minutes(cell: Any) -> Floats:
+def minutes(cell: Any) -> Any:
     """(minute_rows, COLUMNS); the last row is what came after the load."""
-    return numba.carray(pointer(cell.minutes_at), (cell.minute_rows, COLUMNS), FLOAT64)
+    return carray(pointer(cell.minutes_at), (cell.minute_rows, COLUMNS), FLOAT64)
 
 
 @compiled
-def latency(cell: Any) -> npt.NDArray[np.int64]:
+def latency(cell: Any) -> Any:
     """(minute_rows, BINS), by the minute a request was due."""
-    return numba.carray(pointer(cell.latency_at), (cell.minute_rows, BINS), INT64)
+    return carray(pointer(cell.latency_at), (cell.minute_rows, BINS), INT64)
 
 
 @compiled
-def samples(cell: Any) -> Floats:
+def samples(cell: Any) -> Any:
     """The autoscaler's ring of ongoing requests, (ring,)."""
-    return numba.carray(pointer(cell.samples_at), (cell.ring,), FLOAT64)
+    return carray(pointer(cell.samples_at), (cell.ring,), FLOAT64)
 
 
 @compiled
-def scratch(cell: Any) -> Ints:
+def scratch(cell: Any) -> Any:
     """Room for a forecast, (limit,)."""
-    return numba.carray(pointer(cell.scratch_at), (cell.limit,), INT32)
+    return carray(pointer(cell.scratch_at), (cell.limit,), INT32)
 
 
 @compiled
-def think_s(cell: Any) -> Floats:
+def think_s(cell: Any) -> Any:
     """Quantiles, (thinks,)."""
-    return numba.carray(pointer(cell.think_s_at), (cell.thinks,), FLOAT64)
+    return carray(pointer(cell.think_s_at), (cell.thinks,), FLOAT64)
 
 
 @compiled
-def patience_s(cell: Any) -> Floats:
+def patience_s(cell: Any) -> Any:
     """Quantiles, (patiences,)."""
-    return numba.carray(pointer(cell.patience_s_at), (cell.patiences,), FLOAT64)
+    return carray(pointer(cell.patience_s_at), (cell.patiences,), FLOAT64)
 
 
 @compiled
-def go_on(cell: Any) -> Floats:
+def go_on(cell: Any) -> Any:
     """Probabilities, (go_ons,)."""
-    return numba.carray(pointer(cell.go_on_at), (cell.go_ons,), FLOAT64)
+    return carray(pointer(cell.go_on_at), (cell.go_ons,), FLOAT64)
 
 
 class Memory:

@@ -334,8 +334,10 @@ class PlainFleet:
         ahead = len([one for one in server.line if one.paying or not person.paying])
         if self.fleet.policy != "step":
             left_s = server.tick_s - self.now if server.batch else 0.0
-            return left_s + ahead // limit * service.batch_s(limit) + service.batch_s(
-                ahead % limit + 1
+            return (
+                left_s
+                + ahead // limit * service.batch_s(limit)
+                + service.batch_s(ahead % limit + 1)
             )
         now_s = server.tick_s - self.now if server.batch else 0.0
         lefts = [one.left - 1 for one in server.batch if one is not None and one.left > 1]

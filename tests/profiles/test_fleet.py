@@ -126,3 +126,76 @@ def test_a_plain_simulation_agrees(
     rate_per_s = 3.0 if policy == "none" else 9.0
     assert_same(*both(fleet(policy=policy, routing=routing, **changes), people,
                       rate_per_s=rate_per_s))  # fmt: skip
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    policy=st.sampled_from(POLICIES),
+    routing=st.sampled_from(ROUTINGS),
+    gpus=st.integers(1, 12),
+    cell_gpus=st.integers(1, 5),
+    rate_per_s=st.floats(0.1, 40.0),
+    retry=st.sampled_from(["none", "immediate", "backoff"]),
+    deadline_s=st.none() | st.floats(0.5, 20.0),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_every_request_has_one_outcome(
+    policy: Any, routing: Any, gpus: int, cell_gpus: int, rate_per_s: float, retry: Any,
+    deadline_s: float | None, seed: int,
+) -> None:  # fmt: skip
+    block = fleet(gpus=gpus, cell_gpus=cell_gpus, policy=policy, routing=routing,
+                  deadline_s=deadline_s)  # fmt: skip
+    people = People(retry=retry, timeout_s=7.0, patience_s=(1.0, 30.0), paying_share=0.5)
+    played = simulate(block, steady(rate_per_s, 70.0), seed=seed, slo_s=5.0, people=people)
+    assert sum(played.outcomes.values()) == played.requests
+    assert sum(played.latency_counts) == played.outcomes["ok"]
+    assert played.attempts >= played.requests
+    assert all(0 <= ready <= gpus * (1 + 1e-9) for ready in played.minutes["gpus_ready"])
+
+
+def test_threads_change_nothing() -> None:
+    block = fleet(gpus=30, gpu_spread=0.08)
+    one, two = (
+        simulate(block, steady(40.0, 90.0), seed=3, slo_s=5.0, people=IMPATIENT, threads=threads)
+        for threads in (1, 3)
+    )
+    assert one == two
+    other = simulate(block, steady(40.0, 90.0), seed=4, slo_s=5.0, people=IMPATIENT)
+    assert other.requests != one.requests
+
+
+def test_arrivals_follow_the_rate() -> None:
+    # 0, 300 and 100 a second for 60 s each
+    demand = Demand(duration_s=180.0, rates_per_s=(0.0, 300.0, 100.0))
+    played = simulate(fleet(gpus=2000, cell_gpus=500), demand, seed=1, slo_s=5.0)
+    offered = np.array(played.minutes["offered_per_s"])
+    assert offered[0] == 0
+    np.testing.assert_allclose(offered[1:], [300, 100], rtol=0.04)  # 3 sd of 6,000: 3.9 %
+
+
+def test_an_idle_gpu_takes_its_own_time() -> None:
+    # 20 steps of 0.06 + 0.04 s and a tail of 0.3 s: 2.3 s, known to half a percent
+    times = np.array([5.0])
+    played = simulate(fleet(), Demand(duration_s=60.0, times_s=times), seed=1, slo_s=5.0)
+    assert played.latency_mean_s == pytest.approx(2.3)
+    assert played.latency_p50_s == pytest.approx(2.3, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"max_batch": 16}, "largest|batches of up to 8"),
+        ({"load_least_s": 50.0}, "load_least_s"),
+        ({"autoscaling": Autoscaling(least=9)}, "autoscaling.least"),
+    ],
+)
+def test_impossible_fleets_are_named(changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(FleetError, match=word):
+        simulate(fleet(**changes), steady(1.0, 10.0), seed=1, slo_s=1.0)
+
+
+def test_a_backlog_that_outgrows_its_memory_is_an_error() -> None:
+    with pytest.raises(FleetError, match="max-queue"):
+        simulate(
+            fleet(max_queue=None), steady(500.0, 60.0), seed=1, slo_s=1.0, most_slots=1000
+        )  # fmt: skip
