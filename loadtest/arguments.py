@@ -101,6 +101,10 @@ def parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
+    fleet = verbs.add_parser("fleet", help="simulate a scenario on a block of GPUs")
+    _add_scenario(fleet)
+    _add_fleet(fleet)
+
     verbs.add_parser("scenarios", help="list the built-in scenarios")
     return whole
 
@@ -152,6 +156,59 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     trace.add_argument(
         "--jitter", metavar="DURATION", help="spread stamps that come in batches over so long"
     )
+
+
+def _add_fleet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gpus", type=_count, default=100_000, metavar="N", help="of the block (%(default)s)"
+    )
+    parser.add_argument(
+        "--service",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="service times: a run folder, or a profile such as "
+        "profiles/reference/engine-tiny-cpu.json",
+    )
+    parser.add_argument("--policy", choices=("step", "request", "none"), default="step")
+    parser.add_argument(
+        "--routing", choices=("two", "random", "round-robin", "central"), default="two"
+    )
+    parser.add_argument(
+        "--max-batch", type=_count, metavar="N", help="images a GPU (default: the most measured)"
+    )
+    parser.add_argument(
+        "--max-queue", type=int, default=64, metavar="N", help="waiting a GPU; 0: no bound (64)"
+    )
+    parser.add_argument(
+        "--deadline", metavar="DURATION", help="refuse what is predicted to take longer"
+    )
+    parser.add_argument(
+        "--cell-gpus", type=_count, default=1000, metavar="N", help="behind one router (1000)"
+    )
+    parser.add_argument(
+        "--gpu-spread", type=float, default=0.0, metavar="S", help="between GPUs, such as 0.08"
+    )
+    parser.add_argument("--autoscale", action="store_true", help="by Ray Serve's rules")
+    parser.add_argument("--failures", action="store_true", help="at Llama 3's rate")
+    parser.add_argument(
+        "--slo-share",
+        type=_positive,
+        metavar="SHARE",
+        help="also search the GPUs that this share within the SLO needs, such as 0.95",
+    )
+    parser.add_argument(
+        "--memory", type=_positive, default=2.0, metavar="GIB", help="at most (%(default)s)"
+    )
+    parser.add_argument("--time", default="10min", metavar="DURATION", help="at most (%(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("fleets"),
+        metavar="DIR",
+        help="where results go (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print simulated.json on stdout")
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

@@ -34,7 +34,7 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
 compiled = cast("Callable[[Function], Function]", numba.njit(cache=True, nogil=True))
 
 
-_BYTES = ir.IntType(8).as_pointer()
+_BYTES = ir.IntType(8).as_pointer()  # type: ignore[no-untyped-call]
 
 
 def _at(_context: Any, _address: Any) -> Any:

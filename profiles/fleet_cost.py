@@ -59,7 +59,7 @@ def estimate(
         begin_s = clock()
         requests = play(span_s)
         seconds_each = (clock() - begin_s) / max(1, requests)
-    expected = demand.expected * _images_a_person(people)
+    expected = demand.expected * images_a_person(people)
     rows = minute_rows(demand.duration_s)
     held = demand.times_s.nbytes * 2 if demand.times_s is not None else 0
     threads = min(cores, fleet.cells)
@@ -106,7 +106,7 @@ def _backlog(fleet: Fleet, cell: Fleet, people: People) -> float:
     return held * (1 + RESTS if rests else 1)
 
 
-def _images_a_person(people: People) -> float:
+def images_a_person(people: People) -> float:
     """Expected, whatever cuts it short."""
     expected, reach = 1.0, 1.0
     for share in people.go_on[:-1]:

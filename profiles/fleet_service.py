@@ -104,7 +104,7 @@ def of_records(records: list[RequestRecord], where: str) -> Service:
         tail_s=float(np.median(tails)),
         steps=round(float(np.median(steps))),
         largest_batch=largest,
-        basis=f"measured: {len(told):,} answers of {where}",
+        basis=f"{len(told):,} answers of {where}",
     )
 
 
@@ -157,5 +157,5 @@ def _of_engine(told: _Engine, path: Path) -> Service:
         step_image_s=slope,
         steps=told.steps,
         largest_batch=round(float(batches.max())),
-        basis=f"measured: {path.name} ({told.model}, {device}), tail included in its steps",
+        basis=f"{path.name} ({told.model}, {device}), tail included in its steps",
     )

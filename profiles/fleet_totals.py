@@ -104,30 +104,31 @@ def assumptions(fleet: Fleet, people: People) -> list[str]:
     """What the figures stand on, one sentence each, with its standing first."""
     service = fleet.service
     line = f"{service.step_base_s:.4g} s + n·{service.step_image_s:.4g} s"
+    stand = "Assumed" if service.basis == "stated" else "Measured"
     tail = f"a tail of {service.tail_s:.4g} s"
     told = [
-        f"{service.basis}: {service.steps} steps of {line} for n images; {tail}",
-        f"assumed: cells of {fleet.cell_gpus:,} GPUs, a router each; arrivals fall at random",
-        "assumed: a request is one image; the router knows how many requests each GPU has",
-        "assumed: network, HTTP and the shared layer before the cells cost no time",
+        f"{stand}: {service.steps} steps of {line} for n images; {tail} ({service.basis})",
+        f"Assumed: cells of {fleet.cell_gpus:,} GPUs, a router each; arrivals fall at random",
+        "Assumed: a request is one image; the router knows how many requests each GPU has",
+        "Assumed: network, HTTP and the shared layer before the cells cost no time",
     ]
     if fleet.gpu_spread:
-        told.append(f"assumed: GPUs differ, the logarithm of their seconds by {fleet.gpu_spread:g}")
+        told.append(f"Assumed: GPUs differ, the logarithm of their seconds by {fleet.gpu_spread:g}")
     if fleet.autoscaling is not None:
         told.append(
-            f"published: Ray Serve's autoscaling rules, delays "
+            f"Published: Ray Serve's autoscaling rules, delays "
             f"{fleet.autoscaling.upscale_delay_s:g} s up, "
             f"{fleet.autoscaling.downscale_delay_s:g} s down; a model loads in "
             f"{fleet.load_least_s:g} to {fleet.load_most_s:g} s"
         )
     if fleet.failures is not None:
         told.append(
-            f"published: an interruption each {fleet.failures.gpu_hours_each:,.0f} GPU-hours "
+            f"Published: an interruption each {fleet.failures.gpu_hours_each:,.0f} GPU-hours "
             f"(Llama 3); assumed: it takes {fleet.failures.node_gpus} GPUs, "
             f"{100 * fleet.failures.rack_share:g} % of them {fleet.failures.rack_gpus}"
         )
     if people.go_on or people.patience_s or people.retry != "none":
-        told.append(f"assumed: people wait, go on and try again ({people.retry}) as the scenario "
+        told.append(f"Assumed: people wait, go on and try again ({people.retry}) as the scenario "
                     "says")  # fmt: skip
     return told
 
