@@ -134,7 +134,7 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arrivals", choices=get_args(Word), help="how arrivals come around the curve's rate"
     )
-    parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
+    parser.add_argument("--seed", type=_whole, metavar="N", help="of the arrivals")
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
     parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
@@ -172,13 +172,13 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", choices=("step", "request", "none"), default="step")
     parser.add_argument(
-        "--routing", choices=("two", "random", "round-robin", "central"), default="two"
+        "--routing", choices=("two", "random", "round-robin", "central", "least"), default="two"
     )
     parser.add_argument(
         "--max-batch", type=_count, metavar="N", help="images a GPU (default: the most measured)"
     )
     parser.add_argument(
-        "--max-queue", type=int, default=64, metavar="N", help="waiting a GPU; 0: no bound (64)"
+        "--max-queue", type=_whole, default=64, metavar="N", help="waiting a GPU; 0: no bound (64)"
     )
     parser.add_argument(
         "--deadline", metavar="DURATION", help="refuse what is predicted to take longer"
@@ -187,13 +187,13 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
         "--cell-gpus", type=_count, default=1000, metavar="N", help="behind one router (1000)"
     )
     parser.add_argument(
-        "--gpu-spread", type=float, default=0.0, metavar="S", help="between GPUs, such as 0.08"
+        "--gpu-spread", type=_share, default=0.0, metavar="S", help="between GPUs, such as 0.08"
     )
     parser.add_argument("--autoscale", action="store_true", help="by Ray Serve's rules")
     parser.add_argument("--failures", action="store_true", help="at Llama 3's rate")
     parser.add_argument(
         "--slo-share",
-        type=_positive,
+        type=_share,
         metavar="SHARE",
         help="also search the GPUs that this share within the SLO needs, such as 0.95",
     )
@@ -237,6 +237,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _share(text: str) -> float:
+    value = _number(text, float)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 up to 1, got {text}")
+    return value
+
+
 def _count(text: str) -> int:
     value = int(_number(text, int))
     if value < 1:
@@ -251,7 +258,7 @@ def _port(text: str) -> int:
     return value
 
 
-def _seed(text: str) -> int:
+def _whole(text: str) -> int:
     value = int(_number(text, int))
     if not 0 <= value < 2**63:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text}")

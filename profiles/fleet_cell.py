@@ -58,6 +58,7 @@ def play(memory: Memory, rates_per_s: Floats, width_s: float, times_s: Floats) -
 @compiled
 def _begin(cells: Records, rates_per_s: Floats, width_s: float, times_s: Floats) -> None:
     cell = cells[0]
+    cell.row_end_s = min(60.0, cell.load_end_s)
     begin(cell)
     cell.arrival_s = _next_arrival(cell, 0.0, rates_per_s, width_s, times_s)
 
@@ -130,17 +131,25 @@ def _pass(cell: Any, t_s: float) -> None:
     """Let time go by until t: what is in flight, ready and busy adds up, minute by minute."""
     if t_s > cell.from_s:
         cell.flight_s += cell.flight * min(t_s - cell.clock_s, t_s - cell.from_s)
-    while cell.clock_s < t_s:
-        row = minute_of(cell, cell.clock_s)
-        end_s = t_s
-        if row < cell.minute_rows - 1:
-            end_s = min(t_s, 60.0 * (row + 1), cell.load_end_s)
-        span_s = end_s - cell.clock_s
-        minutes(cell)[row, FLIGHT_S] += cell.flight * span_s
-        minutes(cell)[row, UP_S] += cell.up * span_s
-        minutes(cell)[row, BUSY_S] += cell.busy * span_s
-        minutes(cell)[row, IMAGES_S] += cell.images * span_s
-        cell.clock_s = end_s
+    while t_s >= cell.row_end_s:
+        _add(cell, cell.row_end_s)
+        cell.row = minute_of(cell, cell.row_end_s)
+        cell.row_end_s = math.inf
+        if cell.row < cell.minute_rows - 1:
+            cell.row_end_s = min(60.0 * (cell.row + 1), cell.load_end_s)
+    _add(cell, t_s)
+
+
+@compiled
+def _add(cell: Any, t_s: float) -> None:
+    """Up to t, within one minute."""
+    span_s = t_s - cell.clock_s
+    row = minutes(cell)[cell.row]
+    row[FLIGHT_S] += cell.flight * span_s
+    row[UP_S] += cell.up * span_s
+    row[BUSY_S] += cell.busy * span_s
+    row[IMAGES_S] += cell.images * span_s
+    cell.clock_s = t_s
 
 
 @compiled

@@ -30,8 +30,10 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = str(_cache())  # type: ignore[attr-defined]
 
 # Without the lock, threads of one process simulate cells side by side. No fast math: a seed gives
-# the same figures on every machine.
-compiled = cast("Callable[[Function], Function]", numba.njit(cache=True, nogil=True))
+# the same figures on every machine. The error model of numpy asks no division for its divisor.
+compiled = cast(
+    "Callable[[Function], Function]", numba.njit(cache=True, nogil=True, error_model="numpy")
+)
 
 
 _BYTES = ir.IntType(8).as_pointer()  # type: ignore[no-untyped-call]

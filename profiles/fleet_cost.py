@@ -83,18 +83,21 @@ def afford(fleet: Fleet, cost: Cost, *, memory_bytes: float, time_s: float) -> N
     """
     if cost.seconds <= time_s and cost.memory_bytes <= memory_bytes:
         return
-    share = time_s / cost.seconds if cost.seconds > time_s else 1.0
     wants = f"about {cost.seconds:,.0f} s and {cost.memory_bytes / 2**30:.2f} GiB"
     given = f"{time_s:,.0f} s and {memory_bytes / 2**30:.2f} GiB were given"
-    gpus = math.floor(fleet.gpus * share / fleet.cell_gpus) * fleet.cell_gpus
+    remedies = []
     if cost.memory_bytes > memory_bytes:
-        gpus = 0
-    remedy = (
-        f"--gpus {gpus} under the same share of the load fits"
-        if gpus
-        else "bound the queue (--max-queue), make cells smaller (--cell-gpus), or give more"
-    )
-    raise FleetError(f"simulating it takes {wants}; {given}: {remedy}")
+        remedies.append("bound the queue (--max-queue) or make cells smaller (--cell-gpus)")
+    if cost.seconds > time_s:
+        gpus = math.floor(fleet.gpus * time_s / cost.seconds)
+        if gpus > fleet.cell_gpus:
+            gpus = gpus // fleet.cell_gpus * fleet.cell_gpus
+        remedies.append(
+            f"at most {gpus:,} GPUs with their share of the load fit (--gpus {gpus})"
+            if gpus
+            else "not even one GPU's load fits: raise --time"
+        )
+    raise FleetError(f"simulating it takes {wants}; {given}: {'; '.join(remedies)}")
 
 
 def _backlog(fleet: Fleet, cell: Fleet, people: People) -> float:

@@ -41,7 +41,7 @@ def draw(seed: np.uint64, stream: int, n: int) -> float:
 @compiled
 def exponential(seed: np.uint64, stream: int, n: int) -> float:
     """The same as an exponential of mean 1."""
-    return -math.log1p(-draw(seed, stream, n))
+    return -math.log(1.0 - draw(seed, stream, n))  # exact to the last bit: u is a multiple of 2⁻⁵³
 
 
 @compiled

@@ -33,9 +33,15 @@ def put(cell: Any, h: int, who: int, key: float) -> None:
         sizes(cell)[h] = at + 1
         order(cell)[h, at] = who
         place(cell)[h, who] = at
+        keys(cell)[h, who] = key
+        _up(cell, h, at)
+        return
+    sooner = key < keys(cell)[h, who]
     keys(cell)[h, who] = key
-    _up(cell, h, at)
-    _down(cell, h, place(cell)[h, who])
+    if sooner:
+        _up(cell, h, at)
+    else:
+        _down(cell, h, at)
 
 
 @compiled
@@ -52,8 +58,9 @@ def drop(cell: Any, h: int, who: int) -> None:
     moved = order(cell)[h, last]
     order(cell)[h, at] = moved
     place(cell)[h, moved] = at
-    _up(cell, h, at)
-    _down(cell, h, place(cell)[h, moved])
+    _down(cell, h, at)
+    if place(cell)[h, moved] == at:
+        _up(cell, h, at)
 
 
 @compiled

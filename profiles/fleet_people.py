@@ -90,7 +90,8 @@ def _want(cell: Any, slot: int, t_s: float) -> None:
     person.work = float(cell.steps)
     if cell.exponential:
         person.work *= exponential(cell.seed, WORK_DRAWS, person.person * WISHES + person.wish)
-    minutes(cell)[minute_of(cell, t_s), OFFERED] += 1
+    person.row = cell.row if t_s == cell.clock_s else minute_of(cell, t_s)
+    minutes(cell)[person.row, OFFERED] += 1
 
 
 @compiled
@@ -100,7 +101,7 @@ def begin_attempt(cell: Any, slot: int, t_s: float) -> None:
     person.sent_s = t_s
     person.expires_s = min(t_s + cell.timeout_s, person.until_s)
     cell.flight += 1
-    minutes(cell)[minute_of(cell, t_s), ATTEMPTS] += 1
+    minutes(cell)[cell.row, ATTEMPTS] += 1
 
 
 @compiled
@@ -108,8 +109,8 @@ def end_ok(cell: Any, slot: int, done_s: float) -> None:
     """An image came back at `done_s`."""
     person = slots(cell)[slot]
     latency_s = done_s - person.wanted_s
-    due, done = minute_of(cell, person.wanted_s), minute_of(cell, done_s)
-    latency(cell)[due, bin_of(latency_s)] += 1
+    done = cell.row if done_s < cell.row_end_s else minute_of(cell, done_s)
+    latency(cell)[person.row, bin_of(latency_s)] += 1
     minutes(cell)[done, DONE] += 1
     if latency_s <= cell.slo_s:
         minutes(cell)[done, GOOD] += 1
@@ -130,7 +131,7 @@ def end_otherwise(
     if is_flying:
         cell.flight -= 1
     if outcome == REJECTED:
-        minutes(cell)[minute_of(cell, t_s), REFUSED] += 1
+        minutes(cell)[cell.row, REFUSED] += 1
     timer(cell, slot, math.inf)
     again = cell.retry != NEVER and person.attempt < cell.most_attempts
     if again and (outcome in (REJECTED, TIMEOUT)):
@@ -152,7 +153,7 @@ def end_otherwise(
 def _through(cell: Any, slot: int, t_s: float, outcome: int) -> None:
     """A request has its outcome: on to the next image, or gone."""
     person = slots(cell)[slot]
-    minutes(cell)[minute_of(cell, person.wanted_s), outcome] += 1
+    minutes(cell)[person.row, outcome] += 1
     if cell.go_ons > 0 and outcome != ABANDONED and person.wish < WISHES - 1:
         n = person.person * WISHES + person.wish
         more = draw(cell.seed, GO_ON, n) < go_on(cell)[min(person.wish, cell.go_ons - 1)]

@@ -9,6 +9,7 @@ from profiles.fleet_heap import first, first_key
 from profiles.fleet_people import begin_attempt, end_otherwise
 from profiles.fleet_server import enqueue, forecast_s, leave_line, step_s
 from profiles.fleet_state import (
+    LEAST,
     PAYING,
     RANDOM,
     REJECTED,
@@ -40,11 +41,13 @@ def send(cell: Any, t_s: float, slot: int) -> None:
 
 @compiled
 def _chosen(cell: Any) -> int:
-    """A server that is up: at random, in turn, or the emptier of two different random ones."""
+    """A server that is up, by the routing."""
     up = cell.up
     if cell.routing == ROUND_ROBIN:
         cell.turn = (cell.turn + 1) % up
         return int(alive(cell)[cell.turn])
+    if cell.routing == LEAST:
+        return int(_emptiest(cell))
     first = alive(cell)[int(draw(cell.seed, ROUTE, cell.routed) * up)]
     cell.routed += 1
     if cell.routing == RANDOM or up == 1:
@@ -56,6 +59,17 @@ def _chosen(cell: Any) -> int:
         second = alive(cell)[up - 1]
     fewer = servers(cell)[second].ongoing < servers(cell)[first].ongoing
     return int(second if fewer else first)
+
+
+@compiled
+def _emptiest(cell: Any) -> int:
+    """The server with the fewest requests; of several, the first in the list."""
+    best = alive(cell)[0]
+    for i in range(1, cell.up):
+        s = alive(cell)[i]
+        if servers(cell)[s].ongoing < servers(cell)[best].ongoing:
+            best = s
+    return int(best)
 
 
 @compiled

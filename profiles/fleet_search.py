@@ -1,6 +1,6 @@
 """How many GPUs a demand needs: the fewest whose simulation meets the SLO. Pure, seeded.
 
-Cells are independent and alike, so a search plays a few of them at the load that each would get.
+Cells are independent and alike, so a search plays a part of the block, at the load it would get.
 """
 
 import math
@@ -10,7 +10,8 @@ import msgspec
 from profiles.fleet import Demand, simulate
 from profiles.fleet_values import Fleet, FleetError, People
 
-CELLS = 2  # simulated of each size tried
+REQUESTS = 2_000_000  # simulated of each size tried, at most; a few servers always
+LEAST_GPUS = 50
 TOLERANCE = 0.005  # of the number of GPUs
 
 
@@ -52,8 +53,8 @@ def gpus_needed(
     tried: list[tuple[int, float]] = []
 
     def suffices(gpus: int) -> bool:
-        cells = min(CELLS, math.ceil(gpus / fleet.cell_gpus))
-        part = min(gpus, cells * fleet.cell_gpus)
+        within = max(LEAST_GPUS, int(gpus * min(1.0, REQUESTS / max(1.0, demand.expected))))
+        part = min(gpus, within)
         own = msgspec.structs.replace(fleet, gpus=part)
         rates = tuple(rate * part / gpus for rate in demand.rates_per_s)
         played = simulate(

@@ -4,6 +4,7 @@ The kernel hands on nothing but this record, by reference; `servers(cell)` and i
 arrays behind it. `Memory` owns them, and makes room for more slots when the kernel asks.
 
 `servers` has one row more than there are servers, number `cell.servers`: the cell's central line.
+All whole numbers are of 64 bits: of every mix of widths numba would compile a kernel of its own.
 A *slot* holds one person from arrival until they are through, with the request they now want.
 """
 
@@ -19,10 +20,10 @@ from profiles.fleet_values import POLICIES, ROUTINGS, Fleet, People
 
 Records: TypeAlias = np.ndarray[tuple[int], np.dtype[Any]]  # structured: rows by field name
 Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int32]
+Ints: TypeAlias = npt.NDArray[np.int64]
 
 NONE, REQUEST, STEP = range(3)  # policy
-RANDOM, ROUND_ROBIN, TWO, CENTRAL = range(4)  # routing
+RANDOM, ROUND_ROBIN, TWO, CENTRAL, LEAST = range(5)  # routing
 NEVER, AT_ONCE, BACKOFF = range(3)  # retry
 OFF, STARTING, UP, DRAINING, DOWN = range(5)  # a server's phase
 RESTING, WAITING, RUNNING, TAIL = range(4)  # a slot's phase
@@ -60,6 +61,8 @@ CELL = np.dtype(
         # of what was due from `from_s` on:
         *((name, "f8") for name in ("waits", "wait_s", "waited", "oks", "latency_s", "flight_s")),
         ("arrival_s", "f8"),
+        ("row", "i8"),  # of the minute that clock_s is in ...
+        ("row_end_s", "f8"),  # ... and its end
         # the arrays: where they are, and how long
         *((f"{name}_at", "i8") for name in ("servers", "slots", "running", "alive", "keys")),
         *((f"{name}_at", "i8") for name in ("order", "place", "sizes", "minutes", "latency")),
@@ -72,8 +75,8 @@ CELL = np.dtype(
 SERVER = np.dtype(
     [
         *((name, "f8") for name in ("speed", "began_s", "step_s")),
-        *((name, "i4") for name in ("waiting", "running", "ongoing", "claimed", "phase", "place")),
-        *((name, "i4") for name in ("first_free", "first_paying", "last_free", "last_paying")),
+        *((name, "i8") for name in ("waiting", "running", "ongoing", "claimed", "phase", "place")),
+        *((name, "i8") for name in ("first_free", "first_paying", "last_free", "last_paying")),
     ]
 )
 SLOT = np.dtype(
@@ -81,17 +84,16 @@ SLOT = np.dtype(
         *((name, "f8") for name in ("wanted_s", "sent_s", "expires_s", "until_s", "patience_s")),
         *((name, "f8") for name in ("work",)),
         ("person", "i8"),
-        *((name, "i4") for name in ("wish", "attempt", "left", "server", "before", "after")),
-        *((name, "i1") for name in ("phase", "paying")),
+        *((name, "i8") for name in ("wish", "attempt", "left", "server", "before", "after", "row")),
+        *((name, "i8") for name in ("phase", "paying")),
     ],
-    align=True,
 )
 SAMPLES_MOST = 4096
 FIRST_SLOTS = 256
 UNBOUNDED = 2**40  # times the GPUs of a cell, it still fits 64 bits
 
 
-INT32, INT64, FLOAT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float64)
+INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 
 
 @compiled
@@ -109,13 +111,13 @@ def slots(cell: Any) -> Any:
 @compiled
 def running(cell: Any) -> Any:
     """Slots in each server's batch, (servers, limit); -1 where the client has hung up."""
-    return carray(pointer(cell.running_at), (cell.servers, cell.limit), INT32)
+    return carray(pointer(cell.running_at), (cell.servers, cell.limit), INT64)
 
 
 @compiled
 def alive(cell: Any) -> Any:
     """(servers,): the first `cell.up` are those that take requests."""
-    return carray(pointer(cell.alive_at), (cell.servers,), INT32)
+    return carray(pointer(cell.alive_at), (cell.servers,), INT64)
 
 
 @compiled
@@ -127,19 +129,19 @@ def keys(cell: Any) -> Any:
 @compiled
 def order(cell: Any) -> Any:
     """Of profiles.fleet_heap, (4, width)."""
-    return carray(pointer(cell.order_at), (4, cell.width), INT32)
+    return carray(pointer(cell.order_at), (4, cell.width), INT64)
 
 
 @compiled
 def place(cell: Any) -> Any:
     """Of profiles.fleet_heap, (4, width)."""
-    return carray(pointer(cell.place_at), (4, cell.width), INT32)
+    return carray(pointer(cell.place_at), (4, cell.width), INT64)
 
 
 @compiled
 def sizes(cell: Any) -> Any:
     """Of profiles.fleet_heap, (4,)."""
-    return carray(pointer(cell.sizes_at), (4,), INT32)
+    return carray(pointer(cell.sizes_at), (4,), INT64)
 
 
 @compiled
@@ -163,7 +165,7 @@ def samples(cell: Any) -> Any:
 @compiled
 def scratch(cell: Any) -> Any:
     """Room for a forecast, (limit,)."""
-    return carray(pointer(cell.scratch_at), (cell.limit,), INT32)
+    return carray(pointer(cell.scratch_at), (cell.limit,), INT64)
 
 
 @compiled
@@ -235,11 +237,11 @@ class Memory:
         for name in ("first_free", "first_paying", "last_free", "last_paying", "place"):
             rows_of_servers[name] = -1
         self._hold("servers", rows_of_servers)
-        self._hold("running", np.full((servers, fleet.batch_limit), -1, np.int32))
-        self._hold("alive", np.zeros(servers, np.int32))
-        self._hold("scratch", np.zeros(fleet.batch_limit, np.int32))
+        self._hold("running", np.full((servers, fleet.batch_limit), -1, np.int64))
+        self._hold("alive", np.zeros(servers, np.int64))
+        self._hold("scratch", np.zeros(fleet.batch_limit, np.int64))
         self._hold("samples", np.zeros(ring))
-        self._hold("sizes", np.zeros(4, np.int32))
+        self._hold("sizes", np.zeros(4, np.int64))
         self.minutes = self._hold("minutes", np.zeros((rows, COLUMNS)))
         self.latency = self._hold("latency", np.zeros((rows, BINS), np.int64))
         self._resize(FIRST_SLOTS, max(servers + 1, FIRST_SLOTS))
@@ -262,8 +264,8 @@ class Memory:
         self._hold("slots", grown)
         for name, new in (
             ("keys", np.zeros((4, width))),
-            ("order", np.zeros((4, width), np.int32)),
-            ("place", np.full((4, width), -1, np.int32)),
+            ("order", np.zeros((4, width), np.int64)),
+            ("place", np.full((4, width), -1, np.int64)),
         ):
             old = self._arrays.get(name, new[:, :0])
             new[:, : old.shape[1]] = old
@@ -345,6 +347,6 @@ def _rules(
 
 def cell_bytes(servers: int, limit: int, slots: int, minutes: int) -> int:
     """Memory of a cell with so many slots, at its growth: old and new slots together."""
-    a_server = SERVER.itemsize + 4 * limit + 4 + 4 * 16
-    a_slot = SLOT.itemsize + 4 * 16
+    a_server = SERVER.itemsize + 8 * limit + 8 + 4 * 24
+    a_slot = SLOT.itemsize + 4 * 24
     return servers * a_server + 3 * slots * a_slot + minutes * 8 * (COLUMNS + BINS)

@@ -17,9 +17,9 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 Policy = Literal["none", "request", "step"]
-Routing = Literal["random", "round-robin", "two", "central"]
+Routing = Literal["random", "round-robin", "two", "central", "least"]
 POLICIES: tuple[Policy, ...] = ("none", "request", "step")
-ROUTINGS: tuple[Routing, ...] = ("random", "round-robin", "two", "central")
+ROUTINGS: tuple[Routing, ...] = ("random", "round-robin", "two", "central", "least")
 
 
 class FleetError(Exception):
@@ -110,8 +110,9 @@ class Fleet(_Table, frozen=True, kw_only=True):
         gpus: Servers, one a GPU.
         cell_gpus: GPUs behind one router.
         max_batch: Images that one GPU denoises at once.
-        routing: To a GPU at random, in turn, to the one of two random ones with fewer requests, or
-            from one queue to whichever has room.
+        routing: To a GPU at random; in turn; to the one of two random ones with fewer requests (as
+            Ray Serve); from one queue to whichever has room; to the one with the fewest requests
+            (HAProxy's leastconn, the ingress of viralload's own server).
         max_queue: Most images waiting a GPU; None: no bound.
         deadline_s: What is predicted to be done later is refused at once; None: nothing is.
         gpu_spread: Standard deviation of the logarithm of a GPU's seconds (SC22: 0.08).

@@ -285,6 +285,8 @@ class PlainFleet:
         if self.fleet.routing == "round-robin":
             self.turn = (self.turn + 1) % len(self.alive)
             return self.alive[self.turn]
+        if self.fleet.routing == "least":
+            return min(self.alive, key=lambda server: server.ongoing)
         one = self.alive[int(self.draw(d.ROUTE) * len(self.alive))]
         if self.fleet.routing == "random" or len(self.alive) == 1:
             return one
