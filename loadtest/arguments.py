@@ -159,6 +159,10 @@ def parser() -> argparse.ArgumentParser:
     )
     ledger.add_argument("--json", action="store_true", help="print the scores as JSON")
 
+    fleet = verbs.add_parser("fleet", help="simulate a scenario on a block of GPUs")
+    _add_scenario(fleet)
+    _add_fleet(fleet)
+
     verbs.add_parser("scenarios", help="list the built-in scenarios")
     return whole
 
@@ -191,7 +195,7 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
     _add_server(parser)
     parser.add_argument("--host", metavar="URL", help="load this server instead of starting one")
     _add_key(parser)
-    parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
+    parser.add_argument("--seed", type=_whole, metavar="N", help="of the arrivals")
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
     parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
@@ -347,7 +351,7 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arrivals", choices=get_args(Word), help="how arrivals come around the curve's rate"
     )
-    parser.add_argument("--seed", type=_seed, metavar="N", help="of the arrivals")
+    parser.add_argument("--seed", type=_whole, metavar="N", help="of the arrivals")
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps asked for")
     parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
@@ -410,6 +414,59 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         help="tell Prometheus the readings, on loopback",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _add_fleet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gpus", type=_count, default=100_000, metavar="N", help="of the block (%(default)s)"
+    )
+    parser.add_argument(
+        "--service",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="service times: a run folder, or a profile such as "
+        "profiles/reference/engine-tiny-cpu.json",
+    )
+    parser.add_argument("--policy", choices=("step", "request", "none"), default="step")
+    parser.add_argument(
+        "--routing", choices=("two", "random", "round-robin", "central", "least"), default="two"
+    )
+    parser.add_argument(
+        "--max-batch", type=_count, metavar="N", help="images a GPU (default: the most measured)"
+    )
+    parser.add_argument(
+        "--max-queue", type=_whole, default=64, metavar="N", help="waiting a GPU; 0: no bound (64)"
+    )
+    parser.add_argument(
+        "--deadline", metavar="DURATION", help="refuse what is predicted to take longer"
+    )
+    parser.add_argument(
+        "--cell-gpus", type=_count, default=1000, metavar="N", help="behind one router (1000)"
+    )
+    parser.add_argument(
+        "--gpu-spread", type=_share, default=0.0, metavar="S", help="between GPUs, such as 0.08"
+    )
+    parser.add_argument("--autoscale", action="store_true", help="by Ray Serve's rules")
+    parser.add_argument("--failures", action="store_true", help="at Llama 3's rate")
+    parser.add_argument(
+        "--slo-share",
+        type=_share,
+        metavar="SHARE",
+        help="also search the GPUs that this share within the SLO needs, such as 0.95",
+    )
+    parser.add_argument(
+        "--memory", type=_positive, default=2.0, metavar="GIB", help="at most (%(default)s)"
+    )
+    parser.add_argument("--time", default="10min", metavar="DURATION", help="at most (%(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("fleets"),
+        metavar="DIR",
+        help="where results go (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print simulated.json on stdout")
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
@@ -478,7 +535,7 @@ def _address(text: str) -> tuple[str, int]:
     return host, MASTER_PORT if port is None else port
 
 
-def _seed(text: str) -> int:
+def _whole(text: str) -> int:
     value = int(_number(text, int))
     if not 0 <= value < 2**63:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text}")

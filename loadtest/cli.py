@@ -276,6 +276,23 @@ def _tell_sampled(found: Sampled, folder: RunFolder, as_json: bool) -> int:
     return 0
 
 
+def _fleet(options: argparse.Namespace, _command: list[str]) -> int:
+    from loadtest.fleet import simulate_scenario, write
+    from profiles.fleet_text import fleet_text
+
+    told = (options.compress_to, options.compression)
+    if told == (None, None):
+        options.real_time = True  # a block is simulated in the event's own time
+    scenario, _, folder = scenario_of(options)
+    played, needed = simulate_scenario(options, scenario, load_source(scenario, folder))
+    report = write(played, needed, options.out)
+    if options.json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(played)).decode() + "\n")
+    else:
+        sys.stdout.write(f"{fleet_text(played, needed)}\nreport      {report}\n")
+    return 0
+
+
 def _list(_options: argparse.Namespace, _command: list[str]) -> int:
     for name in scenarios.builtin_names():
         scenario = scenarios.parse_scenario(scenarios.scenario_text(name)[0])
@@ -294,6 +311,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "worker": _worker,
     "capacity": whatif.capacity,
     "ledger": foretold.scored,
+    "fleet": _fleet,
     "scenarios": _list,
 }
 

@@ -75,7 +75,7 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
             or too long.
     """
     kappa = compression(scenario, source)
-    peak, basis = _peak(scenario, source, node)
+    peak, basis = stated_peak(scenario, source, node)
     scale = peak / source.peak_images_per_s
     expected = source.images * scale / kappa / source.images_per_request
     if scenario.session is not None:  # so far of people
@@ -124,7 +124,12 @@ def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list
     return middles.round(3).tolist(), (images / np.diff(edges)).round(6).tolist()
 
 
-def _peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, str]:
+def stated_peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, str]:
+    """The highest rate in images/s, and where it comes from in words.
+
+    Raises:
+        ConfigurationError: it refers to an unknown capacity.
+    """
     peak = scenario.load.peak
     multiple = capacity_multiple(peak)
     if multiple is not None:

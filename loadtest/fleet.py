@@ -1,0 +1,209 @@
+"""`viralload fleet`: a scenario at the scale of a block, simulated from measured service times."""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from loadtest.arrivals import Process, Word, arrival_times
+from loadtest.crowd import Session
+from loadtest.curve import Array
+from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
+from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
+from loadtest.scenario import Scenario
+from loadtest.source import Source
+from loadtest.trace import Arrivals
+from loadtest.units import parse_duration
+from profiles.fleet import Demand, simulate
+from profiles.fleet_cost import afford, estimate, images_a_person
+from profiles.fleet_report import render
+from profiles.fleet_search import Needed, gpus_needed
+from profiles.fleet_service import read_service
+from profiles.fleet_values import Autoscaling, Failures, Fleet, FleetError, People, Simulated
+
+BIN_S = 1.0
+MOST_BINS = 20_000
+TABLE = 201  # quantiles kept of think time and patience
+LAST = 0.999  # the share that stands for the end of an endless distribution
+MOST_GPUS = 10_000_000
+
+
+def simulate_scenario(
+    options: argparse.Namespace, scenario: Scenario, source: Source
+) -> tuple[Simulated, Needed | None]:
+    """The scenario on the fleet that the options describe.
+
+    Raises:
+        ConfigurationError: it cannot be simulated, or does not fit into --memory and --time.
+    """
+    try:
+        fleet = fleet_of(options)
+        people = people_of(scenario)
+        demand = demand_of(scenario, source, fleet, people)
+        memory_bytes, time_s = options.memory * 2**30, parse_duration(options.time)
+        cost = estimate(fleet, demand, people, memory_bytes=memory_bytes)
+        sys.stderr.write(
+            f"about {cost.requests:,.0f} requests: {cost.seconds:,.0f} s, "
+            f"{cost.memory_bytes / 2**30:.2f} GiB at most\n"
+        )
+        afford(fleet, cost, memory_bytes=memory_bytes, time_s=time_s)
+        slo_s = float(scenario.slo.latency)
+        played = simulate(
+            fleet,
+            demand,
+            seed=scenario.seed,
+            slo_s=slo_s,
+            people=people,
+            most_slots=cost.most_slots,
+        )
+        needed = None
+        if options.slo_share is not None:
+            needed = gpus_needed(
+                fleet,
+                demand,
+                seed=scenario.seed,
+                slo_s=slo_s,
+                slo_share=options.slo_share,
+                people=people,
+                most=MOST_GPUS,
+            )
+    except (FleetError, ValueError) as err:
+        raise ConfigurationError(f"fleet: {err}") from err
+    return msgspec.structs.replace(played, scenario=scenario.name), needed
+
+
+def fleet_of(options: argparse.Namespace) -> Fleet:
+    """The block that the command line describes.
+
+    Raises:
+        FleetError: its service times are unreadable, or lack the batch sizes needed.
+        ValueError: a duration that is none.
+    """
+    batch = 1 if options.policy == "none" else options.max_batch
+    service = read_service(options.service, batch)
+    most = batch or service.largest_batch
+    return Fleet(
+        gpus=options.gpus,
+        service=service,
+        cell_gpus=min(options.cell_gpus, options.gpus),
+        policy=options.policy,
+        max_batch=most,
+        routing=options.routing,
+        max_queue=options.max_queue or None,
+        deadline_s=None if options.deadline is None else parse_duration(options.deadline),
+        gpu_spread=options.gpu_spread,
+        autoscaling=Autoscaling(target_ongoing_requests=max(2.0, float(most)))
+        if options.autoscale
+        else None,
+        failures=Failures() if options.failures else None,
+    )
+
+
+def people_of(scenario: Scenario) -> People:
+    """Who arrives: a request by itself, waited for as long as its timeout, or the [session]'s."""
+    timeout_s = float(scenario.request.timeout)
+    session = scenario.session
+    if session is None:
+        return People(timeout_s=timeout_s)
+    shares = {name: one.share for name, one in session.classes.items()}
+    total = sum(shares.values())
+    grid = np.linspace(0.0, 1.0, TABLE)
+    inside = np.clip(grid, 1 - LAST, LAST)
+    patience = session.patience
+    return People(
+        go_on=_go_on(session),
+        think_s=tuple(session.think.quantile(inside).tolist()),
+        patience_s=() if patience is None else tuple(patience.quantile(inside).tolist()),
+        timeout_s=timeout_s,
+        retry=session.retry.policy,
+        most_attempts=session.retry.most_attempts,
+        first_s=max(float(session.retry.first), 1e-3),
+        cap_s=max(float(session.retry.cap), 1e-3),
+        paying_share=shares.get("paying", 0.0) / total if total else 1.0,
+    )
+
+
+def _go_on(session: Session) -> tuple[float, ...]:
+    """Probability of another request after the n-th."""
+    if not isinstance(session.requests, dict):
+        more = 1.0 - 1.0 / float(session.requests)
+        return (more,) if more > 0 else ()
+    weights = {int(count): weight for count, weight in session.requests.items()}
+    survive = [
+        sum(weight for count, weight in weights.items() if count >= n)
+        for n in range(1, max(weights) + 2)
+    ]
+    return tuple(b / a if a else 0.0 for a, b in itertools.pairwise(survive))
+
+
+def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) -> Demand:
+    """The curve at the block's scale: Poisson in bins of about a second, or as instants.
+
+    Raises:
+        ConfigurationError: a trace of arrivals, or bursts of more requests than memory holds.
+    """
+    if isinstance(source.shape, Arrivals):
+        raise ScenarioError(
+            "fleet: the trace holds one node's arrivals; name its rate_column or count_column, so "
+            "that its rate can be carried to a block"
+        )
+    node = Node(
+        gpus=fleet.gpus,
+        capacity_images_per_s=fleet.capacity_images_per_s,
+        capacity_basis="all GPUs busy with full batches",
+    )
+    peak, _ = stated_peak(scenario, source, node)
+    kappa = compression(scenario, source)
+    duration_s = source.duration_s / kappa
+    shape = source.shape
+    factor = peak / source.peak_images_per_s * source.images_per_arrival / images_a_person(people)
+
+    def arrivals_by(t: Array) -> Array:
+        return shape.integral(kappa * t) * (factor / kappa)
+
+    process = scenario.load.arrivals or "poisson"
+    if process not in ("poisson", "smooth"):
+        return _in_bursts(process, arrivals_by, duration_s, scenario.seed)
+    bins = min(MOST_BINS, max(1, round(duration_s / BIN_S)))
+    edges = np.linspace(0.0, duration_s, bins + 1)
+    rates = np.diff(arrivals_by(edges)) * (bins / duration_s)
+    return Demand(duration_s=duration_s, rates_per_s=tuple(np.maximum(rates, 0.0).tolist()))
+
+
+def _in_bursts(
+    process: Word | Process,
+    arrivals_by: Callable[[Array], Array],
+    duration_s: float,
+    seed: int,
+) -> Demand:
+    expected = float(arrivals_by(np.array([duration_s]))[0])
+    if expected > MAX_REQUESTS:
+        raise ConfigurationError(
+            f"fleet: {expected:,.0f} bursty arrivals do not fit into memory, at most "
+            f"{MAX_REQUESTS:,} do: lower --peak, or use --arrivals poisson, which is streamed"
+        )
+    times = arrival_times(process, arrivals_by, duration_s, seed)
+    return Demand(duration_s=duration_s, times_s=times)
+
+
+def write(played: Simulated, needed: Needed | None, root: Path) -> Path:
+    """A new folder with simulated.json and report.html; gives the report's path.
+
+    Raises:
+        ViralloadError: it cannot be written.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = root / f"{stamp}-{played.scenario}-simulated"
+    try:
+        folder.mkdir(parents=True)
+        (folder / "simulated.json").write_bytes(msgspec.json.format(msgspec.json.encode(played)))
+        report = folder / "report.html"
+        report.write_text(render(played, needed), encoding="utf-8")
+    except OSError as err:
+        raise ViralloadError(f"cannot write {folder}: {err.strerror or err}") from err
+    return report

@@ -1,0 +1,155 @@
+"""A block of GPUs, request by request: what a fleet would do under a load. Pure, seeded.
+
+`simulate` plays cell after cell, each by itself, on as many threads as there are cores; the figures
+are sums over cells, so they do not depend on the threads. Theory and a plain reference simulator
+check it in the tests; `python -m benchmarks.fleet` says how fast it is.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from statistics import NormalDist
+
+import msgspec
+import numpy as np
+
+from profiles.fleet_cell import play
+from profiles.fleet_draws import CELL, SPEED, cell_seed, draw
+from profiles.fleet_latency import BINS
+from profiles.fleet_state import CELL as CELL_RECORD
+from profiles.fleet_state import COLUMNS, Floats, Memory, Records, minute_rows
+from profiles.fleet_totals import Totals, simulated
+from profiles.fleet_values import Fleet, FleetError, People, Simulated, check
+
+MOST_SLOTS = 2**30
+DRAIN_S = 600.0  # after the load, what is not answered by then never comes back
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """The arrivals at the whole block: a rate in bins of equal width, or the instants themselves.
+
+    Attributes:
+        duration_s: How long the load lasts.
+        rates_per_s: People/s in each bin, Poisson; the bins fill the duration.
+        times_s: Sorted arrivals; where there are any, the rates are not read.
+    """
+
+    duration_s: float
+    rates_per_s: tuple[float, ...] = ()
+    times_s: Floats | None = None
+
+    @property
+    def expected(self) -> float:
+        """Arrivals, on average."""
+        if self.times_s is not None:
+            return float(self.times_s.size)
+        return sum(self.rates_per_s) * self.duration_s / max(1, len(self.rates_per_s))
+
+
+def steady(rate_per_s: float, duration_s: float) -> Demand:
+    """Poisson arrivals at one rate."""
+    return Demand(duration_s=duration_s, rates_per_s=(rate_per_s,))
+
+
+def simulate(
+    fleet: Fleet,
+    demand: Demand,
+    *,
+    seed: int,
+    slo_s: float,
+    people: People | None = None,
+    threads: int | None = None,
+    from_s: float = 0.0,
+    drain_s: float = DRAIN_S,
+    most_slots: int = MOST_SLOTS,
+    on_cell: Callable[[int], None] = lambda done: None,
+) -> Simulated:
+    """Play the fleet under the demand.
+
+    Args:
+        fleet: The block.
+        demand: What arrives.
+        seed: Of all chance.
+        slo_s: What counts as goodput.
+        people: What one arrival does; default: one image, endless patience.
+        threads: Default: one a core.
+        from_s: Means (not curves) count what was due from here on: leave a warm-up out.
+        drain_s: How long answers are waited for after the load.
+        most_slots: Requests held at once in a cell, at most.
+        on_cell: Told how many cells are done, from any thread.
+
+    Raises:
+        FleetError: the fleet cannot be simulated, or a backlog outgrew `most_slots`.
+    """
+    check(fleet)
+    people = people or People()
+    if not 0 < demand.duration_s < math.inf:
+        raise FleetError("the demand lasts no time: give a duration above 0")
+    rates = np.array(demand.rates_per_s, np.float64)
+    if (rates < 0).any() or not np.isfinite(rates).all():
+        raise FleetError("the demand has a rate that is negative or no number")
+    sizes = cell_sizes(fleet)
+    times = shared_out(demand.times_s, sizes, seed)
+    width_s = demand.duration_s / max(1, rates.size)
+
+    span = {"duration_s": demand.duration_s, "slo_s": slo_s, "from_s": from_s, "drain_s": drain_s}
+
+    def one(index: int) -> Memory:
+        own = cell_seed(seed, index)
+        memory = Memory(
+            fleet,
+            people,
+            servers=sizes[index],
+            seed=own,
+            speeds=_speeds(fleet.gpu_spread, sizes[index], own),
+            span=span,
+            most_slots=most_slots,
+        )
+        if not play(memory, rates * (sizes[index] / fleet.gpus), width_s, times[index]):
+            raise FleetError(
+                "the backlog outgrew the memory given: bound the queue (--max-queue), or give more"
+            )
+        return memory
+
+    rows = minute_rows(demand.duration_s)
+    minutes, latency = np.zeros((rows, COLUMNS)), np.zeros((rows, BINS), np.int64)
+    state: Records = np.zeros(len(sizes), CELL_RECORD)
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        for index, memory in enumerate(pool.map(one, range(len(sizes)))):
+            minutes += memory.minutes
+            latency += memory.latency
+            state[index] = memory.cell[0]
+            on_cell(index + 1)
+    totals = Totals(minutes=minutes, latency=latency, state=state)
+    return simulated(fleet, people, totals, seed=seed, duration_s=demand.duration_s,
+                     slo_s=slo_s, from_s=from_s)  # fmt: skip
+
+
+def cell_sizes(fleet: Fleet) -> list[int]:
+    """GPUs of each cell: all alike, but for a smaller last one."""
+    full, rest = divmod(fleet.gpus, fleet.cell_gpus)
+    return [fleet.cell_gpus] * full + ([rest] if rest else [])
+
+
+def shared_out(times_s: Floats | None, sizes: list[int], seed: int) -> list[Floats]:
+    """Each arrival to a cell at random, by its GPUs: the arrivals of every cell, sorted."""
+    if times_s is None:
+        return [np.zeros(0)] * len(sizes)
+    if len(sizes) == 1:
+        return [times_s]
+    rng = np.random.Generator(np.random.PCG64([seed, CELL]))
+    ends = np.cumsum(sizes) / sum(sizes)
+    whose = np.searchsorted(ends, rng.random(times_s.size), side="right")
+    return [times_s[whose == index] for index in range(len(sizes))]
+
+
+def _speeds(spread: float, servers: int, seed: np.uint64) -> Floats:
+    """Factors on each GPU's seconds, lognormal with mean 1: exp(σz - σ²/2)."""
+    if spread == 0:
+        return np.ones(servers)
+    normal = NormalDist()
+    u = [min(max(draw(seed, SPEED, s), 1e-12), 1 - 1e-12) for s in range(servers)]
+    z = np.array([normal.inv_cdf(one) for one in u])
+    factors: Floats = np.exp(spread * z - spread**2 / 2)
+    return factors

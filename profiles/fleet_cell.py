@@ -1,0 +1,179 @@
+"""One cell, played from its first arrival to its last answer: the loop over what happens next.
+
+Arrivals are a Poisson process whose rate is given in bins of equal width, drawn one at a time by
+the time-rescaling theorem (unit exponentials through the inverse of the integrated rate, exact for
+a rate that is constant in each bin), so nothing is held but the requests in flight. Or they are
+instants, as given.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from profiles.fleet_compile import compiled
+from profiles.fleet_draws import ARRIVAL, exponential
+from profiles.fleet_heap import first, first_key
+from profiles.fleet_life import begin, control, fail, live_on
+from profiles.fleet_people import arrive, end_otherwise, minute_of, timer
+from profiles.fleet_route import send
+from profiles.fleet_server import hang_up, stop
+from profiles.fleet_state import (
+    ABANDONED,
+    BUSY_S,
+    FLIGHT_S,
+    IMAGES_S,
+    LIFE,
+    RESTING,
+    TIMEOUT,
+    TIMERS,
+    UP_S,
+    WORK,
+    Floats,
+    Memory,
+    Records,
+    minutes,
+    slots,
+)
+
+ENDED, FULL = range(2)
+
+
+def play(memory: Memory, rates_per_s: Floats, width_s: float, times_s: Floats) -> bool:
+    """Play a new cell to its end; False where it outgrew `cell.most_slots`.
+
+    Args:
+        memory: A new one.
+        rates_per_s: Arrivals/s in each bin; shape (bins,).
+        width_s: Of a bin.
+        times_s: Arrivals in seconds, sorted; where there are any, the rates are not read.
+    """
+    _begin(memory.cell, rates_per_s, width_s, times_s)
+    while _play(memory.cell, rates_per_s, width_s, times_s) == FULL:
+        if not memory.grow():
+            return False
+    return True
+
+
+@compiled
+def _begin(cells: Records, rates_per_s: Floats, width_s: float, times_s: Floats) -> None:
+    cell = cells[0]
+    cell.row_end_s = min(60.0, cell.load_end_s)
+    begin(cell)
+    cell.arrival_s = _next_arrival(cell, 0.0, rates_per_s, width_s, times_s)
+
+
+@compiled
+def _play(cells: Records, rates_per_s: Floats, width_s: float, times_s: Floats) -> int:
+    """Go on until the end, or until an arrival finds no slot."""
+    cell = cells[0]
+    while True:
+        work_s = first_key(cell, WORK)
+        life_s = first_key(cell, LIFE)
+        timer_s = first_key(cell, TIMERS)
+        chance_s = min(cell.next_failure_s, cell.next_control_s)
+        t_s = min(work_s, life_s, timer_s, chance_s, cell.arrival_s)
+        is_over = cell.arrival_s == math.inf and cell.used == 0
+        if is_over or t_s > cell.stop_s or t_s == math.inf:
+            break
+        if t_s == work_s:
+            _pass(cell, t_s)
+            stop(cell, t_s, first(cell, WORK))
+        elif t_s == cell.arrival_s and t_s < min(life_s, chance_s, timer_s):
+            if cell.spare < 0:
+                return FULL
+            _pass(cell, t_s)
+            send(cell, t_s, arrive(cell, t_s))
+            cell.arrival_s = _next_arrival(cell, t_s, rates_per_s, width_s, times_s)
+        else:
+            _pass(cell, t_s)
+            _other(cell, t_s, life_s)
+    _cut_off(cell)
+    return ENDED
+
+
+@compiled
+def _other(cell: Any, t_s: float, life_s: float) -> None:
+    """What is neither a server's stop nor an arrival."""
+    if t_s == life_s:
+        live_on(cell, t_s, first(cell, LIFE))
+    elif t_s == cell.next_failure_s:
+        fail(cell, t_s)
+    elif t_s == cell.next_control_s:
+        control(cell, t_s)
+    else:
+        _ring(cell, t_s, first(cell, TIMERS))
+
+
+@compiled
+def _next_arrival(
+    cell: Any, t_s: float, rates_per_s: Floats, width_s: float, times_s: Floats
+) -> float:
+    """When the next person comes; inf: nobody does."""
+    n = cell.people
+    if times_s.size > 0:
+        return float(times_s[n]) if n < times_s.size else math.inf
+    owed = exponential(cell.seed, ARRIVAL, n)
+    at = int(t_s / width_s)
+    while at < rates_per_s.size:
+        end_s = (at + 1) * width_s
+        mass = rates_per_s[at] * (end_s - t_s)
+        if owed < mass:
+            return float(t_s + owed / rates_per_s[at])
+        owed -= mass
+        t_s = max(t_s, end_s)
+        at += 1
+    return math.inf
+
+
+@compiled
+def _pass(cell: Any, t_s: float) -> None:
+    """Let time go by until t: what is in flight, ready and busy adds up, minute by minute."""
+    if t_s > cell.from_s:
+        cell.flight_s += cell.flight * min(t_s - cell.clock_s, t_s - cell.from_s)
+    while t_s >= cell.row_end_s:
+        _add(cell, cell.row_end_s)
+        cell.row = minute_of(cell, cell.row_end_s)
+        cell.row_end_s = math.inf
+        if cell.row < cell.minute_rows - 1:
+            cell.row_end_s = min(60.0 * (cell.row + 1), cell.load_end_s)
+    _add(cell, t_s)
+
+
+@compiled
+def _add(cell: Any, t_s: float) -> None:
+    """Up to t, within one minute."""
+    span_s = t_s - cell.clock_s
+    row = minutes(cell)[cell.row]
+    row[FLIGHT_S] += cell.flight * span_s
+    row[UP_S] += cell.up * span_s
+    row[BUSY_S] += cell.busy * span_s
+    row[IMAGES_S] += cell.images * span_s
+    cell.clock_s = t_s
+
+
+@compiled
+def _ring(cell: Any, t_s: float, slot: int) -> None:
+    """A timer goes off: the next attempt is due, or the client has waited long enough."""
+    person = slots(cell)[slot]
+    if person.phase == RESTING:
+        timer(cell, slot, math.inf)
+        send(cell, t_s, slot)
+    else:
+        hang_up(cell, t_s, slot, ABANDONED if person.until_s <= t_s else TIMEOUT)
+
+
+@compiled
+def _cut_off(cell: Any) -> None:
+    """What is left when the time is up never came back: each still gets its outcome."""
+    spare = np.zeros(cell.slot_rows, np.bool_)
+    slot = cell.spare
+    while slot >= 0:
+        spare[slot] = True
+        slot = slots(cell)[slot].after
+    cell.most_attempts = 0  # nobody tries again, nobody goes on
+    cell.load_end_s = min(cell.load_end_s, cell.clock_s)
+    for slot in range(cell.slot_rows):
+        if not spare[slot]:
+            rests = slots(cell)[slot].phase == RESTING
+            end_otherwise(cell, slot, cell.clock_s, TIMEOUT, 0.0, not rests)

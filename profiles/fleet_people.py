@@ -1,0 +1,169 @@
+"""What a person does once an attempt has ended, and what is counted of it (`loadtest.session`)."""
+
+import math
+from typing import Any
+
+from profiles.fleet_compile import compiled
+from profiles.fleet_draws import (
+    CLASS,
+    GO_ON,
+    JITTER,
+    PATIENCE,
+    THINK,
+    WISHES,
+    draw,
+    exponential,
+    quantile,
+)
+from profiles.fleet_draws import WORK as WORK_DRAWS
+from profiles.fleet_heap import drop, put
+from profiles.fleet_latency import bin_of
+from profiles.fleet_state import (
+    ABANDONED,
+    AT_ONCE,
+    ATTEMPTS,
+    DONE,
+    FREE,
+    GOOD,
+    NEVER,
+    OFFERED,
+    OK,
+    PAYING,
+    REFUSED,
+    REJECTED,
+    RESTING,
+    TIMEOUT,
+    TIMERS,
+    go_on,
+    latency,
+    minutes,
+    patience_s,
+    slots,
+    think_s,
+)
+
+
+@compiled
+def minute_of(cell: Any, t_s: float) -> int:
+    """The row of `minutes` of an instant."""
+    if t_s >= cell.load_end_s:
+        return int(cell.minute_rows - 1)
+    return int(min(int(t_s / 60.0), cell.minute_rows - 2))
+
+
+@compiled
+def timer(cell: Any, slot: int, at_s: float) -> None:
+    """Set a slot's one timer; inf takes it off."""
+    if at_s < math.inf:
+        put(cell, TIMERS, slot, at_s)
+    else:
+        drop(cell, TIMERS, slot)
+
+
+@compiled
+def arrive(cell: Any, t_s: float) -> int:
+    """A person comes, and wants an image at once: the slot that holds them."""
+    slot = cell.spare
+    person = slots(cell)[slot]
+    cell.spare = person.after
+    cell.used += 1
+    person.person = cell.people
+    cell.people += 1
+    person.wish = 0
+    person.paying = PAYING
+    if cell.paying_share < 1.0:
+        paying = draw(cell.seed, CLASS, person.person) < cell.paying_share
+        person.paying = PAYING if paying else FREE
+    person.patience_s = math.inf
+    if cell.patiences > 0:
+        person.patience_s = quantile(patience_s(cell), draw(cell.seed, PATIENCE, person.person))
+    _want(cell, slot, t_s)
+    return int(slot)
+
+
+@compiled
+def _want(cell: Any, slot: int, t_s: float) -> None:
+    person = slots(cell)[slot]
+    person.wanted_s = t_s
+    person.until_s = t_s + person.patience_s
+    person.attempt = 1
+    person.work = float(cell.steps)
+    if cell.exponential:
+        person.work *= exponential(cell.seed, WORK_DRAWS, person.person * WISHES + person.wish)
+    person.row = cell.row if t_s == cell.clock_s else minute_of(cell, t_s)
+    minutes(cell)[person.row, OFFERED] += 1
+
+
+@compiled
+def begin_attempt(cell: Any, slot: int, t_s: float) -> None:
+    """Note that an attempt leaves now, and when its client would give up."""
+    person = slots(cell)[slot]
+    person.sent_s = t_s
+    person.expires_s = min(t_s + cell.timeout_s, person.until_s)
+    cell.flight += 1
+    minutes(cell)[cell.row, ATTEMPTS] += 1
+
+
+@compiled
+def end_ok(cell: Any, slot: int, done_s: float) -> None:
+    """An image came back at `done_s`."""
+    person = slots(cell)[slot]
+    latency_s = done_s - person.wanted_s
+    done = cell.row if done_s < cell.row_end_s else minute_of(cell, done_s)
+    latency(cell)[person.row, bin_of(latency_s)] += 1
+    minutes(cell)[done, DONE] += 1
+    if latency_s <= cell.slo_s:
+        minutes(cell)[done, GOOD] += 1
+    if person.wanted_s >= cell.from_s:
+        cell.oks += 1
+        cell.latency_s += latency_s
+    cell.flight -= 1
+    timer(cell, slot, math.inf)
+    _through(cell, slot, done_s, OK)
+
+
+@compiled
+def end_otherwise(
+    cell: Any, slot: int, t_s: float, outcome: int, retry_after_s: float, is_flying: bool
+) -> None:
+    """An attempt ended without an image: try again later, or take it as the answer."""
+    person = slots(cell)[slot]
+    if is_flying:
+        cell.flight -= 1
+    if outcome == REJECTED:
+        minutes(cell)[cell.row, REFUSED] += 1
+    timer(cell, slot, math.inf)
+    again = cell.retry != NEVER and person.attempt < cell.most_attempts
+    if again and (outcome in (REJECTED, TIMEOUT)):
+        pause_s = 0.0
+        if cell.retry != AT_ONCE:
+            longest_s = min(cell.cap_s, cell.first_s * 2.0 ** min(person.attempt - 1, 60))
+            pause_s = retry_after_s + draw(cell.seed, JITTER, cell.jitters) * longest_s
+            cell.jitters += 1
+        if t_s + pause_s < person.until_s:
+            person.attempt += 1
+            person.phase = RESTING
+            timer(cell, slot, t_s + pause_s)
+            return
+        outcome = ABANDONED
+    _through(cell, slot, t_s, outcome)
+
+
+@compiled
+def _through(cell: Any, slot: int, t_s: float, outcome: int) -> None:
+    """A request has its outcome: on to the next image, or gone."""
+    person = slots(cell)[slot]
+    minutes(cell)[person.row, outcome] += 1
+    if cell.go_ons > 0 and outcome != ABANDONED and person.wish < WISHES - 1:
+        n = person.person * WISHES + person.wish
+        more = draw(cell.seed, GO_ON, n) < go_on(cell)[min(person.wish, cell.go_ons - 1)]
+        due_s = t_s + quantile(think_s(cell), draw(cell.seed, THINK, n))
+        if more and due_s < cell.load_end_s:
+            person.wish += 1
+            _want(cell, slot, due_s)
+            person.phase = RESTING
+            timer(cell, slot, due_s)
+            return
+    person.after = cell.spare
+    cell.spare = slot
+    cell.used -= 1

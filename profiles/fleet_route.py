@@ -1,0 +1,107 @@
+"""Which server gets a request, and whether it is taken at all (`serve.admission`)."""
+
+import math
+from typing import Any
+
+from profiles.fleet_compile import compiled
+from profiles.fleet_draws import ROUTE, draw
+from profiles.fleet_heap import first, first_key
+from profiles.fleet_people import begin_attempt, end_otherwise
+from profiles.fleet_server import enqueue, forecast_s, leave_line, step_s
+from profiles.fleet_state import (
+    LEAST,
+    PAYING,
+    RANDOM,
+    REJECTED,
+    RETRY_AFTER_MOST_S,
+    ROOM,
+    ROUND_ROBIN,
+    alive,
+    servers,
+    slots,
+)
+
+
+@compiled
+def send(cell: Any, t_s: float, slot: int) -> None:
+    """An attempt leaves at t: a server or the central line takes it, or it is refused."""
+    begin_attempt(cell, slot, t_s)
+    if cell.up == 0:
+        end_otherwise(cell, slot, t_s, REJECTED, 1.0, True)
+        return
+    s = -1
+    line = int(cell.servers)
+    if not cell.central:
+        s = line = _chosen(cell)
+    elif first_key(cell, ROOM) < math.inf:
+        s = first(cell, ROOM)
+    if _is_taken(cell, t_s, s, line, slot):
+        enqueue(cell, t_s, s, line, slot)
+
+
+@compiled
+def _chosen(cell: Any) -> int:
+    """A server that is up, by the routing."""
+    up = cell.up
+    if cell.routing == ROUND_ROBIN:
+        cell.turn = (cell.turn + 1) % up
+        return int(alive(cell)[cell.turn])
+    if cell.routing == LEAST:
+        return int(_emptiest(cell))
+    first = alive(cell)[int(draw(cell.seed, ROUTE, cell.routed) * up)]
+    cell.routed += 1
+    if cell.routing == RANDOM or up == 1:
+        return int(first)
+    at = int(draw(cell.seed, ROUTE, cell.routed) * (up - 1))
+    cell.routed += 1
+    second = alive(cell)[at]
+    if second == first:  # the draw is from all but the first: the last stands in for it
+        second = alive(cell)[up - 1]
+    fewer = servers(cell)[second].ongoing < servers(cell)[first].ongoing
+    return int(second if fewer else first)
+
+
+@compiled
+def _emptiest(cell: Any) -> int:
+    """The server with the fewest requests; of several, the first in the list."""
+    best = alive(cell)[0]
+    for i in range(1, cell.up):
+        s = alive(cell)[i]
+        if servers(cell)[s].ongoing < servers(cell)[best].ongoing:
+            best = s
+    return int(best)
+
+
+@compiled
+def _is_taken(cell: Any, t_s: float, s: int, line: int, slot: int) -> bool:
+    """Admission: the bound on what waits, then the predicted completion; refuses by itself."""
+    person = slots(cell)[slot]
+    share = cell.up if cell.central else 1
+    waiting = servers(cell)[line].waiting
+    if waiting > 0 and waiting + 1 > cell.max_queue * share:
+        free = servers(cell)[line].last_free
+        retry_s = _retry_after_s(1.0 / (cell.rate_per_s * share))
+        if person.paying != PAYING or free < 0:
+            end_otherwise(cell, slot, t_s, REJECTED, retry_s, True)
+            return False
+        leave_line(cell, line, free)
+        servers(cell)[line].ongoing -= 1
+        end_otherwise(cell, free, t_s, REJECTED, retry_s, True)
+    if cell.deadline_s < math.inf:
+        if cell.central:
+            done_s = cell.tail_s + person.work * step_s(cell, 1)
+            if s < 0:
+                done_s += (servers(cell)[line].waiting + 1) / (cell.rate_per_s * share)
+        else:
+            done_s = forecast_s(cell, t_s, s, slot)
+        if done_s > cell.deadline_s:
+            retry_s = _retry_after_s(done_s - cell.deadline_s)
+            end_otherwise(cell, slot, t_s, REJECTED, retry_s, True)
+            return False
+    return True
+
+
+@compiled
+def _retry_after_s(delay_s: float) -> float:
+    """Whole seconds of the header, within 1 .. 600."""
+    return float(min(max(math.ceil(delay_s), 1), RETRY_AFTER_MOST_S))

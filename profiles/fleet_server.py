@@ -1,0 +1,307 @@
+"""What a server does: its line, its batch, its steps. Paying requests stand before free ones.
+
+Under step, nothing changes between two departures, so a server leaps from one to the next; an
+arrival that finds room makes it stop at the next step's end. A server's next stop is in queue WORK.
+"""
+
+import math
+from typing import Any
+
+from profiles.fleet_compile import compiled
+from profiles.fleet_heap import drop, put
+from profiles.fleet_people import end_ok, end_otherwise, timer
+from profiles.fleet_state import (
+    DRAINING,
+    OFF,
+    PAYING,
+    REJECTED,
+    ROOM,
+    RUNNING,
+    STEP,
+    TAIL,
+    UP,
+    WAITING,
+    WORK,
+    keys,
+    running,
+    scratch,
+    servers,
+    slots,
+)
+
+
+@compiled
+def step_s(cell: Any, images: int) -> float:
+    """Seconds of a step of so many images on an average GPU: base + image·n."""
+    return float(cell.base_s + cell.image_s * images)
+
+
+@compiled
+def join_line(cell: Any, line: int, slot: int) -> None:
+    """Stand at the end of the class."""
+    person, server = slots(cell)[slot], servers(cell)[line]
+    last = server.last_paying if person.paying else server.last_free
+    person.before, person.after = last, -1
+    if last >= 0:
+        slots(cell)[last].after = slot
+    elif person.paying:
+        server.first_paying = slot
+    else:
+        server.first_free = slot
+    if person.paying:
+        server.last_paying = slot
+    else:
+        server.last_free = slot
+    person.phase = WAITING
+    person.server = line
+    server.waiting += 1
+
+
+@compiled
+def leave_line(cell: Any, line: int, slot: int) -> None:
+    """Step out of the line, from anywhere in it."""
+    person, server = slots(cell)[slot], servers(cell)[line]
+    if person.before >= 0:
+        slots(cell)[person.before].after = person.after
+    elif person.paying:
+        server.first_paying = person.after
+    else:
+        server.first_free = person.after
+    if person.after >= 0:
+        slots(cell)[person.after].before = person.before
+    elif person.paying:
+        server.last_paying = person.before
+    else:
+        server.last_free = person.before
+    server.waiting -= 1
+
+
+@compiled
+def line_of(cell: Any, s: int) -> int:
+    """Where a server takes its next images from."""
+    return int(cell.servers) if cell.central else s
+
+
+@compiled
+def offer(cell: Any, s: int) -> None:
+    """Tell the central line whether a server has room, and how much."""
+    if not cell.central:
+        return
+    server = servers(cell)[s]
+    taken = server.running + server.claimed
+    has_room = taken < cell.limit if cell.policy == STEP else taken == 0
+    if server.phase == UP and has_room:
+        put(cell, ROOM, s, float(taken))
+    else:
+        drop(cell, ROOM, s)
+
+
+@compiled
+def fill(cell: Any, t_s: float, s: int) -> None:
+    """Hand free places to what waits, at a boundary of server s, and plan its next stop."""
+    server = servers(cell)[s]
+    line = line_of(cell, s)
+    lined = servers(cell)[line]
+    had = server.running
+    takes = server.phase == UP or (server.phase == DRAINING and not cell.central)
+    while takes and lined.waiting > 0 and server.running < cell.limit:
+        slot = lined.first_paying if lined.first_paying >= 0 else lined.first_free
+        leave_line(cell, line, slot)
+        lined.ongoing -= 1
+        person = slots(cell)[slot]
+        alone_s = server.speed * (cell.tail_s + person.work * step_s(cell, 1))
+        if t_s + alone_s > person.sent_s + cell.deadline_s:
+            end_otherwise(cell, slot, t_s, REJECTED, 1.0, True)
+            continue
+        server.ongoing += 1
+        running(cell)[s, server.running] = slot
+        server.running += 1
+        person.server = s
+        person.phase = RUNNING
+        person.left = cell.steps
+        if person.wanted_s >= cell.from_s:
+            cell.waits += 1
+            cell.wait_s += t_s - person.sent_s
+            if t_s > person.sent_s:
+                cell.waited += 1
+    cell.images += server.running - had
+    cell.busy += server.running > 0
+    server.claimed = 0
+    _plan(cell, t_s, s)
+    offer(cell, s)
+    if server.phase == DRAINING and server.running == 0 and (cell.central or server.waiting == 0):
+        server.phase = OFF
+
+
+@compiled
+def _plan(cell: Any, t_s: float, s: int) -> None:
+    """When a server that begins a batch or a step now stops next."""
+    server = servers(cell)[s]
+    if server.running == 0:
+        drop(cell, WORK, s)
+        return
+    took_s = server.speed * step_s(cell, server.running)
+    server.began_s = t_s
+    server.step_s = took_s
+    if cell.policy == STEP:
+        least = cell.steps
+        for i in range(server.running):
+            least = min(least, slots(cell)[running(cell)[s, i]].left)
+        stop_s = t_s + least * took_s
+    else:
+        longest = 0.0
+        for i in range(server.running):
+            longest = max(longest, slots(cell)[running(cell)[s, i]].work)
+        stop_s = t_s + server.speed * cell.tail_s + longest * took_s
+    put(cell, WORK, s, stop_s)
+
+
+@compiled
+def boundary_s(cell: Any, t_s: float, s: int) -> float:
+    """When the step that runs at t ends."""
+    server = servers(cell)[s]
+    steps = math.ceil((t_s - server.began_s) / server.step_s)
+    return float(server.began_s + steps * server.step_s)
+
+
+@compiled
+def nudge(cell: Any, t_s: float, s: int) -> None:
+    """Let a server notice what came or went: at once when idle, else at the next boundary."""
+    server = servers(cell)[s]
+    if server.running == 0:
+        fill(cell, t_s, s)
+    elif cell.policy == STEP:
+        stop_s = boundary_s(cell, t_s, s)
+        if stop_s < keys(cell)[WORK, s]:
+            put(cell, WORK, s, stop_s)
+
+
+@compiled
+def stop(cell: Any, t_s: float, s: int) -> None:
+    """A server's batch is done, or one of its steps: some leave, others may join."""
+    server = servers(cell)[s]
+    had, kept = server.running, 0
+    if cell.policy == STEP:
+        steps = round((t_s - server.began_s) / server.step_s)
+        for i in range(had):
+            slot = running(cell)[s, i]
+            if slot < 0:
+                continue
+            slots(cell)[slot].left -= steps
+            if slots(cell)[slot].left > 0:
+                running(cell)[s, kept] = slot
+                kept += 1
+            else:
+                _finish(cell, slot, t_s, t_s + server.speed * cell.tail_s)
+                server.ongoing -= 1
+    else:
+        for i in range(had):
+            slot = running(cell)[s, i]
+            if slot >= 0:
+                _finish(cell, slot, t_s, t_s)
+                server.ongoing -= 1
+    server.running = kept
+    cell.images -= had - kept
+    if had > 0:
+        cell.busy -= 1
+    fill(cell, t_s, s)
+
+
+@compiled
+def _finish(cell: Any, slot: int, t_s: float, done_s: float) -> None:
+    """The last step of an image is over at t, its answer out at `done_s`."""
+    person = slots(cell)[slot]
+    if done_s > person.expires_s:  # its client will have left: the timer ends it
+        person.phase = TAIL
+        return
+    if done_s > cell.from_s:
+        cell.flight_s += done_s - t_s  # in flight still, though no event will say so
+    end_ok(cell, slot, done_s)
+
+
+@compiled
+def hang_up(cell: Any, t_s: float, slot: int, outcome: int) -> None:
+    """A client leaves: from the line, from the batch (its work is lost), or just before the end."""
+    person = slots(cell)[slot]
+    s = person.server
+    if person.phase == WAITING:
+        leave_line(cell, s, slot)
+        servers(cell)[s].ongoing -= 1
+    elif person.phase == RUNNING:
+        for i in range(servers(cell)[s].running):
+            if running(cell)[s, i] == slot:
+                running(cell)[s, i] = -1
+        servers(cell)[s].ongoing -= 1
+        if cell.policy == STEP:
+            nudge(cell, t_s, s)
+    end_otherwise(cell, slot, t_s, outcome, 0.0, True)
+
+
+@compiled
+def enqueue(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
+    """Take a request on: into a line, and server s (if any) is told."""
+    person = slots(cell)[slot]
+    join_line(cell, line, slot)
+    servers(cell)[line].ongoing += 1
+    if person.expires_s < math.inf:
+        timer(cell, slot, person.expires_s)
+    if s < 0:
+        return
+    if cell.central and servers(cell)[s].running > 0:
+        servers(cell)[s].claimed += 1
+        offer(cell, s)
+    nudge(cell, t_s, s)
+
+
+@compiled
+def forecast_s(cell: Any, t_s: float, s: int, slot: int) -> float:
+    """Seconds from now until server s would have done one request more, by its own rule."""
+    server, person = servers(cell)[s], slots(cell)[slot]
+    ahead = server.waiting
+    if person.paying == PAYING:
+        ahead, waits = 0, server.first_paying
+        while waits >= 0:
+            ahead += 1
+            waits = slots(cell)[waits].after
+    if cell.policy == STEP:
+        return float(_played_s(cell, t_s, s, ahead) + server.speed * cell.tail_s)
+    left_s = keys(cell)[WORK, s] - t_s if server.running > 0 else 0.0
+    full_s = cell.tail_s + cell.steps * step_s(cell, cell.limit)
+    own_s = cell.tail_s + cell.steps * step_s(cell, ahead % cell.limit + 1)
+    return float(left_s + server.speed * (ahead // cell.limit * full_s + own_s))
+
+
+@compiled
+def _played_s(cell: Any, t_s: float, s: int, ahead: int) -> float:
+    """Seconds until a request behind `ahead` others has had its steps (serve.forecast)."""
+    server = servers(cell)[s]
+    now_s, n = 0.0, 0
+    if server.running > 0:
+        stop_s = boundary_s(cell, t_s, s)
+        steps = round((stop_s - server.began_s) / server.step_s)
+        now_s = stop_s - t_s
+        for i in range(server.running):
+            slot = running(cell)[s, i]
+            if slot >= 0 and slots(cell)[slot].left > steps:
+                scratch(cell)[n] = slots(cell)[slot].left - steps
+                n += 1
+    own = -1  # steps left; not joined yet
+    while own != 0:
+        while n < cell.limit and ahead > 0:
+            scratch(cell)[n] = cell.steps
+            n += 1
+            ahead -= 1
+        joins = own < 0 and n < cell.limit
+        own = cell.steps if joins else own
+        least = own if own > 0 else cell.steps
+        for i in range(n):
+            least = min(least, scratch(cell)[i])
+        now_s += least * server.speed * step_s(cell, n + (1 if own > 0 else 0))
+        kept = 0
+        for i in range(n):
+            if scratch(cell)[i] > least:
+                scratch(cell)[kept] = scratch(cell)[i] - least
+                kept += 1
+        n = kept
+        own = own - least if own > 0 else own
+    return now_s

@@ -1,0 +1,86 @@
+"""A simulated hour for a terminal: simulated, and said so in its first word. Pure."""
+
+from profiles import figures
+from profiles.fleet_search import Needed
+from profiles.fleet_values import Simulated
+from profiles.schema import Outcome
+
+
+def fleet_text(played: Simulated, needed: Needed | None = None) -> str:
+    """The whole text, ending in a newline."""
+    lines = [headline(played), ""]
+    lines += [f"{name:<12}{words}" for name, words in rows(played, needed)]
+    lines.append("")
+    lines += [f"{'stands on' if i == 0 else '':<12}- {one}"
+              for i, one in enumerate(played.assumptions)]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def headline(played: Simulated) -> str:
+    """The verdict in one sentence."""
+    return (
+        f"SIMULATED — {figures.share(played.slo_share)} of {played.requests:,} images would come "
+        f"back within {figures.seconds(played.slo_s)} on {played.fleet.gpus:,} GPUs; "
+        f"{figures.share(played.shed_share)} of the attempts would be refused."
+    )
+
+
+def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str]]:
+    """The figures by name."""
+    fleet = played.fleet
+    told = [
+        (
+            "images/s",
+            (
+                f"offered {figures.number(played.offered_images_per_s)}   "
+                f"completed {figures.number(played.completed_images_per_s)}   "
+                f"goodput {figures.number(played.goodput_images_per_s)}"
+            ),
+        ),
+        (
+            "latency",
+            (
+                f"p50 {figures.seconds(played.latency_p50_s)}   "
+                f"p95 {figures.seconds(played.latency_p95_s)}   "
+                f"p99 {figures.seconds(played.latency_p99_s)}   "
+                f"(each known to {figures.share(played.latency_resolution)})"
+            ),
+        ),
+        (
+            "requests",
+            ", ".join(
+                f"{count:,} {figures.OUTCOME_WORDS[Outcome(name)]}"
+                for name, count in played.outcomes.items()
+                if count
+            ),
+        ),
+        (
+            "attempts",
+            f"{played.attempts:,}, {figures.share(played.shed_share)} of them refused",
+        ),
+        (
+            "GPUs",
+            (
+                f"{fleet.gpus:,} in {fleet.cells:,} cells: {figures.share(played.busy_share)} of "
+                f"their ready time busy, batches of {figures.number(played.batch_mean)}"
+            ),
+        ),
+        (
+            "rules",
+            (
+                f"policy {fleet.policy}, routing {fleet.routing}, batches of at most "
+                f"{fleet.batch_limit}; seed {played.seed}"
+            ),
+        ),
+    ]
+    if needed is not None:
+        told.append(("GPUs needed", needed_words(needed)))
+    return told
+
+
+def needed_words(needed: Needed) -> str:
+    """What the search found."""
+    goal = f"for {figures.share(needed.slo_share)} within {figures.seconds(needed.slo_s)}"
+    if needed.gpus is None:
+        return f"none of the {len(needed.tried)} sizes tried suffices {goal}"
+    return f"{needed.gpus:,} {goal} ({len(needed.tried)} sizes simulated)"

@@ -1,0 +1,137 @@
+"""From what the cells counted to `Simulated`. Pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from profiles import fleet_latency
+from profiles.fleet_state import (
+    ATTEMPTS,
+    BUSY_S,
+    DONE,
+    FLIGHT_S,
+    GOOD,
+    IMAGES_S,
+    OFFERED,
+    OK,
+    REFUSED,
+    UP_S,
+    Floats,
+    Records,
+)
+from profiles.fleet_values import Fleet, People, Simulated
+from profiles.schema import Outcome
+
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over cells: `minutes` (rows, COLUMNS), `latency` (rows, BINS), and a record a cell."""
+
+    minutes: Floats
+    latency: npt.NDArray[np.int64]
+    state: Records
+
+
+def simulated(
+    fleet: Fleet,
+    people: People,
+    totals: Totals,
+    *,
+    seed: int,
+    duration_s: float,
+    slo_s: float,
+    from_s: float,
+) -> Simulated:
+    """The result in numbers."""
+    every = totals.minutes.sum(axis=0)
+    load = totals.minutes[:-1].sum(axis=0)
+    counts = totals.latency.sum(axis=0)
+    state = {name: float(totals.state[name].sum()) for name in ("waits", "wait_s", "waited",
+             "oks", "latency_s", "flight_s")}  # fmt: skip
+    requests, attempts = int(every[OFFERED]), int(every[ATTEMPTS])
+    in_time = int(counts[: fleet_latency.bin_of(slo_s)].sum())
+    good = max(in_time, int(every[GOOD]))
+    return Simulated(
+        fleet=fleet,
+        people=people,
+        seed=seed,
+        duration_s=duration_s,
+        slo_s=slo_s,
+        requests=requests,
+        attempts=attempts,
+        outcomes={name.value: int(every[code]) for code, name in enumerate(Outcome)},
+        refused_attempts=int(every[REFUSED]),
+        offered_images_per_s=requests / duration_s,
+        completed_images_per_s=float(load[DONE]) / duration_s,
+        goodput_images_per_s=float(load[GOOD]) / duration_s,
+        slo_share=_ratio(good, requests),
+        shed_share=_ratio(every[REFUSED], attempts),
+        latency_p50_s=fleet_latency.quantile_s(counts, 0.5),
+        latency_p95_s=fleet_latency.quantile_s(counts, 0.95),
+        latency_p99_s=fleet_latency.quantile_s(counts, 0.99),
+        latency_mean_s=_ratio(state["latency_s"], state["oks"]),
+        latency_resolution=fleet_latency.RESOLUTION,
+        wait_mean_s=_ratio(state["wait_s"], state["waits"]),
+        waited_share=_ratio(state["waited"], state["waits"]),
+        in_flight_mean=state["flight_s"] / max(duration_s - from_s, 1e-9),
+        busy_share=_ratio(load[BUSY_S], load[UP_S]),
+        batch_mean=_ratio(load[IMAGES_S], load[BUSY_S]),
+        minutes=_by_minute(totals.minutes[:-1], duration_s),
+        latency_by_minute_s={
+            name: [fleet_latency.quantile_s(row, share) for row in totals.latency[:-1]]
+            for name, share in SHARES.items()
+        },
+        latency_counts=counts.tolist(),
+        assumptions=assumptions(fleet, people),
+    )
+
+
+def _by_minute(rows: Floats, duration_s: float) -> dict[str, list[float]]:
+    """Curves: rates a second, and means over each minute."""
+    width_s = np.full(len(rows), 60.0)
+    width_s[-1] = duration_s - 60.0 * (len(rows) - 1)
+    columns = {"offered_per_s": OFFERED, "attempts_per_s": ATTEMPTS, "refused_per_s": REFUSED,
+               "completed_per_s": DONE, "goodput_per_s": GOOD, "in_flight": FLIGHT_S,
+               "gpus_ready": UP_S, "gpus_busy": BUSY_S, "images_running": IMAGES_S}  # fmt: skip
+    named = {f"{name.value}_per_s": OK + code for code, name in enumerate(Outcome)}
+    return {name: (rows[:, at] / width_s).tolist() for name, at in (columns | named).items()}
+
+
+def assumptions(fleet: Fleet, people: People) -> list[str]:
+    """What the figures stand on, one sentence each, with its standing first."""
+    service = fleet.service
+    line = f"{service.step_base_s:.4g} s + n·{service.step_image_s:.4g} s"
+    stand = "Assumed" if service.basis == "stated" else "Measured"
+    tail = f"a tail of {service.tail_s:.4g} s"
+    told = [
+        f"{stand}: {service.steps} steps of {line} for n images; {tail} ({service.basis})",
+        f"Assumed: cells of {fleet.cell_gpus:,} GPUs, a router each; arrivals fall at random",
+        "Assumed: a request is one image; the router knows how many requests each GPU has",
+        "Assumed: network, HTTP and the shared layer before the cells cost no time",
+    ]
+    if fleet.gpu_spread:
+        told.append(f"Assumed: GPUs differ, the logarithm of their seconds by {fleet.gpu_spread:g}")
+    if fleet.autoscaling is not None:
+        told.append(
+            f"Published: Ray Serve's autoscaling rules, delays "
+            f"{fleet.autoscaling.upscale_delay_s:g} s up, "
+            f"{fleet.autoscaling.downscale_delay_s:g} s down; a model loads in "
+            f"{fleet.load_least_s:g} to {fleet.load_most_s:g} s"
+        )
+    if fleet.failures is not None:
+        told.append(
+            f"Published: an interruption each {fleet.failures.gpu_hours_each:,.0f} GPU-hours "
+            f"(Llama 3); assumed: it takes {fleet.failures.node_gpus} GPUs, "
+            f"{100 * fleet.failures.rack_share:g} % of them {fleet.failures.rack_gpus}"
+        )
+    if people.go_on or people.patience_s or people.retry != "none":
+        told.append(f"Assumed: people wait, go on and try again ({people.retry}) as the scenario "
+                    "says")  # fmt: skip
+    return told
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part) / float(whole) if whole > 0 else None
