@@ -10,13 +10,10 @@ Locust's own `request` event is fired for every attempt, so its statistics and w
 measured is in the run folder, written by `loadtest.recorder`.
 """
 
-import contextlib
-import fcntl
 import gc
 import logging
 import math
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +29,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import people, vitals
+from loadtest import people, standing, vitals
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
 from loadtest.job import decode
@@ -47,9 +44,7 @@ FOLDER = RunFolder(Path(JOB.run_dir))
 LEAD_S = 1.0  # from "everyone is connected" to the first arrival that may come
 LOOK_UP_S = 0.1  # how often a sleeping dispatcher looks whether it should stop
 WORKER_LOST_S = 1.0
-MOST_FILES = 1 << 14
 SWITCH_S = 5e-4  # the longest that a thread at work keeps the loop from running
-PRIORITY = -10  # nice value, where it cannot be real time
 
 log = logging.getLogger("viralload")
 start_told = gevent.event.AsyncResult()  # load start, on the run's clock
@@ -102,8 +97,8 @@ class Crowd(User):
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(SWITCH_S)
-        make_room_for_files()
-        come_first()
+        standing.make_room_for_files()
+        standing.come_first()
         if JOB.retry is None:
             self._send(arrivals(schedule, share, shares), load_start_s)
         else:
@@ -237,29 +232,6 @@ class Crowd(User):
 
 class AskError(Exception):
     """What Locust shows as a failure."""
-
-
-def come_first() -> None:
-    """Have this thread run as soon as it wakes, where the user may: on time outranks computing.
-
-    Real time (round robin, the lowest rank of it) if allowed, else a nice value; threads started
-    later have neither. Amid other work on the cores the nice value left a p99 of 4 to 40 ms.
-    """
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(0, policy, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
-
-
-def make_room_for_files() -> None:
-    """Have the kernel grow this process's table of open files now, by opening a high number.
-
-    Growing it later, at the 64th connection, the 128th and so on, holds a process of several
-    threads up for some 6 ms each time (`expand_fdtable` waits for an RCU grace period).
-    """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError):
-        os.close(fcntl.fcntl(sys.stderr.fileno(), fcntl.F_DUPFD_CLOEXEC, min(soft, MOST_FILES) - 1))
 
 
 def arrivals(
