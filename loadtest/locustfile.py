@@ -10,7 +10,6 @@ Locust's own `request` event is fired for every attempt, so its statistics and w
 measured is in the run folder, written by `loadtest.recorder`.
 """
 
-import contextlib
 import gc
 import logging
 import math
@@ -30,7 +29,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import open_files, people, remote, vitals, web, windows
+from loadtest import open_files, people, remote, standing, vitals, web, windows
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
 from loadtest.job import decode
@@ -46,7 +45,6 @@ LEAD_S = 1.0  # from "everyone is connected" to the first arrival that may come
 LOOK_UP_S = 0.1  # how often a sleeping dispatcher looks whether it should stop
 WORKER_LOST_S = 1.0
 SWITCH_S = 5e-4  # the longest that a thread at work keeps the loop from running
-PRIORITY = -10  # nice value, where it cannot be real time
 
 log = logging.getLogger("viralload")
 open_files.raise_limit()
@@ -100,8 +98,8 @@ class Crowd(User):
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(SWITCH_S)
-        open_files.make_room()
-        come_first()
+        standing.make_room_for_files()
+        standing.come_first()
         if schedule is None:
             self._send(windows.arrivals(FOLDER, share, shares, self._wait), load_start_s)
         elif JOB.retry is None:
@@ -242,18 +240,6 @@ class Crowd(User):
 
 class AskError(Exception):
     """What Locust shows as a failure."""
-
-
-def come_first() -> None:
-    """Have this thread run as soon as it wakes, where the user may: on time outranks computing.
-
-    Real time (round robin, the lowest rank of it) if allowed, else a nice value; threads started
-    later have neither. Amid other work on the cores the nice value left a p99 of 4 to 40 ms.
-    """
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(0, policy, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
 
 
 def arrivals(

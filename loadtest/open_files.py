@@ -1,15 +1,10 @@
 """The limit of open files: every request in flight holds one, and beyond the limit none leaves."""
 
-import contextlib
-import fcntl
-import os
 import resource
-import sys
 
 import numpy as np
 import numpy.typing as npt
 
-MOST_FILES = 1 << 14
 RESERVE = 100  # files of the process itself: logs, the record, Locust's own sockets
 
 
@@ -19,17 +14,6 @@ def raise_limit() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def make_room() -> None:
-    """Have the kernel grow this process's table of open files now, by opening a high number.
-
-    Growing it later, at the 64th connection, the 128th and so on, holds a process of several
-    threads up for some 6 ms each time (`expand_fdtable` waits for an RCU grace period).
-    """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError):
-        os.close(fcntl.fcntl(sys.stderr.fileno(), fcntl.F_DUPFD_CLOEXEC, min(soft, MOST_FILES) - 1))
 
 
 def hard_limit() -> int:

@@ -27,13 +27,13 @@ def test_the_busiest_second_is_that_of_the_schedule_not_of_its_mean() -> None:
 @pytest.mark.parametrize(
     ("busiest", "processes", "cores", "said"),
     [
-        # 1 ms a request: 0.3 of 1,000/s are 300/s a process
-        (300, 1, 4, None),
-        (600, 2, 4, None),
-        (301, 1, 4, "1 generator process can send about 300/s here"),
-        (1000, 1, 4, "give --processes 4, or lower --peak"),
-        (1000, 2, 4, "2 generator processes can send about 600/s here"),
-        (1300, 1, 4, "lower --peak, or use a machine of more than 4 cores"),
+        # 1 ms a request: 0.5 of 1,000/s are 500/s a process
+        (500, 1, 4, None),
+        (1000, 2, 4, None),
+        (501, 1, 4, "1 generator process can send about 500/s here"),
+        (2000, 1, 4, "give --processes 4, or lower --peak"),
+        (2000, 2, 4, "2 generator processes can send about 1,000/s here"),
+        (2001, 1, 4, "lower --peak, or use a machine of more than 4 cores"),
     ],
 )
 def test_advice_names_the_remedy(
