@@ -17,8 +17,9 @@ import numpy as np
 from profiles.fleet_cell import play
 from profiles.fleet_draws import CELL, SPEED, cell_seed, draw
 from profiles.fleet_latency import BINS
+from profiles.fleet_memory import Memory, minute_rows
 from profiles.fleet_state import CELL as CELL_RECORD
-from profiles.fleet_state import COLUMNS, Floats, Memory, Records, minute_rows
+from profiles.fleet_state import COLUMNS, Floats, Records
 from profiles.fleet_totals import Totals, simulated
 from profiles.fleet_values import Fleet, FleetError, People, Simulated, check
 

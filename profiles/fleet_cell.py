@@ -15,6 +15,7 @@ from profiles.fleet_compile import compiled
 from profiles.fleet_draws import ARRIVAL, exponential
 from profiles.fleet_heap import first, first_key
 from profiles.fleet_life import begin, control, fail, live_on
+from profiles.fleet_memory import Memory
 from profiles.fleet_people import arrive, end_otherwise, minute_of, timer
 from profiles.fleet_route import send
 from profiles.fleet_server import hang_up, stop
@@ -30,7 +31,6 @@ from profiles.fleet_state import (
     UP_S,
     WORK,
     Floats,
-    Memory,
     Records,
     minutes,
     slots,

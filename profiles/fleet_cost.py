@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from profiles.fleet import MOST_SLOTS, Demand, simulate, steady
-from profiles.fleet_state import FIRST_SLOTS, cell_bytes, minute_rows
+from profiles.fleet_memory import FIRST_SLOTS, cell_bytes, minute_rows
 from profiles.fleet_values import Fleet, FleetError, People
 
 PROCESS_BYTES = 250 * 2**20  # Python, numpy, numba and its compiler

@@ -5,9 +5,10 @@ from typing import Any
 
 from profiles.fleet_compile import compiled
 from profiles.fleet_draws import ROUTE, draw
+from profiles.fleet_forecast import forecast_s
 from profiles.fleet_heap import first, first_key
 from profiles.fleet_people import begin_attempt, end_otherwise
-from profiles.fleet_server import enqueue, forecast_s, leave_line, step_s
+from profiles.fleet_server import enqueue, leave_line, step_s
 from profiles.fleet_state import (
     LEAST,
     PAYING,

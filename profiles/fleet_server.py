@@ -13,7 +13,6 @@ from profiles.fleet_people import end_ok, end_otherwise, timer
 from profiles.fleet_state import (
     DRAINING,
     OFF,
-    PAYING,
     REJECTED,
     ROOM,
     RUNNING,
@@ -24,7 +23,6 @@ from profiles.fleet_state import (
     WORK,
     keys,
     running,
-    scratch,
     servers,
     slots,
 )
@@ -251,57 +249,3 @@ def enqueue(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
         servers(cell)[s].claimed += 1
         offer(cell, s)
     nudge(cell, t_s, s)
-
-
-@compiled
-def forecast_s(cell: Any, t_s: float, s: int, slot: int) -> float:
-    """Seconds from now until server s would have done one request more, by its own rule."""
-    server, person = servers(cell)[s], slots(cell)[slot]
-    ahead = server.waiting
-    if person.paying == PAYING:
-        ahead, waits = 0, server.first_paying
-        while waits >= 0:
-            ahead += 1
-            waits = slots(cell)[waits].after
-    if cell.policy == STEP:
-        return float(_played_s(cell, t_s, s, ahead) + server.speed * cell.tail_s)
-    left_s = keys(cell)[WORK, s] - t_s if server.running > 0 else 0.0
-    full_s = cell.tail_s + cell.steps * step_s(cell, cell.limit)
-    own_s = cell.tail_s + cell.steps * step_s(cell, ahead % cell.limit + 1)
-    return float(left_s + server.speed * (ahead // cell.limit * full_s + own_s))
-
-
-@compiled
-def _played_s(cell: Any, t_s: float, s: int, ahead: int) -> float:
-    """Seconds until a request behind `ahead` others has had its steps (serve.forecast)."""
-    server = servers(cell)[s]
-    now_s, n = 0.0, 0
-    if server.running > 0:
-        stop_s = boundary_s(cell, t_s, s)
-        steps = round((stop_s - server.began_s) / server.step_s)
-        now_s = stop_s - t_s
-        for i in range(server.running):
-            slot = running(cell)[s, i]
-            if slot >= 0 and slots(cell)[slot].left > steps:
-                scratch(cell)[n] = slots(cell)[slot].left - steps
-                n += 1
-    own = -1  # steps left; not joined yet
-    while own != 0:
-        while n < cell.limit and ahead > 0:
-            scratch(cell)[n] = cell.steps
-            n += 1
-            ahead -= 1
-        joins = own < 0 and n < cell.limit
-        own = cell.steps if joins else own
-        least = own if own > 0 else cell.steps
-        for i in range(n):
-            least = min(least, scratch(cell)[i])
-        now_s += least * server.speed * step_s(cell, n + (1 if own > 0 else 0))
-        kept = 0
-        for i in range(n):
-            if scratch(cell)[i] > least:
-                scratch(cell)[kept] = scratch(cell)[i] - least
-                kept += 1
-        n = kept
-        own = own - least if own > 0 else own
-    return now_s
