@@ -129,6 +129,7 @@ def _break(cell: Any, t_s: float, s: int) -> None:
         leave_line(cell, s, slot)
         end_otherwise(cell, slot, t_s, FAILED, 0.0, True)
     server.running = server.ongoing = server.claimed = 0
+    server.changed_s = t_s
     drop(cell, WORK, s)
     offer(cell, s)
 

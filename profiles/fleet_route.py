@@ -8,7 +8,7 @@ from profiles.fleet_draws import ROUTE, draw
 from profiles.fleet_forecast import forecast_s
 from profiles.fleet_heap import first, first_key
 from profiles.fleet_people import begin_attempt, end_otherwise
-from profiles.fleet_server import enqueue, leave_line, step_s
+from profiles.fleet_server import count_on, enqueue, leave_line, step_s
 from profiles.fleet_state import (
     LEAST,
     PAYING,
@@ -64,11 +64,17 @@ def _chosen(cell: Any) -> int:
 
 @compiled
 def _emptiest(cell: Any) -> int:
-    """The server with the fewest requests; of several, the first in the list."""
+    """The server with the fewest requests; of several, the one that has had so many for longest.
+
+    So HAProxy does it: a server whose count changes goes behind its equals (src/lb_fwlc.c).
+    """
     best = alive(cell)[0]
     for i in range(1, cell.up):
         s = alive(cell)[i]
-        if servers(cell)[s].ongoing < servers(cell)[best].ongoing:
+        one, other = servers(cell)[s], servers(cell)[best]
+        if one.ongoing < other.ongoing or (
+            one.ongoing == other.ongoing and one.changed_s < other.changed_s
+        ):
             best = s
     return int(best)
 
@@ -86,7 +92,7 @@ def _is_taken(cell: Any, t_s: float, s: int, line: int, slot: int) -> bool:
             end_otherwise(cell, slot, t_s, REJECTED, retry_s, True)
             return False
         leave_line(cell, line, free)
-        servers(cell)[line].ongoing -= 1
+        count_on(cell, t_s, line, -1)
         end_otherwise(cell, free, t_s, REJECTED, retry_s, True)
     if cell.deadline_s < math.inf:
         if cell.central:

@@ -75,6 +75,14 @@ def leave_line(cell: Any, line: int, slot: int) -> None:
 
 
 @compiled
+def count_on(cell: Any, t_s: float, s: int, more: int) -> None:
+    """A server (or the line) has `more` requests than before, negative for fewer."""
+    server = servers(cell)[s]
+    server.ongoing += more
+    server.changed_s = t_s
+
+
+@compiled
 def line_of(cell: Any, s: int) -> int:
     """Where a server takes its next images from."""
     return int(cell.servers) if cell.central else s
@@ -105,12 +113,13 @@ def fill(cell: Any, t_s: float, s: int) -> None:
     while takes and lined.waiting > 0 and server.running < cell.limit:
         slot = lined.first_paying if lined.first_paying >= 0 else lined.first_free
         leave_line(cell, line, slot)
-        lined.ongoing -= 1
         person = slots(cell)[slot]
         alone_s = server.speed * (cell.tail_s + person.work * step_s(cell, 1))
         if t_s + alone_s > person.sent_s + cell.deadline_s:
+            count_on(cell, t_s, line, -1)
             end_otherwise(cell, slot, t_s, REJECTED, 1.0, True)
             continue
+        lined.ongoing -= 1  # nothing changes for who stood in the server's own line
         server.ongoing += 1
         running(cell)[s, server.running] = slot
         server.running += 1
@@ -191,13 +200,13 @@ def stop(cell: Any, t_s: float, s: int) -> None:
                 kept += 1
             else:
                 _finish(cell, slot, t_s, t_s + server.speed * cell.tail_s)
-                server.ongoing -= 1
+                count_on(cell, t_s, s, -1)
     else:
         for i in range(had):
             slot = running(cell)[s, i]
             if slot >= 0:
                 _finish(cell, slot, t_s, t_s)
-                server.ongoing -= 1
+                count_on(cell, t_s, s, -1)
     server.running = kept
     cell.images -= had - kept
     if had > 0:
@@ -224,12 +233,12 @@ def hang_up(cell: Any, t_s: float, slot: int, outcome: int) -> None:
     s = person.server
     if person.phase == WAITING:
         leave_line(cell, s, slot)
-        servers(cell)[s].ongoing -= 1
+        count_on(cell, t_s, s, -1)
     elif person.phase == RUNNING:
         for i in range(servers(cell)[s].running):
             if running(cell)[s, i] == slot:
                 running(cell)[s, i] = -1
-        servers(cell)[s].ongoing -= 1
+        count_on(cell, t_s, s, -1)
         if cell.policy == STEP:
             nudge(cell, t_s, s)
     end_otherwise(cell, slot, t_s, outcome, 0.0, True)
@@ -240,7 +249,7 @@ def enqueue(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
     """Take a request on: into a line, and server s (if any) is told."""
     person = slots(cell)[slot]
     join_line(cell, line, slot)
-    servers(cell)[line].ongoing += 1
+    count_on(cell, t_s, line, 1)
     if person.expires_s < math.inf:
         timer(cell, slot, person.expires_s)
     if s < 0:

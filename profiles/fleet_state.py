@@ -72,7 +72,7 @@ CELL = np.dtype(
 )
 SERVER = np.dtype(
     [
-        *((name, "f8") for name in ("speed", "began_s", "step_s")),
+        *((name, "f8") for name in ("speed", "began_s", "step_s", "changed_s")),
         *((name, "i8") for name in ("waiting", "running", "ongoing", "claimed", "phase", "place")),
         *((name, "i8") for name in ("first_free", "first_paying", "last_free", "last_paying")),
     ]

@@ -56,7 +56,7 @@ def test_a_scenario_is_simulated_and_shown(
     [
         (["--max-batch", "16"], "--max-batch"),
         (["--service", "/none"], "cannot read"),
-        (["--gpus", "20", "--time", "1ms"], "fit"),
+        (["--gpus", "20", "--time", "0.001ms"], "fit"),
         (["--gpus", "20", "--memory", "0.01"], "--max-queue"),
         (["--gpus", "20", "--deadline", "soon"], "duration"),
     ],

@@ -50,6 +50,7 @@ class Server:
     life: int = 0
     told: bool = False
     claimed: int = 0
+    changed_s: float = 0.0  # when `ongoing` last did
     tick_s: float = 0.0  # when the step or batch that runs ends
 
     @property
@@ -248,10 +249,12 @@ class PlainFleet:
         if person.where == "line":
             assert person.line is not None
             person.line.remove(person)
+            self.note(person.line)
         elif person.where == "batch":
             server = person.server
             assert server is not None
             server.batch[server.batch.index(person)] = None
+            server.changed_s = self.now
             server.told = True
         self.ended(person, "abandoned" if person.until_s <= self.now else "timeout")
 
@@ -272,6 +275,7 @@ class PlainFleet:
         place = len(line) if not person.paying else sum(one.paying for one in line)
         line.insert(place, person)
         person.where, person.line = "line", line
+        self.note(line)
         timeout_s = self.people.timeout_s or math.inf
         self.set_timer(person, min(self.now + timeout_s, person.until_s))
         if server is not None:
@@ -286,7 +290,7 @@ class PlainFleet:
             self.turn = (self.turn + 1) % len(self.alive)
             return self.alive[self.turn]
         if self.fleet.routing == "least":
-            return min(self.alive, key=lambda server: server.ongoing)
+            return min(self.alive, key=lambda one: (one.ongoing, one.changed_s))
         one = self.alive[int(self.draw(d.ROUTE) * len(self.alive))]
         if self.fleet.routing == "random" or len(self.alive) == 1:
             return one
@@ -314,6 +318,7 @@ class PlainFleet:
                 self.ended(person, "rejected", retry_s)
                 return True
             line.remove(free[-1])
+            self.note(line)
             self.ended(free[-1], "rejected", retry_s)
         if fleet.deadline_s is None:
             return False
@@ -359,6 +364,11 @@ class PlainFleet:
             lefts = [left for left in lefts if left > 0]
         return now_s + service.tail_s
 
+    def note(self, line: list[Person]) -> None:
+        for server in self.servers:
+            if server.line is line:
+                server.changed_s = self.now
+
     # -- servers
 
     def step_s(self, images: int) -> float:
@@ -373,6 +383,7 @@ class PlainFleet:
             person = line.pop(0)
             alone_s = fleet.service.tail_s + person.work * self.step_s(1)
             if self.now + alone_s > person.sent_s + deadline_s:
+                self.note(line)
                 self.ended(person, "rejected", 1.0)
                 continue
             server.batch.append(person)
@@ -403,6 +414,8 @@ class PlainFleet:
         changed = bool(done) or server.told or not is_step
         if changed:
             server.batch = [one for one in server.batch if one is not None and one.left > 0]
+        if done:
+            server.changed_s = self.now
         for one in done:
             done_s = self.now + (self.fleet.service.tail_s if is_step else 0.0)
             expires_s = min(one.sent_s + (self.people.timeout_s or math.inf), one.until_s)
@@ -466,6 +479,7 @@ class PlainFleet:
             for one in [*(one for one in batch if one is not None), *line]:
                 self.ended(one, "failed")
             server.claimed, server.told, server.event = 0, False, 0
+            server.changed_s = self.now
             back_s = self.now + least + repair * (most - least)
             server.life = self.at(back_s, LIFE, server.number, server)
         self.failures += 1
