@@ -18,7 +18,8 @@ from rich.console import Console
 
 from loadtest import foretold, goal, whatif
 from loadtest import scenario as scenarios
-from loadtest.arguments import MASTER_PORT, parser
+from loadtest.argument_values import MASTER_PORT
+from loadtest.arguments import parser
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import Node, demand, make_plan, needs_capacity

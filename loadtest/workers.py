@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from rich.console import Console
 
-from loadtest.arguments import MASTER_PORT, TOKEN_ENV
+from loadtest.argument_values import MASTER_PORT
+from loadtest.arguments import TOKEN_ENV
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.processes import Child
 from loadtest.target import normalize_url
