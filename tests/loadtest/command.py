@@ -83,7 +83,7 @@ class Viralload:
     @property
     def folder(self) -> RunFolder:
         """The run folder it made."""
-        (path,) = self.out.iterdir()
+        (path,) = (one for one in self.out.iterdir() if one.is_dir())  # a ledger may lie beside it
         return RunFolder(path)
 
     @property
