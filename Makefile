@@ -17,10 +17,10 @@ run: $(VENV)/.runs  ## replay the viral hour; ARGS="..." goes to `viralload run`
 	else exit $$code; fi
 
 test: check  ## what needs no process of its own side by side, the rest one after the other
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e" $(ARGS)$(MAY_BE_NONE)
-	$(BIN)/python -m pytest -m "e2e and not slow" $(ARGS)$(MAY_BE_NONE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not slow" --durations=10 $(ARGS)$(MAY_BE_NONE)
+	$(BIN)/python -m pytest -m "e2e and not slow" --durations=25 $(ARGS)$(MAY_BE_NONE)
 
-test-slow: $(VENV)/.tests  ## runs of minutes: retry storms, killed servers, the engine's benchmark
+test-slow: $(VENV)/.tests  ## what takes long: retry storms, killed servers, searches, benchmarks
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(VENV)/.tests  ## what needs no test to run

@@ -34,6 +34,7 @@ def test_kinds_and_gaps_fill_the_time() -> None:
     assert by_kind([("gemm", 3.0)], 2.0) == {"matmul": 3.0, "gaps": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_stages_of_the_tiny_model() -> None:
     told = last_line(run("benchmarks.breakdown", "--steps", "4", "--set", "device=cpu"))

@@ -99,6 +99,7 @@ def test_cpu_and_memory_at_an_instant() -> None:
     assert (rss_at(looks, 1.2), rss_at([], 1.2)) == (1, None)
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_benchmark_prints_one_object_and_skips_by_name(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.loadgen", "--generators", "viralload", "vegeta"]

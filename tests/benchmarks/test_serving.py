@@ -90,6 +90,7 @@ def test_both_loops_play_against_a_server() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_benchmark_prints_one_object() -> None:
     done = subprocess.run(

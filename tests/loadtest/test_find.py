@@ -20,6 +20,7 @@ def find(folder: Path, url: str, *more: str) -> Viralload:
     return Viralload(folder, ["find", "--host", url, "--size", "64x64", "--json", *more])
 
 
+@pytest.mark.slow
 @e2e
 def test_a_search_finds_what_a_server_of_four_places_takes(
     tmp_path: Path, image_server: StartServer, capsys: pytest.CaptureFixture[str]
