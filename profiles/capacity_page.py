@@ -1,19 +1,16 @@
 """A what-if as one HTML page: the figure, the tornado, goodput against block size and SLO. Pure."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from profiles import chart, facts, figures
 from profiles.chart import Axis, Layer, Rule
 from profiles.money import Line
+from profiles.pages import page
 from profiles.schema import Capacity
 from profiles.sweep import Point
-
-TEMPLATE = Path(__file__).with_name("capacity.html")
 
 
 def render(
@@ -24,11 +21,9 @@ def render(
     sweeps: Sequence[tuple[str, str, Sequence[Point]]],
 ) -> str:
     """The page. `sweeps`: title, name of the x axis, points."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return page(
+        "capacity.html",
+        colour="interrupted",  # no verdict
         capacity=capacity,
         rows=facts.capacity_rows(capacity),
         swings=facts.swings(capacity),

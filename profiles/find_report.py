@@ -1,20 +1,17 @@
 """A search's folder as one HTML file, in the report's own style. `render` is the pure core."""
 
-import re
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from profiles import chart, facts, figures
 from profiles.chart import WIDE, Axis, Layer, Rule
 from profiles.find_text import TOP, drawn_windows, headline
-from profiles.report import TEMPLATE as REPORT
+from profiles.pages import page
 from profiles.run import RunError, RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest, Verdict
 
-TEMPLATE = Path(__file__).with_name("find.html")
 HEAD = ("window", "requests/s", "images/s", "p50", "p95", "p99", "missed", "warm-up", "late p99")
 
 
@@ -33,12 +30,12 @@ def write_find_report(folder: RunFolder, result: FindResult) -> Path:
 
 def render(result: FindResult, manifest: RunManifest) -> str:
     """The report as HTML."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     drawn = picture(result)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return page(
+        "find.html",
+        colour=_colour(result).value,
         result=result,
         manifest=manifest,
-        style=Markup(_style(_colour(result))),  # noqa: S704 - our own
         says=headline(result),
         picture=Markup(drawn) if drawn else None,  # noqa: S704 - our own SVG
         head=HEAD,
@@ -93,11 +90,3 @@ def _colour(result: FindResult) -> Verdict:
     if result.interrupted:
         return Verdict.INTERRUPTED
     return Verdict.FAIL if result.verdict is FindVerdict.UNMET else Verdict.PASS
-
-
-def _style(verdict: Verdict) -> str:
-    """The report's own style sheet."""
-    text = REPORT.read_text(encoding="utf-8")
-    match = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
-    assert match is not None
-    return match[1].replace("{{ summary.verdict.value }}", verdict.value)

@@ -6,9 +6,6 @@ scenario's words, labels, error texts, paths) is escaped by jinja2; only our own
 
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from profiles import (
     arrived,
     cards,
@@ -26,11 +23,9 @@ from profiles.columns import Recorded
 from profiles.device_panels import device_panels
 from profiles.ledger import FILE_NAME
 from profiles.load_panels import load_panels
-from profiles.panel import Panel
+from profiles.pages import drawn, page
 from profiles.run import RunError, RunFolder
 from profiles.schema import Outcome, Summary, Verdict
-
-TEMPLATE = Path(__file__).with_name("report.html")
 
 SIGNS = {
     Verdict.PASS: "✓",
@@ -63,11 +58,9 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
     """The report as HTML; `record` says how well earlier predictions did."""
     manifest = recorded.manifest
     time = series.timeline(recorded)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return page(
+        "report.html",
+        colour=summary.verdict.value,
         summary=summary,
         manifest=manifest,
         sign=SIGNS[summary.verdict],
@@ -78,8 +71,8 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
         decoded=group_facts.decoded(summary),
         group_table=group_facts.table(summary),
         group_meaning=group_facts.MEANING,
-        load=[_drawn(panel) for panel in load_panels(recorded, time)] if time else [],
-        devices=[_drawn(panel) for panel in device_panels(recorded, time)] if time else [],
+        load=[drawn(panel) for panel in load_panels(recorded, time)] if time else [],
+        devices=[drawn(panel) for panel in device_panels(recorded, time)] if time else [],
         device_tables=[
             facts.gpu_table(summary),
             telemetry_facts.work_table(summary),
@@ -125,13 +118,3 @@ def _outcome_shares(summary: Summary) -> list[tuple[str, str, int, float]]:
         )
         for outcome in Outcome
     ]
-
-
-def _drawn(panel: Panel) -> dict[str, object]:
-    """A panel for the template; the SVG is ours, so it goes in as it is."""
-    return {
-        "panel": panel,
-        "picture": Markup(panel.picture) if panel.picture else None,  # noqa: S704
-        "medium": Markup(panel.medium) if panel.medium else None,  # noqa: S704
-        "wide": Markup(panel.wide) if panel.wide else None,  # noqa: S704
-    }
