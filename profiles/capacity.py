@@ -67,7 +67,8 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
     found += [factors.gpu_spread(tested), factors.site(), factors.availability(asked.spare)]
     if cell > tested:
         found.append(factors.larger_cell(tested, cell, asked.ledger_error, asked.ledger_scored))
-    found.append(factors.admissible(late, evidence.slack, cell, evidence.saturated))
+    stand = evidence.goodput.stand if evidence.has_slo else "assumed"
+    found.append(factors.admissible(late, evidence.slack, cell, evidence.saturated, stand))
     found.append(
         factors.routing(asked.routing, late, evidence.slack, cell)
         if evidence.at_limit

@@ -33,6 +33,7 @@ class Evidence:
     slo: Slo
     slack: float
     loud: list[str] = field(default_factory=list)
+    has_slo: bool = True  # False: a published rate of which no SLO is known
     at_limit: bool = True  # more load would miss the SLO; else the goodput is a floor
 
 

@@ -162,22 +162,30 @@ def larger_cell(tested: int, cell: int, per_doubling: float | None, scored: int 
     )
 
 
-def admissible(late_share: float, wait: float, servers: int, saturated: bool) -> Factor:
+def admissible(
+    late_share: float, wait: float, servers: int, saturated: bool, stand: Stand = "measured"
+) -> Factor:
     """rho: how busy a cell may be so that at most `late_share` wait longer than `wait` services.
 
     Where the measured load met the SLO, it was admissible as it was: 1. Where it did not, the
     goodput is that of a full node, and a block must stay below it: between the theory for
     exponential service (cs^2 = 1) and for constant service (0), which are its interval.
+
+    Args:
+        late_share: of the requests, allowed by the SLO.
+        wait: slack of the SLO, in mean services.
+        servers: GPUs of a cell.
+        saturated: the load lost more than the SLO allows.
+        stand: of the load that met the SLO; "assumed" where there was no SLO to meet.
     """
     if not saturated:
-        return known(
-            "admissible utilization",
-            1.0,
-            0.0,
-            "measured",
-            f"the load that was measured met the SLO with at most {100 * late_share:.2g} % late "
-            "or lost, so nothing is taken off",
+        told = (
+            "the rate is a full GPU's and has no SLO: that all of it comes in time is assumed"
+            if stand == "assumed"
+            else f"the load that was {stand} met the SLO with at most {100 * late_share:.2g} % late "
+            "or lost, so nothing is taken off"
         )
+        return known("admissible utilization", 1.0, 0.0, stand, told)
     low, high = (
         admissible_load(late_share, wait, servers=servers, service_variability=v)
         for v in (1.0, 0.0)

@@ -74,6 +74,7 @@ def evidence_of(name: str, slo: Slo | None = None) -> Evidence:
         repeats=1,
         saturated=False,
         slo=told or Slo(60.0, 0.95, "no SLO"),
+        has_slo=told is not None,
         slack=(told.latency_s if told else 60.0) * rate,
         loud=loud,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from profiles.capacity import Asked, extrapolate
+from profiles.capacity import Asked, block_factors, extrapolate
 from profiles.money import Line, one_price, table
 from profiles.prices import FILE, PriceError, built_in, read_prices, usable_price
 from profiles.published import evidence_of, published
@@ -117,6 +117,15 @@ def test_a_wrong_file_names_the_place(tmp_path: Path, old: str, new: str, words:
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(PriceError, match=words):
         read_prices(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "stand"), [("sdxl-h200", "published"), ("flux-dev-h100", "assumed")]
+)
+def test_nothing_of_a_published_rate_is_called_measured(name: str, stand: str) -> None:
+    found = {one.name: one for one in block_factors(evidence_of(name), Asked())}
+    assert "measured" not in {one.stand for one in found.values()}
+    assert found["admissible utilization"].stand == stand
 
 
 def test_published_rates_are_labelled_so_and_cannot_be_counted_afresh() -> None:
