@@ -180,11 +180,11 @@ def admissible(
     """
     if not saturated:
         told = (
-            "the rate is a full GPU's and has no SLO: that all of it comes in time is assumed"
-            if stand == "assumed"
-            else f"the load that was {stand} met the SLO with at most {100 * late_share:.2g} % late "
-            "or lost, so nothing is taken off"
+            f"the load that was {stand} met the SLO with at most {100 * late_share:.2g} % late or "
+            "lost, so nothing is taken off"
         )
+        if stand == "assumed":
+            told = "the rate is a full GPU's, without an SLO: that all of it comes in time"
         return known("admissible utilization", 1.0, 0.0, stand, told)
     low, high = (
         admissible_load(late_share, wait, servers=servers, service_variability=v)
