@@ -10,6 +10,7 @@ import msgspec
 
 from profiles.fleet import simulate, steady
 from profiles.fleet_values import Fleet, Routing, Service, Simulated
+from profiles.queueing import erlang_c, mean_wait_two
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,18 +26,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     of: Callable[[Simulated], float]
 
 
-def erlang_c(servers: int, rho: float) -> float:
-    """Probability of waiting in M/M/c (Erlang 1917; Kleinrock, Queueing Systems I, 1975, 3.40).
-
-    C = B / (1 - rho (1 - B)), with Erlang's B by its recursion B_0 = 1,
-    B_n = a B_{n-1} / (n + a B_{n-1}), a = c rho.
-    """
-    blocked = 1.0
-    for n in range(1, servers + 1):
-        blocked = servers * rho * blocked / (n + servers * rho * blocked)
-    return blocked / (1 - rho * (1 - blocked))
-
-
 def mmc_wait_s(servers: int, rho: float) -> float:
     """Mean wait in M/M/c: C / (c (1 - rho))."""
     return erlang_c(servers, rho) / (servers * (1 - rho))
@@ -45,14 +34,6 @@ def mmc_wait_s(servers: int, rho: float) -> float:
 def md1_wait_s(rho: float) -> float:
     """Mean wait in M/D/1: rho / (2 (1 - rho)) (Pollaczek-Khinchine)."""
     return rho / (2 * (1 - rho))
-
-
-def two_choices_wait_s(rho: float) -> float:
-    """Mean wait at the shorter of two random queues, M/M, many servers: sum rho^(2^i - 2) - 1.
-
-    Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 1996, theorem 3.
-    """
-    return sum(math.pow(rho, 2**i - 2) for i in range(2, 60))
 
 
 def _wait(result: Simulated) -> float:
@@ -77,7 +58,7 @@ def cases(scale: float = 1.0) -> list[Case]:
         ("erlang_c_2_wait", 2, 0.7, "central", "exponential", mmc_wait_s(2, 0.7), _wait),
         ("md1_wait", 200, 0.7, "random", "fixed", md1_wait_s(0.7), _wait),
         ("mm1_wait", 200, 0.7, "random", "exponential", mmc_wait_s(1, 0.7), _wait),
-        ("two_choices_wait", 5000, 0.9, "two", "exponential", two_choices_wait_s(0.9), _wait),
+        ("two_choices_wait", 5000, 0.9, "two", "exponential", mean_wait_two(0.9), _wait),
         ("little", 500, 0.9, "two", "exponential", 1.0, _little),
     ]  # fmt: skip
     return [

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from profiles.queueing import erlang_c
 from profiles.stats import Floats
 
 FULL = 0.9995  # of c / s: the highest utilization looked at
@@ -27,18 +28,9 @@ def mmc_tail(rate_per_s: float, service_s: float, servers: int, t_s: float) -> f
     (Gross, Shortle, Thompson, Harris, Fundamentals of Queueing Theory, 4th ed., 2.3).
     """
     load = rate_per_s * service_s
-    wait, d, x = erlang_c(servers, load), servers - 1 - load, t_s / service_s
+    wait, d, x = erlang_c(servers, load / servers), servers - 1 - load, t_s / service_s
     late = x if abs(d) < 1e-9 else -math.expm1(-d * x) / d
     return math.exp(-x) * (1.0 + wait * late)
-
-
-def erlang_c(servers: int, load: float) -> float:
-    """The probability that a customer of M/M/c waits; `load` is r s, below c."""
-    blocked = 1.0
-    for k in range(1, servers + 1):
-        blocked = load * blocked / (k + load * blocked)
-    used = load / servers
-    return blocked / (1.0 - used + used * blocked)
 
 
 def mdc_tail(rate_per_s: float, service_s: float, servers: int, t_s: float) -> float:

@@ -36,6 +36,7 @@ import msgspec
 import numpy as np
 
 from profiles.stats import Floats
+from profiles.student import t_quantile
 
 SIGHT = 2.0  # in ln p from what is allowed: windows beyond would bend the line
 FAR = 2.0  # of ln p: farther pools are taken to lie so far
@@ -45,6 +46,7 @@ STRIDE = 0.06  # most that one round moves the guess, in ln r
 ROUNDS = 60
 LEAST_WINDOWS = 6  # in sight; below, Student's t says nothing
 Z = 2.361  # Pocock, Biometrika 64, 1977, table 1: four looks, 5 %
+LEVEL = math.erf(Z / math.sqrt(2.0))  # of a single look with that z
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,21 +142,6 @@ def in_sight(counts: Sequence[Count], rate_per_s: float, slope: float) -> list[C
     ]
 
 
-def student(z: float, freedom: int) -> float:
-    """Student's quantile where the normal one is z (Abramowitz and Stegun 26.7.5).
-
-    At z = 1.96 it is 0.1 % off at 4 degrees.
-    """
-    v = float(freedom)
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
-    )
-
-
 def _plausible(slope: float) -> float:
     return min(max(slope, FLATTEST), STEEPEST)
 
@@ -173,7 +160,7 @@ def _crossing(near: Sequence[Count], allowed: float) -> Crossing | None:
     follows = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())
     covariance = phi * (1 + 2 * max(follows, 0.0)) * inverse
     skew = float(covariance[0, 0])
-    t2 = student(Z, len(near) - 2) ** 2
+    t2 = t_quantile(LEVEL, len(near) - 2) ** 2
     middle_gap = a + skew
     roots = _roots(
         b**2 - t2 * covariance[1, 1],

@@ -23,11 +23,11 @@ from profiles import stats
 from profiles.columns import Gpu
 from profiles.energy import Energy
 from profiles.stats import Floats
+from profiles.student import t_quantile
 
 BLOCKS = 10
 MIN_BLOCKS = 3
 STEPS_A_BLOCK = 5  # a block is at least so many of the meter's steps long
-STUDENT = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 IDLE_MIN_S = 2.0  # power before the load is idle power if it was sampled for so long
 J_PER_KWH = 3.6e6
 
@@ -129,7 +129,7 @@ def _interval(
         return None, None
     without = (joules.sum() - joules) / left
     deviation = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
-    half = STUDENT[count - 1] * float(deviation)
+    half = t_quantile(0.95, count - 1) * float(deviation)
     return ratio - half, ratio + half
 
 

@@ -56,7 +56,11 @@ def late_share_two(load: float, wait: float) -> float:
 
 
 def mean_wait_two(load: float) -> float:
-    """The mean wait in services with the shorter of two: 1.61 at a load of 0.9."""
+    """The mean wait in services with the shorter of two, many single servers: 1.61 at 0.9.
+
+    The sum over i >= 2 of load^(2^i - 2) (Mitzenmacher, The Power of Two Choices in Randomized
+    Load Balancing, 1996, theorem 3).
+    """
     return math.fsum(math.pow(load, 2.0**i - 2.0) for i in range(1, 40)) - 1.0
 
 

@@ -5,12 +5,11 @@ import pytest
 from benchmarks.fleet_theory import (
     Case,
     cases,
-    erlang_c,
     error_percent,
     md1_wait_s,
     mmc_wait_s,
-    two_choices_wait_s,
 )
+from profiles.queueing import erlang_c, mean_wait_two
 
 
 def test_formulas() -> None:
@@ -19,7 +18,7 @@ def test_formulas() -> None:
     assert erlang_c(2, 0.5) == pytest.approx(1 / 3)
     assert mmc_wait_s(1, 0.9) == pytest.approx(9.0)  # rho / (1 - rho)
     assert md1_wait_s(0.9) == pytest.approx(4.5)
-    assert two_choices_wait_s(0.9) == pytest.approx(1.61, abs=0.005)
+    assert mean_wait_two(0.9) == pytest.approx(1.61, abs=0.005)
 
 
 @pytest.mark.parametrize("case", cases(2.0), ids=lambda case: str(case.name))

@@ -1,14 +1,12 @@
 import numpy as np
 import pytest
 
-from benchmarks.queues import capacity, erlang_c, mdc_tail, mmc_tail, sojourn_times
+from benchmarks.queues import capacity, mdc_tail, mmc_tail, sojourn_times
 
 
 def test_one_exponential_server_is_m_m_1() -> None:
     # P(T > t) = e^{-(mu - r) t}: mu = 10, r = 8, t = 1
     assert mmc_tail(8.0, 0.1, 1, 1.0) == pytest.approx(np.exp(-2.0))
-    assert erlang_c(1, 0.8) == pytest.approx(0.8)
-    assert erlang_c(2, 1.0) == pytest.approx(1 / 3)  # by hand: 2 servers, half busy
 
 
 def test_one_fixed_server_waits_as_erlang_computed() -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.crossing import Count, between, crossing, guess, student
+from profiles.crossing import Count, between, crossing, guess
 
 
 def counts(*windows: tuple[float, float], requests: int = 2000, short: bool = False) -> list[Count]:
@@ -11,14 +11,6 @@ def counts(*windows: tuple[float, float], requests: int = 2000, short: bool = Fa
         Count(rate_per_s=rate, requests=requests, missed=round(requests * share), short=short)
         for rate, share in windows
     ]
-
-
-@pytest.mark.parametrize(
-    ("freedom", "quantile"),  # of any table of Student's t
-    [(4, 2.776), (5, 2.571), (8, 2.306), (12, 2.179), (30, 2.042), (1000, 1.962)],
-)
-def test_student(freedom: int, quantile: float) -> None:
-    assert student(1.959964, freedom) == pytest.approx(quantile, rel=2e-3)
 
 
 @given(
