@@ -14,7 +14,8 @@ import msgspec
 from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading
-from profiles.run import LineWriter, RunFolder
+from profiles.lines import LineWriter
+from profiles.run import RunFolder
 from profiles.schema import SCHEMA_VERSION, ClockSample, RunEvent
 
 SILENT_S = 5.0  # a worker speaks several times a second ...

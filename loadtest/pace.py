@@ -95,7 +95,7 @@ def measure(job: Job, images: int) -> float:
     from loadtest.client import ImageClient
     from loadtest.recorder import Recorder
     from loadtest.sender import Sender
-    from profiles.run import LineWriter
+    from profiles.lines import LineWriter
 
     answer = _answer(job, images)
 

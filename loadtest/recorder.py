@@ -8,7 +8,7 @@ from loadtest import told
 from loadtest.answer import Checked, error_message, parse_server_timing
 from loadtest.client import Exchange
 from loadtest.job import Ask, Job
-from profiles.run import LineWriter
+from profiles.lines import LineWriter
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)

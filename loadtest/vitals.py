@@ -6,7 +6,7 @@ from collections.abc import Callable
 import gevent
 
 from loadtest.recorder import Recorder
-from profiles.run import LineWriter
+from profiles.lines import LineWriter
 
 LOOK_S = 0.05
 LOOKS = 20  # a sample

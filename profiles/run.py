@@ -28,14 +28,13 @@ moment, and what a killed process had written stays readable.
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from profiles.lines import LineWriter, Tail, append
 from profiles.schema import (
     SCHEMA_VERSION,
     ClockSample,
@@ -54,8 +53,6 @@ from profiles.schema import (
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-FLUSH_AFTER_S = 0.5
 
 
 class RunError(Exception):
@@ -206,86 +203,83 @@ class RunFolder:
 
     # -- streams -----------------------------------------------------------------------------
 
-    def requests_writer(self, generator: str) -> "LineWriter":
+    def requests_writer(self, generator: str) -> LineWriter:
         """Appends RequestRecords."""
         return LineWriter(self.requests_path(generator))
 
-    def load_writer(self, generator: str) -> "LineWriter":
+    def load_writer(self, generator: str) -> LineWriter:
         """Appends LoadSamples."""
         return LineWriter(self.load_path(generator))
 
-    def gpu_writer(self, node: str) -> "LineWriter":
+    def gpu_writer(self, node: str) -> LineWriter:
         """Appends GpuSamples."""
         return LineWriter(self.path / f"gpu-{_slug(node)}.jsonl")
 
-    def host_writer(self, node: str) -> "LineWriter":
+    def host_writer(self, node: str) -> LineWriter:
         """Appends HostSamples."""
         return LineWriter(self.path / f"host-{_slug(node)}.jsonl")
 
-    def state_writer(self, node: str) -> "LineWriter":
+    def state_writer(self, node: str) -> LineWriter:
         """Appends GpuStates."""
         return LineWriter(self.path / f"state-{_slug(node)}.jsonl")
 
-    def process_writer(self, node: str) -> "LineWriter":
+    def process_writer(self, node: str) -> LineWriter:
         """Appends GpuProcesses."""
         return LineWriter(self.path / f"process-{_slug(node)}.jsonl")
 
-    def sampler_writer(self, node: str) -> "LineWriter":
+    def sampler_writer(self, node: str) -> LineWriter:
         """Appends SamplerSamples."""
         return LineWriter(self.path / f"sampler-{_slug(node)}.jsonl")
 
     def append_event(self, event: RunEvent) -> None:
         """Append one RunEvent; safe from several processes (one O_APPEND write)."""
-        with (self.path / "events.jsonl").open("ab", buffering=0) as file:
-            file.write(msgspec.json.encode(event) + b"\n")
+        append(self.path / "events.jsonl", event)
 
     def append_clock(self, sample: ClockSample) -> None:
         """Append one ClockSample; safe from several processes (one O_APPEND write)."""
-        with (self.path / "clocks.jsonl").open("ab", buffering=0) as file:
-            file.write(msgspec.json.encode(sample) + b"\n")
+        append(self.path / "clocks.jsonl", sample)
 
     def append_window(self, window: WindowRecord) -> None:
         """Append one WindowRecord."""
-        with (self.path / "windows.jsonl").open("ab", buffering=0) as file:
-            file.write(msgspec.json.encode(window) + b"\n")
+        append(self.path / "windows.jsonl", window)
 
-    def windows(self) -> "Tail[WindowRecord]":
+    def windows(self) -> Tail[WindowRecord]:
         """Every WindowRecord so far."""
         return Tail(self.path, "windows.jsonl", WindowRecord)
 
-    def requests(self) -> "Tail[RequestRecord]":
+    def requests(self) -> Tail[RequestRecord]:
         """Every RequestRecord so far; call `.read()` again for those that came since."""
         return Tail(self.path, "requests-*.jsonl", RequestRecord)
 
-    def load(self) -> "Tail[LoadSample]":
+    def load(self) -> Tail[LoadSample]:
         """Every LoadSample so far."""
         return Tail(self.path, "load-*.jsonl", LoadSample)
 
-    def gpu(self) -> "Tail[GpuSample]":
+    def gpu(self) -> Tail[GpuSample]:
         """Every GpuSample so far."""
         return Tail(self.path, "gpu-*.jsonl", GpuSample)
 
-    def host(self) -> "Tail[HostSample]":
+    def host(self) -> Tail[HostSample]:
         """Every HostSample so far."""
         return Tail(self.path, "host-*.jsonl", HostSample)
 
-    def states(self) -> "Tail[GpuState]":
+    def states(self) -> Tail[GpuState]:
         """Every GpuState so far."""
         return Tail(self.path, "state-*.jsonl", GpuState)
 
-    def processes(self) -> "Tail[GpuProcess]":
+    def processes(self) -> Tail[GpuProcess]:
         """Every GpuProcess so far."""
         return Tail(self.path, "process-*.jsonl", GpuProcess)
 
-    def sampler(self) -> "Tail[SamplerSample]":
+    def sampler(self) -> Tail[SamplerSample]:
         """Every SamplerSample so far."""
         return Tail(self.path, "sampler-*.jsonl", SamplerSample)
 
-    def events(self) -> "Tail[RunEvent]":
+    def events(self) -> Tail[RunEvent]:
         """Every RunEvent so far."""
         return Tail(self.path, "events.jsonl", RunEvent)
 
-    def clocks(self) -> "Tail[ClockSample]":
+    def clocks(self) -> Tail[ClockSample]:
         """Every ClockSample so far."""
         return Tail(self.path, "clocks.jsonl", ClockSample)
 
@@ -323,87 +317,6 @@ class RunFolder:
 
 class _Versioned(msgspec.Struct):
     schema_version: int
-
-
-class LineWriter:
-    """Appends values to a JSON Lines file: whole lines, on disk at most half a second later.
-
-    The caller must call `add` or `flush` at least that often for the promise to hold; `clock`
-    gives seconds and is monotonic.
-    """
-
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._file: BinaryIO = path.open("ab", buffering=0)
-        self._clock = clock
-        self._encoder = msgspec.json.Encoder()
-        self._lines: list[bytes] = []
-        self._flushed_s = clock()
-
-    def add(self, value: msgspec.Struct) -> None:
-        """Queue one line, and write the queued ones if the last write is long enough ago."""
-        self._lines.append(self._encoder.encode(value))
-        if self._clock() - self._flushed_s >= FLUSH_AFTER_S:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is queued."""
-        if self._lines:
-            data = b"\n".join(self._lines) + b"\n"
-            self._lines.clear()
-            self._write(data)
-        self._flushed_s = self._clock()
-
-    def append(self, lines: bytes) -> None:
-        """Write whole lines that are encoded already."""
-        self.flush()
-        self._write(lines)
-
-    def _write(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:  # a raw write may take only a part
-            left = left[self._file.write(left) :]
-
-    def close(self) -> None:
-        """Flush and close."""
-        self.flush()
-        self._file.close()
-
-
-class Tail(Generic[T]):
-    """Reads the lines of all files that match a pattern, and only new ones at every later read.
-
-    A last line without its newline (a process killed while writing) is left for the next read; a
-    whole line that does not decode is skipped and counted in `damaged`.
-    """
-
-    def __init__(self, folder: Path, pattern: str, kind: type[T]) -> None:
-        self._folder = folder
-        self._pattern = pattern
-        self._decoder = msgspec.json.Decoder(kind)
-        self._offsets: dict[Path, int] = {}
-        self.damaged = 0
-
-    def read(self) -> list[T]:
-        """The values appended since the last read, file by file."""
-        return list(self)
-
-    def __iter__(self) -> Iterator[T]:
-        for path in sorted(self._folder.glob(self._pattern)):
-            yield from self._lines_of(path)
-
-    def _lines_of(self, path: Path) -> Iterator[T]:
-        offset = self._offsets.get(path, 0)
-        with path.open("rb") as file:
-            file.seek(offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                offset += len(line)
-                self._offsets[path] = offset
-                try:
-                    yield self._decoder.decode(line)
-                except msgspec.DecodeError:
-                    self.damaged += 1
 
 
 def _slug(text: str) -> str:

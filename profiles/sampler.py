@@ -32,10 +32,11 @@ from profiles.cost import Account
 from profiles.device import Devices
 from profiles.exporter import Exporter
 from profiles.host import Host, node_name
+from profiles.lines import LineWriter
 from profiles.metrics import Sample
 from profiles.nvml import GpuError, Nvml, open_gpus
 from profiles.reader import Reader
-from profiles.run import LineWriter, RunFolder
+from profiles.run import RunFolder
 from profiles.schema import RunEvent
 from profiles.vendors import open_others
 

@@ -13,7 +13,8 @@ from loadtest.prompts import Lengths, PromptMix
 from loadtest.recorder import Attempt, Recorder
 from loadtest.spread import Fixed
 from loadtest.units import Duration
-from profiles.run import LineWriter, RunFolder
+from profiles.lines import LineWriter
+from profiles.run import RunFolder
 from profiles.schema import Outcome
 
 JOB = Job(

@@ -13,7 +13,7 @@ from loadtest.client import Exchange
 from loadtest.job import Job
 from loadtest.recorder import Recorder
 from loadtest.sender import Sender
-from profiles.run import LineWriter
+from profiles.lines import LineWriter
 from profiles.schema import Outcome
 
 
