@@ -3,49 +3,27 @@
 import math
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
-from profiles.run import RunError
-from profiles.schema import RunManifest
+from profiles.run import RunFolder
+from profiles.schema import FindResult, FindVerdict, RunManifest
 from profiles.seen import Seen
 from profiles.slo import Slo, SloError, TooLittleError
 
-NAME = "find.json"
 Z = 1.959964  # the interval of a search is at 95 %
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read of it; the rest is its own report's."""
-
-    run_id: str
-    verdict: str  # "found" | "wide" | "unknown" | "unmet" | "at least"
-    valid: bool
-    reasons: list[str] = []
-    slo: str
-    limit_s: float
-    allowed_share: float  # of the requests that may miss the limit
-    images_per_s: float | None = None
-    low_images_per_s: float | None = None
-    high_images_per_s: float | None = None
-
-
-def read_found(folder: Path) -> Found | None:
+def read_found(folder: Path) -> FindResult | None:
     """The search's result of a run folder; None for a run that was no search.
 
     Raises:
-        RunError: unreadable.
+        RunError: unreadable, or of a newer schema.
     """
-    path = folder / NAME
-    if not path.is_file():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Found)
-    except (OSError, msgspec.DecodeError) as err:
-        raise RunError(f"{path} is damaged: {err}") from err
+    run = RunFolder(folder)
+    return run.find() if run.find_path.is_file() else None
 
 
-def look_found(found: Found, manifest: RunManifest, gpus: int, slo: Slo | None) -> Seen:
+def look_found(found: FindResult, manifest: RunManifest, gpus: int, slo: Slo | None) -> Seen:
     """A search as one measurement of goodput a GPU; its interval is its own.
 
     Raises:
@@ -60,7 +38,7 @@ def look_found(found: Found, manifest: RunManifest, gpus: int, slo: Slo | None) 
             f"{found.run_id} searched at {own.text} and cannot be counted afresh for {slo.text}: "
             "search again at that SLO"
         )
-    if found.verdict == "unmet":
+    if found.verdict is FindVerdict.UNMET:
         raise SloError(f"{found.run_id} never met {own.text}, at any rate: name a longer limit")
     rate, low, high = found.images_per_s, found.low_images_per_s, found.high_images_per_s
     if not rate or not low or not high or high <= low:

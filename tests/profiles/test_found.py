@@ -9,9 +9,9 @@ import pytest
 
 from loadtest.cli import main
 from profiles.evidence import estimate
-from profiles.found import NAME, look_found, read_found
+from profiles.found import look_found, read_found
 from profiles.predictions import predict
-from profiles.run import RunError
+from profiles.run import RunError, RunFolder
 from profiles.seen import look
 from profiles.slo import MixedError, SloError, TooLittleError, parse_slo
 from tests.profiles.steady import steady, steady_run
@@ -28,12 +28,13 @@ def write_found(folder: Path, **changes: Any) -> Path:
         "slo": "p(95) < 2s",
         "limit_s": 2.0,
         "allowed_share": 0.05,
+        "precision": 0.03,
         "images_per_s": 8.0,
         "low_images_per_s": 7.6,
         "high_images_per_s": 8.4,
         "windows": [],
     }
-    (folder / NAME).write_text(json.dumps(told | changes))
+    RunFolder(folder).find_path.write_text(json.dumps(told | changes))
     return folder
 
 
@@ -87,7 +88,7 @@ def test_the_slo_it_searched_at_may_be_said(tmp_path: Path) -> None:
 
 
 def test_a_damaged_result_is_told(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text("{")
+    RunFolder(tmp_path).find_path.write_text("{")
     with pytest.raises(RunError, match="damaged"):
         read_found(tmp_path)
     assert read_found(tmp_path / "elsewhere") is None
