@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.factors import Z
 from profiles.run import RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest
 from profiles.seen import Seen
 from profiles.slo import Slo, SloError, TooLittleError
-
-Z = 1.959964  # the interval of a search is at 95 %
 
 
 def read_found(folder: Path) -> FindResult | None:
