@@ -2,7 +2,8 @@
 
 A window is a stretch of Poisson arrivals at a constant rate; one follows the other without a pause,
 so only a change of the rate has a warm-up (`profiles.warmup`). First a geometric ramp brackets the
-crossing with short windows. Then long windows alternate around the crossing as fitted so far
+crossing with short windows, one of them at light load, whose miss share is the floor. Then long
+windows alternate around the crossing as fitted so far
 (`profiles.crossing`): at it the miss share is known best, and a little to both sides the slope is,
 too. It ends when the interval is narrow enough, or time is out.
 """
@@ -12,10 +13,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from profiles.crossing import USUAL, Count, Crossing, crossing, guess, in_sight
+from profiles.crossing import LIGHT, USUAL, Count, Crossing, crossing, guess, in_sight
 
 RAMP = 1.35  # from one window of the ramp to the next
 RAMP_WINDOW = 0.3  # of a window's length ...
+LIGHTER = 0.6  # of the crossing as it seems; `LIGHT` is still light load
 RAMP_LIMITS = 5.0  # ... and at least so many limits of the SLO: what is slow must show
 LIMITS = 80.0  # a window's length in limits of the SLO: queues relax in several of these
 LEAST_WINDOW_S = 15.0
@@ -97,6 +99,9 @@ def _around(seen: list[Count], goal: Goal) -> Next:
     met = max(each.rate_per_s for each in seen if is_met(each, goal.allowed))
     failed = min(each.rate_per_s for each in seen if not is_met(each, goal.allowed))
     centre, slope = guess(seen, goal.allowed) or (math.sqrt(met * failed), USUAL)
+    light = max(LIGHTER * centre, goal.least_per_s)
+    if light <= LIGHT * centre < min(rates):
+        return _ramp(light, goal)
     apart = min(max(APART / slope, CLOSEST), WIDEST)
     near = in_sight(seen, centre, slope)
     below = sum(each.rate_per_s < centre for each in near)

@@ -2,25 +2,30 @@
 
 Near the crossing the miss share p of the rate r is taken as
 
-    ln p = a + b ln r,    b > 0.
+    ln (p - f) = a + b ln r,    b > 0,
 
-Tails of queues are nearly so: for M/D/8 at 95 % within two service times the local b is 17.1 to
-18.0 from 12 % below the crossing to 6 % above, for M/M/4 within six 13 to 18 from 9 % below. Misses
-come in clusters whose size grows with the rate: over windows of equal length the coefficient of
-variation of the miss share is about constant (0.6 to 1.3 for those queues in windows of 400 service
-times), far above binomial. So windows are fitted by quasi-likelihood with variance phi p^2 / w
-(Wedderburn, Biometrika 61, 1974), w the window's share of the requests. A window is one batch of
-the batch-means method: the spread of the residuals q_i / p_i - 1 between windows holds the
+f the share that misses at light load, where nobody waits: services that alone take longer than the
+limit. It is told by the windows far below the crossing, and bends ln p where it is near what is
+allowed (M/M/16 at 90 % within three services: f = 0.05). Where f is 0, tails of queues are nearly
+straight: for M/D/8 at 95 % within two service times the local b is 17.1 to 18.0 from 12 % below the
+crossing to 6 % above, for M/M/4 within six 13 to 18 from 9 % below. Misses come in clusters whose
+size grows with the rate: over windows of equal length the coefficient of variation of the miss
+share is about constant (0.6 to 1.3 for those queues in windows of 400 service times), far above
+binomial. So windows are fitted by quasi-likelihood with variance phi p^2 / w (Wedderburn,
+Biometrika 61, 1974), w the window's requests over the mean window's. A window is one batch of the
+batch-means method: the spread of the residuals q_i / p_i - 1 between windows holds the
 autocorrelation within them; that between neighbours, where positive, is added,
 
-    phi = sum w_i (q_i / p_i - 1)^2 / (K - 2) (1 + 2 rho_1),    Cov(a, b) = phi (X' W X)^-1.
+    phi = sum w_i (q_i / p_i - 1)^2 / (K - 2) (1 + 2 rho_1),    Cov(a, b) = phi (X' W X)^-1,
+
+W_ii = w_i ((p_i - f) / p_i)^2.
 
 A mean of skewed shares is skewed: of K gamma variates with variance v = phi / K, ln mean has mean
 -v / 2, skewness -sqrt(v), and 95 % of it lies in -v +- z sqrt(v) (Cornish and Fisher, 1938). So the
-estimate takes ln p as v / 2 higher than fitted, and the interval as v higher. The interval is every
-x = ln r with (a + v + b x - ln allowed)^2 <= t^2 Var(a + b x) (Fieller, JRSS B 16, 1954). It is
-unbounded where b is not clearly above 0, and it stays honest for few windows, which the delta
-method does not.
+estimate takes ln p as v / 2 higher than fitted, and the interval as v higher (with f, of which v is
+1 - f / allowed times the variance of a). The interval is every x = ln r with (a + v + b x -
+ln(allowed - f))^2 <= t^2 Var(a + b x) (Fieller, JRSS B 16, 1954). It is unbounded where b is not
+clearly above 0, and it stays honest for few windows, which the delta method does not.
 
 A search ends at the first look at which its interval is narrow, and chance makes intervals narrow
 and wrong together. So each is a repeated confidence interval (Jennison and Turnbull, JRSS B 51,
@@ -42,6 +47,10 @@ SIGHT = 2.0  # in ln p from what is allowed: windows beyond would bend the line
 FAR = 2.0  # of ln p: farther pools are taken to lie so far
 USUAL, UNUSUAL = 20.0, 10.0  # a slope as queues have it, and how far from it they often are
 FLATTEST, STEEPEST = 5.0, 60.0
+LIGHT = 0.7  # of the crossing's rate: at most so much is light load
+# a floor as a share of what is allowed: less bends the line by less than chance does, and taking it
+# in costs windows; more is chance, where a crossing is bracketed at all
+LEAST_FLOOR, MOST_FLOOR = 0.2, 0.8
 STRIDE = 0.06  # most that one round moves the guess, in ln r
 ROUNDS = 60
 LEAST_WINDOWS = 6  # in sight; below, Student's t says nothing
@@ -82,8 +91,12 @@ class Crossing(msgspec.Struct, frozen=True, kw_only=True):
 def crossing(counts: Sequence[Count], allowed: float) -> Crossing | None:
     """The crossing as the windows tell it; None while they do not."""
     at = guess(counts, allowed)
-    near = [] if at is None else in_sight(counts, *at)
-    return _crossing(near, allowed) if len(near) >= LEAST_WINDOWS else None
+    if at is None:
+        return None
+    near = in_sight(counts, *at)
+    if len(near) < LEAST_WINDOWS:
+        return None
+    return _crossing(near, allowed, floor(counts, allowed, at[0]))
 
 
 def guess(counts: Sequence[Count], allowed: float) -> tuple[float, float] | None:
@@ -101,12 +114,26 @@ def guess(counts: Sequence[Count], allowed: float) -> tuple[float, float] | None
         if len(near) < 2:
             break
         x, w, y = _columns(near, allowed)
-        fit = _fit(x - math.log(rate), w, y, prior=(USUAL, 1 / UNUSUAL**2))
+        least = floor(counts, allowed, rate)
+        fit = _fit(x - math.log(rate), w, y, least, prior=(USUAL, 1 / UNUSUAL**2))
         if fit is None or fit[0][1] <= 0:
             break
         a, slope = float(fit[0][0]), _plausible(float(fit[0][1]))
         rate *= math.exp(min(max(-a / slope, -STRIDE), STRIDE))
     return rate, slope
+
+
+def floor(counts: Sequence[Count], allowed: float, rate_per_s: float) -> float:
+    """What misses at light load, as a share of what is allowed; 0 where it is little or not known.
+
+    Of the windows at no more than LIGHT of a crossing at `rate_per_s`.
+    """
+    light = [each for each in counts if each.rate_per_s <= LIGHT * rate_per_s]
+    requests = sum(each.requests for each in light)
+    if not requests:
+        return 0.0
+    share = sum(each.missed for each in light) / requests / allowed
+    return min(share, MOST_FLOOR) if share >= LEAST_FLOOR else 0.0
 
 
 def between(counts: Sequence[Count], allowed: float) -> float | None:
@@ -146,10 +173,10 @@ def _plausible(slope: float) -> float:
     return min(max(slope, FLATTEST), STEEPEST)
 
 
-def _crossing(near: Sequence[Count], allowed: float) -> Crossing | None:
+def _crossing(near: Sequence[Count], allowed: float, least: float) -> Crossing | None:
     x, w, y = _columns(near, allowed)
     middle = float(np.average(x, weights=w))
-    fit = _fit(x - middle, w, y)
+    fit = _fit(x - middle, w, y, least)
     if fit is None:
         return None
     (a, b), inverse, ratio = fit
@@ -159,7 +186,7 @@ def _crossing(near: Sequence[Count], allowed: float) -> Crossing | None:
     phi = float((residual**2).sum() / (len(near) - 2))
     follows = float((residual[1:] * residual[:-1]).sum() / (residual**2).sum())
     covariance = phi * (1 + 2 * max(follows, 0.0)) * inverse
-    skew = float(covariance[0, 0])
+    skew = (1 - least) * float(covariance[0, 0])
     t2 = t_quantile(LEVEL, len(near) - 2) ** 2
     middle_gap = a + skew
     roots = _roots(
@@ -187,22 +214,27 @@ def _columns(near: Sequence[Count], allowed: float) -> tuple[Floats, Floats, Flo
 
 
 def _fit(
-    x: Floats, w: Floats, y: Floats, prior: tuple[float, float] = (0.0, 0.0)
+    x: Floats, w: Floats, y: Floats, least: float, prior: tuple[float, float] = (0.0, 0.0)
 ) -> tuple[Floats, Floats, Floats] | None:
-    """(a, b) of y = exp(a + b x), (X' W X)^-1, and y / fitted y; None where nothing converges.
+    """(a, b) of y = f + (1 - f) exp(a + b x), (X' W X)^-1, and y / fitted y.
 
-    `prior` is a value of b and its weight.
+    f is `least`, and `prior` a value of b and its weight. None where nothing converges.
     """
     design: Floats = np.column_stack((np.ones_like(x), x))
-    information = design.T @ (w[:, None] * design) + np.diag([0.0, prior[1]])
-    if np.linalg.cond(information) > 1e12 or not y.any():
+    above = max(float(np.average(y, weights=w)) - least, 0.1 * (1 - least))
+    beta: Floats = np.array([math.log(above / (1 - least)), prior[0]])
+    if not y.any():
         return None
-    inverse = np.linalg.inv(information).astype(np.float64)
-    beta: Floats = np.array([math.log(float(np.average(y, weights=w))), prior[0]])
     for _ in range(ROUNDS):  # Fisher scoring
-        ratio: Floats = y / np.exp(np.clip(design @ beta, -30.0, 30.0))
+        rising: Floats = (1 - least) * np.exp(np.clip(design @ beta, -30.0, 30.0))
+        ratio: Floats = y / (least + rising)
+        tells: Floats = rising / (least + rising)  # d ln y / d eta
+        information = design.T @ ((w * tells**2)[:, None] * design) + np.diag([0.0, prior[1]])
+        if np.linalg.cond(information) > 1e12:
+            return None
+        inverse = np.linalg.inv(information).astype(np.float64)
         drawn = np.array([0.0, prior[1] * (prior[0] - beta[1])])
-        step = inverse @ (design.T @ (w * (ratio - 1)) + drawn)
+        step = inverse @ (design.T @ (w * tells * (ratio - 1)) + drawn)
         beta = beta + step / max(1.0, float(np.abs(design @ step).max()))
         if float(np.abs(design @ step).max()) < 1e-8:
             return beta, inverse, ratio

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.crossing import Count, between, crossing, guess
+from profiles.crossing import Count, between, crossing, floor, guess
 
 
 def counts(*windows: tuple[float, float], requests: int = 2000, short: bool = False) -> list[Count]:
@@ -30,6 +30,24 @@ def test_windows_on_the_line_give_the_line_back(rate: float, slope: float, allow
     assert at.rate_per_s == pytest.approx(rate, rel=1e-4)
     assert at.slope == pytest.approx(slope, rel=1e-3)
     assert at.half_width < 1e-3
+
+
+def test_a_floor_at_light_load_is_no_part_of_the_line() -> None:
+    rates = 100 * np.exp(np.array([-0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06]))
+    shares = 0.05 + 0.05 * (rates / 100) ** 25
+    bent = counts(*zip(rates, shares, strict=True), requests=10**7)
+    light = counts((60, 0.05), requests=10**6, short=True)
+    at = crossing([*light, *bent], 0.1)
+    assert at is not None
+    assert at.rate_per_s == pytest.approx(100.0, rel=1e-4)
+    assert at.slope == pytest.approx(25.0, rel=1e-2)
+    assert floor([*light, *bent], 0.1, 100.0) == pytest.approx(0.5)
+
+
+def test_a_floor_is_told_by_light_load_alone_and_never_all_that_is_allowed() -> None:
+    assert floor(counts((80, 0.05)), 0.1, 100.0) == 0.0
+    assert floor(counts((60, 0.01)), 0.1, 100.0) == 0.0  # too little to bend anything
+    assert floor(counts((60, 0.3)), 0.1, 100.0) == 0.8
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
