@@ -6,9 +6,12 @@ started once; each repeat is a `viralload find --host` with seeds of its own for
 the server's service times go on being drawn.
 
 What HTTP adds is in the latency and not in the queue: the stub counts its servers' time exactly,
-and tells queue and service of every request. So the truth is the capacity at the SLO less the
-overhead, the median of latency - (queue + service) over all requests of all repeats of that case;
-the capacity at the whole SLO is told beside it.
+and tells queue and service of every request. So the truth is the rate at which sojourn time and
+overhead together keep to the SLO, the overhead distributed as latency - (queue + service) over all
+requests of all repeats of that case; the capacity without it is told beside it.
+
+`--out` keeps the run folders, and `--read` makes the figures again from kept ones: repeats can be
+measured a few at a time, with other first seeds.
 
 Progress goes to stderr. The last line of stdout is one JSON object: `result[case]` with
 `truth_per_s`, `estimates`, `errors`, `covered`, `within_3_percent`, of `repeats`.
@@ -21,6 +24,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +41,7 @@ from serve.ingress import free_port
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = 8
 SERVICE_S = 0.05
+QUANTILES = 100  # of the overhead
 STOP_S = 30.0
 
 
@@ -52,15 +57,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """As `--slo` takes it."""
         return f"p({self.percent:g}) < {self.limit_s * 1e3:g}ms"
 
-    def truth(self, overhead_s: float = 0.0) -> float:
-        """Requests/s at which the SLO less what HTTP adds is just met."""
+    def truth(self, overhead_s: Sequence[float] = (0.0,)) -> float:
+        """Requests/s at which the SLO is just met, HTTP adding one of these, each as likely."""
         tail = mdc_tail if self.service == "fixed" else mmc_tail
-        limit_s = self.limit_s - overhead_s
-        return capacity(
-            lambda rate: tail(rate, SERVICE_S, SERVERS, limit_s),
-            1.0 - self.percent / 100.0,
-            SERVERS / SERVICE_S,
-        )
+
+        def late(rate: float) -> float:
+            tails = [tail(rate, SERVICE_S, SERVERS, self.limit_s - added) for added in overhead_s]
+            return sum(tails) / len(tails)
+
+        return capacity(late, 1.0 - self.percent / 100.0, SERVERS / SERVICE_S)
 
 
 CASES = {
@@ -113,13 +118,14 @@ def search(case: Case, url: str, seed: int, out: Path, options: argparse.Namespa
     return RunFolder(out / result.run_id)
 
 
-def overhead_s(folders: list[RunFolder]) -> float:
-    """The median over all requests of latency less what the server told of queue and service."""
+def overhead_s(folders: list[RunFolder]) -> list[float]:
+    """Latency less what the server told of queue and service: QUANTILES of all requests, sorted."""
     added = []
     for folder in folders:
         requests = columns.request_columns(folder.requests())
         added.append(requests.latency_s - requests.queue_s - requests.service_s)
-    return float(np.nanmedian(np.concatenate(added)))
+    middles = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    return [float(each) for each in np.nanquantile(np.concatenate(added), middles)]
 
 
 def measured(case: Case, folders: list[RunFolder]) -> dict[str, Any]:
@@ -137,7 +143,8 @@ def measured(case: Case, folders: list[RunFolder]) -> dict[str, Any]:
         "slo": case.slo,
         "truth_per_s": truth,
         "truth_without_overhead_per_s": case.truth(),
-        "overhead_s": added_s,
+        "overhead_p50_s": added_s[QUANTILES // 2],
+        "overhead_p95_s": added_s[int(0.95 * QUANTILES)],
         "repeats": len(results),
         "covered": covered,
         "within_3_percent": sum(abs(error) < 0.03 for error in errors),
@@ -163,14 +170,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--precision", type=float, default=0.03)
     parser.add_argument("--time", type=float, default=900.0, help="most seconds a search")
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="keeps the run folders there")
+    parser.add_argument("--out", type=Path, help="keeps the run folders there, by case")
+    parser.add_argument("--read", type=Path, help="an --out of before: searches nothing")
     options = parser.parse_args(argv)
     if options.repeats < 1:
         parser.error("--repeats: at least 1")
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch)
         try:
-            result = {name: _case(name, out, options) for name in options.case or CASES}
+            result = {}
+            for name in options.case or CASES:
+                folders = kept(name, options.read) if options.read else None
+                result[name] = measured(CASES[name], folders or _case(name, out, options))
         except BenchmarkError as err:
             _say(f"error: {err}")
             return 1
@@ -178,20 +189,37 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _case(name: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
+def kept(name: str, out: Path) -> list[RunFolder]:
+    """The searches of a case in an `--out` of before, by seed.
+
+    Raises:
+        BenchmarkError: there are none.
+    """
+    folders = [RunFolder(path.parent) for path in folder_of(name, out).glob("*/find.json")]
+    if not folders:
+        raise BenchmarkError(f"{folder_of(name, out)} holds no search: give what --out was")
+    return sorted(folders, key=lambda folder: folder.manifest().seed)
+
+
+def folder_of(name: str, out: Path) -> Path:
+    """Where the searches of a case are kept."""
+    return out / name.replace("/", "-")
+
+
+def _case(name: str, out: Path, options: argparse.Namespace) -> list[RunFolder]:
     case = CASES[name]
     process, url = serve(case)
     try:
         folders = []
         for repeat in range(options.repeats):
             seed = 1000 * (options.first_seed + repeat)  # windows take the seeds after it
-            folders.append(search(case, url, seed, out, options))
+            folders.append(search(case, url, seed, folder_of(name, out), options))
             one = folders[-1].find()
             _say(
                 f"{name} {repeat + 1}/{options.repeats}: {one.requests_per_s} "
                 f"({one.low_requests_per_s} to {one.high_requests_per_s}) in {one.took_s} s"
             )
-        return measured(case, folders)
+        return folders
     finally:
         process.terminate()
         process.wait(STOP_S)
