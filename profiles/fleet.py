@@ -92,7 +92,6 @@ def simulate(
         raise FleetError("the demand has a rate that is negative or no number")
     sizes = cell_sizes(fleet)
     times = shared_out(demand.times_s, sizes, seed)
-    width_s = demand.duration_s / max(1, rates.size)
 
     span = {"duration_s": demand.duration_s, "slo_s": slo_s, "from_s": from_s, "drain_s": drain_s}
 
@@ -105,9 +104,11 @@ def simulate(
             seed=own,
             speeds=_speeds(fleet.gpu_spread, sizes[index], own),
             span=span,
+            rates_per_s=rates * (sizes[index] / fleet.gpus),
+            times_s=times[index],
             most_slots=most_slots,
         )
-        if not play(memory, rates * (sizes[index] / fleet.gpus), width_s, times[index]):
+        if not play(memory):
             raise FleetError(
                 "the backlog outgrew the memory given: bound the queue (--max-queue), or give more"
             )

@@ -30,41 +30,35 @@ from profiles.fleet_state import (
     TIMERS,
     UP_S,
     WORK,
-    Floats,
     Records,
     minutes,
+    rates_per_s,
     slots,
+    times_s,
 )
 
 ENDED, FULL = range(2)
 
 
-def play(memory: Memory, rates_per_s: Floats, width_s: float, times_s: Floats) -> bool:
-    """Play a new cell to its end; False where it outgrew `cell.most_slots`.
-
-    Args:
-        memory: A new one.
-        rates_per_s: Arrivals/s in each bin; shape (bins,).
-        width_s: Of a bin.
-        times_s: Arrivals in seconds, sorted; where there are any, the rates are not read.
-    """
-    _begin(memory.cell, rates_per_s, width_s, times_s)
-    while _play(memory.cell, rates_per_s, width_s, times_s) == FULL:
+def play(memory: Memory) -> bool:
+    """Play a new cell to its end; False where it outgrew `cell.most_slots`."""
+    _begin(memory.cell)
+    while _play(memory.cell) == FULL:
         if not memory.grow():
             return False
     return True
 
 
 @compiled
-def _begin(cells: Records, rates_per_s: Floats, width_s: float, times_s: Floats) -> None:
+def _begin(cells: Records) -> None:
     cell = cells[0]
     cell.row_end_s = min(60.0, cell.load_end_s)
     begin(cell)
-    cell.arrival_s = _next_arrival(cell, 0.0, rates_per_s, width_s, times_s)
+    cell.arrival_s = _next_arrival(cell, 0.0)
 
 
 @compiled
-def _play(cells: Records, rates_per_s: Floats, width_s: float, times_s: Floats) -> int:
+def _play(cells: Records) -> int:
     """Go on until the end, or until an arrival finds no slot."""
     cell = cells[0]
     while True:
@@ -84,7 +78,7 @@ def _play(cells: Records, rates_per_s: Floats, width_s: float, times_s: Floats) 
                 return FULL
             _pass(cell, t_s)
             send(cell, t_s, arrive(cell, t_s))
-            cell.arrival_s = _next_arrival(cell, t_s, rates_per_s, width_s, times_s)
+            cell.arrival_s = _next_arrival(cell, t_s)
         else:
             _pass(cell, t_s)
             _other(cell, t_s, life_s)
@@ -106,23 +100,20 @@ def _other(cell: Any, t_s: float, life_s: float) -> None:
 
 
 @compiled
-def _next_arrival(
-    cell: Any, t_s: float, rates_per_s: Floats, width_s: float, times_s: Floats
-) -> float:
-    """When the next person comes; inf: nobody does."""
+def _next_arrival(cell: Any, t_s: float) -> float:
+    """When the next person comes after t, the last arrival; inf: nobody does."""
     n = cell.people
-    if times_s.size > 0:
-        return float(times_s[n]) if n < times_s.size else math.inf
+    if cell.times > 0:
+        return float(times_s(cell)[n]) if n < cell.times else math.inf
     owed = exponential(cell.seed, ARRIVAL, n)
-    at = int(t_s / width_s)
-    while at < rates_per_s.size:
-        end_s = (at + 1) * width_s
-        mass = rates_per_s[at] * (end_s - t_s)
+    while cell.bin < cell.rates:
+        rate_per_s, end_s = rates_per_s(cell)[cell.bin], (cell.bin + 1) * cell.bin_s
+        mass = rate_per_s * (end_s - t_s)
         if owed < mass:
-            return float(t_s + owed / rates_per_s[at])
+            return float(t_s + owed / rate_per_s)
         owed -= mass
-        t_s = max(t_s, end_s)
-        at += 1
+        t_s = end_s
+        cell.bin += 1
     return math.inf
 
 

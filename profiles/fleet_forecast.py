@@ -3,8 +3,9 @@
 from typing import Any
 
 from profiles.fleet_compile import compiled
+from profiles.fleet_heap import key_of
 from profiles.fleet_server import boundary_s, step_s
-from profiles.fleet_state import PAYING, STEP, WORK, keys, running, scratch, servers, slots
+from profiles.fleet_state import PAYING, STEP, WORK, running, scratch, servers, slots
 
 
 @compiled
@@ -19,7 +20,7 @@ def forecast_s(cell: Any, t_s: float, s: int, slot: int) -> float:
             waits = slots(cell)[waits].after
     if cell.policy == STEP:
         return float(_played_s(cell, t_s, s, ahead) + server.speed * cell.tail_s)
-    left_s = keys(cell)[WORK, s] - t_s if server.running > 0 else 0.0
+    left_s = key_of(cell, WORK, s) - t_s if server.running > 0 else 0.0
     full_s = cell.tail_s + cell.steps * step_s(cell, cell.limit)
     own_s = cell.tail_s + cell.steps * step_s(cell, ahead % cell.limit + 1)
     return float(left_s + server.speed * (ahead // cell.limit * full_s + own_s))

@@ -1,7 +1,8 @@
-"""Latencies counted in bins of equal ratio: memory that does not grow with the requests.
+"""Latencies counted in bins narrow for their size: memory that does not grow with the requests.
 
-Bin i holds LEAST_S·RATIO^i .. LEAST_S·RATIO^(i+1); the ends hold what lies beyond. A percentile is
-read at its bin's geometric middle, so it is known to RESOLUTION of itself.
+Every octave from LEAST_S on is cut into PARTS equal bins, as HdrHistogram does it: the bin is then
+the leading bits of the number itself, and no logarithm is asked for. The ends hold what lies
+beyond. A percentile is read at its bin's geometric middle, so it is known to RESOLUTION of itself.
 """
 
 import math
@@ -11,25 +12,26 @@ import numpy.typing as npt
 
 from profiles.fleet_compile import compiled
 
-RATIO = 1.01
-LEAST_S = 1e-4
-BINS = 1900  # to 1.6e4 s
-RESOLUTION = math.sqrt(RATIO) - 1
-_SCALE = 1.0 / math.log(RATIO)
-_ZERO = math.log(LEAST_S)
+OCTAVES = 27
+PARTS = 128
+BINS = OCTAVES * PARTS
+LEAST_S = 2.0**-13  # 0.12 ms; the last bin ends at 2^14 s
+RESOLUTION = math.sqrt(1 + 1 / PARTS) - 1
+_DROPPED = 52 - int(math.log2(PARTS))  # bits of the significand that tell no bins apart
+_ZERO = int(np.float64(LEAST_S).view(np.int64)) >> _DROPPED
 
 
 @compiled
 def bin_of(seconds: float) -> int:
-    """Which bin counts a latency."""
-    if seconds <= LEAST_S:
-        return 0
-    return min(int((math.log(seconds) - _ZERO) * _SCALE), BINS - 1)
+    """Which bin counts a latency of 0 or more."""
+    index = int(np.float64(seconds).view(np.int64) >> _DROPPED) - _ZERO
+    return min(max(index, 0), BINS - 1)
 
 
 def edges_s() -> npt.NDArray[np.float64]:
     """The bins' edges, shape (BINS + 1,)."""
-    return np.asarray(LEAST_S * np.power(RATIO, np.arange(BINS + 1)), np.float64)
+    octaves, parts = np.divmod(np.arange(BINS + 1), PARTS)
+    return np.asarray(LEAST_S * np.exp2(octaves) * (1 + parts / PARTS), np.float64)
 
 
 def quantile_s(counts: npt.NDArray[np.int64], share: float) -> float | None:
@@ -39,4 +41,5 @@ def quantile_s(counts: npt.NDArray[np.int64], share: float) -> float | None:
         return None
     rank = min(max(math.ceil(share * total), 1), total)
     index = int(np.searchsorted(np.cumsum(counts), rank))
-    return float(LEAST_S * RATIO ** (index + 0.5))
+    edges = edges_s()
+    return float(math.sqrt(edges[index] * edges[index + 1]))

@@ -11,6 +11,7 @@ from profiles.fleet_values import POLICIES, ROUTINGS, Fleet, People
 
 SAMPLES_MOST = 4096
 FIRST_SLOTS = 256
+BELOW = 4  # of profiles.fleet_heap: keys behind the last
 UNBOUNDED = 2**40  # times the GPUs of a cell, it still fits 64 bits
 
 
@@ -24,6 +25,8 @@ class Memory:
         seed: Of this cell.
         speeds: Factors on each GPU's seconds, (servers,).
         span: duration_s, slo_s, from_s and drain_s, by name.
+        rates_per_s: Arrivals/s in bins of equal width that fill the duration, (bins,).
+        times_s: Arrivals in seconds, sorted; where there are any, the rates are not read.
         most_slots: Requests held at once, at most.
     """
 
@@ -36,6 +39,8 @@ class Memory:
         seed: np.uint64,
         speeds: Floats,
         span: dict[str, float],
+        rates_per_s: Floats,
+        times_s: Floats,
         most_slots: int,
     ) -> None:
         rows = minute_rows(span["duration_s"])
@@ -53,13 +58,19 @@ class Memory:
             ("think_s", people.think_s),
             ("patience_s", people.patience_s),
             ("go_on", people.go_on),
+            ("rates_per_s", rates_per_s),
+            ("times_s", times_s),
         ):
             self._hold(name, np.array([*table, 0.0]))  # an address even where there are none
-        self.cell["thinks"], self.cell["patiences"], self.cell["go_ons"] = (
-            len(people.think_s),
-            len(people.patience_s),
-            len(people.go_on),
-        )
+        for name, table in (
+            ("thinks", people.think_s),
+            ("patiences", people.patience_s),
+            ("go_ons", people.go_on),
+            ("rates", rates_per_s),
+            ("times", times_s),
+        ):
+            self.cell[name] = len(table)
+        self.cell["bin_s"] = span["duration_s"] / max(1, len(rates_per_s))
         rows_of_servers = np.zeros(servers + 1, SERVER)
         rows_of_servers["speed"][:servers] = speeds
         for name in ("first_free", "first_paying", "last_free", "last_paying", "place"):
@@ -80,25 +91,26 @@ class Memory:
         had = len(self._arrays["slots"])
         if 2 * had > self.cell["most_slots"][0]:
             return False
-        self._resize(2 * had, max(int(self.cell["width"][0]), 2 * had))
+        self._resize(2 * had, max(int(self.cell["width"][0]) - BELOW, 2 * had))
         self.cell["spare"] = had
         return True
 
-    def _resize(self, count: int, width: int) -> None:
+    def _resize(self, count: int, ids: int) -> None:
+        wide = ids + BELOW
         held = self._arrays.get("slots", np.zeros(0, SLOT))
         grown = np.zeros(count, SLOT)
         grown[: len(held)] = held
         grown["after"][len(held) :] = np.append(np.arange(len(held) + 1, count), -1)
         self._hold("slots", grown)
         for name, new in (
-            ("keys", np.zeros((4, width))),
-            ("order", np.zeros((4, width), np.int64)),
-            ("place", np.full((4, width), -1, np.int64)),
+            ("keys", np.full((4, wide), np.inf)),
+            ("order", np.zeros((4, wide), np.int64)),
+            ("place", np.full((4, wide), -1, np.int64)),
         ):
             old = self._arrays.get(name, new[:, :0])
             new[:, : old.shape[1]] = old
             self._hold(name, new)
-        self.cell["slot_rows"], self.cell["width"] = count, width
+        self.cell["slot_rows"], self.cell["width"] = count, wide
 
     def _hold(self, name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         self._arrays[name] = array

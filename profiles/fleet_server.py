@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from profiles.fleet_compile import compiled
-from profiles.fleet_heap import drop, put
+from profiles.fleet_heap import drop, key_of, put
 from profiles.fleet_people import end_ok, end_otherwise, timer
 from profiles.fleet_state import (
     DRAINING,
@@ -21,7 +21,6 @@ from profiles.fleet_state import (
     UP,
     WAITING,
     WORK,
-    keys,
     running,
     servers,
     slots,
@@ -97,7 +96,7 @@ def offer(cell: Any, s: int) -> None:
     taken = server.running + server.claimed
     has_room = taken < cell.limit if cell.policy == STEP else taken == 0
     if server.phase == UP and has_room:
-        put(cell, ROOM, s, float(taken))
+        put(cell, ROOM, s, float(taken * cell.servers + s))  # the emptiest, of several the first
     else:
         drop(cell, ROOM, s)
 
@@ -179,7 +178,7 @@ def nudge(cell: Any, t_s: float, s: int) -> None:
         fill(cell, t_s, s)
     elif cell.policy == STEP:
         stop_s = boundary_s(cell, t_s, s)
-        if stop_s < keys(cell)[WORK, s]:
+        if stop_s < key_of(cell, WORK, s):
             put(cell, WORK, s, stop_s)
 
 

@@ -65,9 +65,11 @@ CELL = np.dtype(
         *((f"{name}_at", "i8") for name in ("servers", "slots", "running", "alive", "keys")),
         *((f"{name}_at", "i8") for name in ("order", "place", "sizes", "minutes", "latency")),
         *((f"{name}_at", "i8") for name in ("samples", "scratch", "think_s", "patience_s")),
-        *((f"{name}_at", "i8") for name in ("go_on",)),
+        *((f"{name}_at", "i8") for name in ("go_on", "rates_per_s", "times_s")),
         *((name, "i8") for name in ("slot_rows", "width", "minute_rows", "ring")),
-        *((name, "i8") for name in ("thinks", "patiences", "go_ons")),
+        *((name, "i8") for name in ("thinks", "patiences", "go_ons", "rates", "times")),
+        *((name, "f8") for name in ("bin_s",)),  # of rates_per_s
+        *((name, "i8") for name in ("bin",)),  # that the next arrival is in
     ]
 )
 SERVER = np.dtype(
@@ -179,3 +181,15 @@ def patience_s(cell: Any) -> Any:
 def go_on(cell: Any) -> Any:
     """Probabilities, (go_ons,)."""
     return carray(pointer(cell.go_on_at), (cell.go_ons,), FLOAT64)
+
+
+@compiled
+def rates_per_s(cell: Any) -> Any:
+    """Arrivals/s in each bin of `cell.bin_s`, (rates,)."""
+    return carray(pointer(cell.rates_per_s_at), (cell.rates,), FLOAT64)
+
+
+@compiled
+def times_s(cell: Any) -> Any:
+    """The arrivals, sorted, (times,); where there are any, the rates are not read."""
+    return carray(pointer(cell.times_s_at), (cell.times,), FLOAT64)
