@@ -72,11 +72,8 @@ def test_the_load_is_open_loop_and_latency_counts_from_the_due_time(
 
 @pytest.mark.parametrize(
     ("options", "outcome", "error"),
-    [
+    [  # what else an answer may be: test_answer.py
         ({"fault": "short"}, Outcome.FAILED, "an image is cut short"),
-        ({"fault": "few"}, Outcome.FAILED, "0 images came back where 1 were asked for"),
-        ({"fault": "size"}, Outcome.FAILED, "an image is 72x64, not 64x64"),
-        ({"fault": "text"}, Outcome.FAILED, "an image is no PNG, JPEG or WebP"),
         ({"fault": "500"}, Outcome.FAILED, "HTTP 500: melted"),
         ({"capacity": 0}, Outcome.REJECTED, "HTTP 429: busy"),
         ({"fault": "hang"}, Outcome.TIMEOUT, "no complete answer within the time limit"),
@@ -162,12 +159,11 @@ def test_limits_and_flop_that_a_server_tells_reach_the_summary(
     assert_nothing_is_left(command)
 
 
-@pytest.mark.parametrize("flop", ["-3", "nan", "many"])  # the others: test_told.py
-def test_flop_that_cannot_be_true_counts_as_not_told(
-    tmp_path: Path, image_server: StartServer, flop: str
+def test_flop_that_cannot_be_true_counts_as_not_told(  # other figures: test_told.py
+    tmp_path: Path, image_server: StartServer
 ) -> None:
     told = {"limits": {"matmul_flop_per_s": float("inf")}, "flop_per_image": -1}
-    command = run(tmp_path, image_server(told=told, flop=flop), rate=10, duration=1)
+    command = run(tmp_path, image_server(told=told, flop="nan"), rate=10, duration=1)
     assert command.finish() in (0, 3), command.stderr
     summary = command.summary
     assert (summary.tflop_per_image, summary.achieved_tflops, summary.limit_percent) == (
