@@ -106,12 +106,16 @@ def _panel(
 def _curves(
     shown: Sequence[Curve], values: Floats, time: Timeline
 ) -> tuple[list[Layer], list[Key]]:
-    """The first's range below all, then each median, the first on top; values (curves, 3, bins)."""
+    """The first's range below all, then each median; values of shape (curves, 3, bins).
+
+    The first is drawn over the others, and dashed ones over that, where it shows between them.
+    """
     layers: list[Layer] = []
-    for one, (_, median, _) in reversed(list(zip(shown, values, strict=True))):
+    backwards = list(zip(shown, values[:, 1], strict=True))[::-1]
+    for one, median in sorted(backwards, key=lambda pair: pair[0].dashed):
         layers += curve(time, median, one.colour, dashed=one.dashed)
     least, _, most = values[0]
-    band = Layer("area", shown[0].colour, layers[-2].x, most, base=least, opacity=0.2)
+    band = Layer("area", shown[0].colour, layers[0].x, most, base=least, opacity=0.2)
     keys = [Key(one.label, one.colour, "dash" if one.dashed else "line") for one in shown]
     return [band, *layers], keys
 
@@ -159,7 +163,8 @@ def _held(
     """The share of time the clocks were held down, by cause, stacked."""
     bins = int(np.clip(time.end_s / HELD_LEAST_S, 1, HELD_BINS))
     fine = _fine(time, series.fine_edges(time, bins))
-    shares = device_series.held(gpus, zero_s, fine.edges)
+    told = device_series.held(gpus, zero_s, fine.edges)
+    shares = {name: values for name, values in told.items() if not np.isnan(values).all()}
     if not shares:
         return None
     present = {name: values for name, values in shares.items() if np.nansum(values) > 0}

@@ -60,9 +60,9 @@ def work_panel(
             Track(f"TFLOP/s a {word}", [step(time, tflops, "c-sent", width=2.0)], top(tflops))
         )
         keys.append(Key("TFLOP/s of the completed", "c-sent"))
-    tensor = device_series.told(gpus, "tensor_pct")
-    if tensor:
-        tracks.append(_tensor(recorded, gpus, time))
+    tensor = _tensor(recorded, gpus, time)
+    if tensor is not None:
+        tracks.append(tensor)
         of = f" of {len(gpus)}" if len(gpus) > 1 else ""
         keys += [Key("tensor pipe, median", "c-g3"), Key(f"least to most{of}", "c-tensor", "box")]
     if len(tracks) == 1 and not befell:
@@ -97,10 +97,12 @@ def achieved(recorded: Recorded, time: Timeline) -> Floats | None:
     return np.where((silent > 0) | np.isnan(rates), np.nan, done)
 
 
-def _tensor(recorded: Recorded, gpus: Sequence[Gpu], time: Timeline) -> Track:
+def _tensor(recorded: Recorded, gpus: Sequence[Gpu], time: Timeline) -> Track | None:
     edges = series.fine_edges(time, MAX_BINS)
     zero_s = recorded.manifest.load_start_s or 0.0
     least, median, most = device_series.quantiles(gpus, "tensor_pct", zero_s, edges)
+    if np.isnan(median).all():
+        return None
     fine = Timeline(edges, time.load_end_s, time.planned_t_s, time.planned_images_per_s)
     lines = curve(fine, median, "c-g3", width=2.0)
     band = Layer("area", "c-g3", lines[0].x, most, base=least, opacity=0.25)

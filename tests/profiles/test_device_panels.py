@@ -46,7 +46,8 @@ def run(told: Told = lambda _: {}, gpus: int = 1, **changes: Any) -> tuple[Recor
     ]
     records = changes.pop("records", [record(k, scheduled_s=START_S + 5.0 * k) for k in range(20)])
     about = manifest(CURVE, gpus=[gpu_info(index) for index in range(gpus)], target=CUDA)
-    found = recorded(about, records, **({"gpus": gpu_columns(samples)} | changes))
+    read_gpus = changes.pop("read", gpu_columns(samples))
+    found = recorded(about, records, gpus=read_gpus, **changes)
     time = series.timeline(found)
     assert time is not None
     return found, time
@@ -56,6 +57,12 @@ def panels(found: tuple[Recorded, Timeline]) -> dict[str, Panel]:
     return {one.name: one for one in device_panels(*found)}
 
 
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Panel]:
+    """Of a GPU at 100 W that tells only the least."""
+    return panels(run())
+
+
 def heights(picture: str, colour: str, high: float) -> list[float]:
     """The values of a line, back from its path: the plot is 170 px high."""
     [path] = re.findall(rf'<path[^>]*d="(M[^"]*)" stroke="var\(--{colour}\)"', picture)
@@ -63,7 +70,7 @@ def heights(picture: str, colour: str, high: float) -> list[float]:
 
 
 def test_a_gpu_that_tells_everything_has_every_panel(tmp_path: Path) -> None:
-    found = read(viral_run(tmp_path, duration_s=20.0, sample_hz=2.0, retell=Hopper()))
+    found = read(viral_run(tmp_path, duration_s=9.0, sample_hz=2.0, retell=Hopper()))
     time = series.timeline(found)
     assert time is not None
     shown = device_panels(found, time)
@@ -110,16 +117,16 @@ def test_power_is_drawn_where_it_was_below_its_limit() -> None:
     assert [key.label for key in panel.keys] == ["instant", "least to most", "limit 700 W"]
 
 
-def test_a_limit_far_above_the_readings_is_told_and_not_drawn() -> None:
-    panel = panels(run())["gpu-power"]  # 100 W
+def test_a_limit_far_above_the_readings_is_told_and_not_drawn(plain: dict[str, Panel]) -> None:
+    panel = plain["gpu-power"]
     assert panel.picture is not None
     assert "c-slo" not in panel.picture
     assert panel.keys[-1].label == "limit 700 W, above this picture"
 
 
-def test_the_phases_of_the_curve_are_marked() -> None:
+def test_the_phases_of_the_curve_are_marked(plain: dict[str, Panel]) -> None:
     # The peak is from 40.1 to 60 of 100 s: 139.5 px of 348, 69.3 px wide.
-    for name, panel in panels(run()).items():
+    for name, panel in plain.items():
         assert panel.picture is not None
         [shade] = re.findall(r'd="M([\d.]+),0h([\d.]+)[^"]*"[^>]*c-phase', panel.picture)
         assert [float(px) for px in shade] == pytest.approx([139.5, 69.3], abs=0.6), name
@@ -138,6 +145,13 @@ def test_held_clocks_are_stacked_by_cause_and_none_is_said() -> None:
     assert none.nothing == (
         "No clock was held down by any cause that can be told: power cap, power brake."
     )
+
+
+def test_what_was_told_only_before_the_load_is_not_drawn() -> None:
+    before = [
+        gpu_sample(t, throttle_power_s=3.0, tensor_pct=9.0, gpm_span_s=1.0) for t in (1.0, 2.0, 3.0)
+    ]
+    assert list(panels(run(read=gpu_columns(before)))) == ["host-cpu", "host-memory"]
 
 
 # -- work ------------------------------------------------------------------------------------
