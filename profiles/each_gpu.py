@@ -1,7 +1,8 @@
 """A row per GPU, a small picture per reading: which of them was unlike the others, and when. Pure.
 
 Each column has one scale for all its GPUs, and the report's time axis from left to right. The
-pictures have neither axes nor words; the figure beside each is the mean over the load.
+pictures have neither axes nor words; the figure beside each is the mean over the part of the
+load that was read.
 """
 
 from collections.abc import Callable, Sequence
@@ -145,19 +146,17 @@ def _across(t_s: float, time: Timeline) -> int:
 
 
 def _picture(values: Floats, low: float, high: float, back: str) -> Markup:
-    """An area under a line; silence leaves a hole."""
+    """A line with its area, down to the bottom at both ends; silence leaves a hole."""
     width = WIDE / values.size
     y = HIGH - 1 - (HIGH - 2) * np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
     there = ~np.isnan(values)
     edges = np.flatnonzero(np.diff(np.concatenate(([0], there.astype(np.int8), [0]))))
-    lines, areas = [], []
+    shape = ""
     for begin, end in edges.reshape(-1, 2).tolist():
         points = "L".join(f"{width * (k + 0.5):.4g} {y[k]:.3g}" for k in range(begin, end))
-        lines.append(f"M{points}")
-        areas.append(
-            f"M{width * (begin + 0.5):.4g} {HIGH}L{points}L{width * (end - 0.5):.4g} {HIGH}Z"
-        )
+        first, last = width * (begin + 0.5), width * (end - 0.5)
+        shape += f"M{first:.4g} {HIGH}L{points}L{last:.4g} {HIGH}"
     return Markup(  # noqa: S704 - numbers of ours alone
         f'<svg viewBox="0 0 {WIDE} {HIGH}" preserveAspectRatio="none" aria-hidden="true">{back}'
-        f'<path class="under" d="{"".join(areas)}"/><path class="line" d="{"".join(lines)}"/></svg>'
+        f'<path class="line" d="{shape}"/></svg>'
     )
