@@ -1,16 +1,18 @@
-"""Layers of numbers as a static SVG that follows the page's theme. The home of altair.
+"""Numbers as a static SVG that follows the page's theme. The home of altair and vl-convert.
 
 Colours are CSS custom properties of report.html (`var(--c-sent)`), so one picture serves light,
 dark and print. Legends and titles are HTML, beside the picture, where they can wrap.
 """
 
-import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
+import vl_convert
+from altair.utils.schemapi import debug_mode
 
 from profiles.stats import Floats
 
@@ -18,6 +20,8 @@ WIDE = (1180, 300)
 MEDIUM = (720, 270)
 NARROW = (392, 210)
 AXIS_ROOM = (44, 40)  # px beside and below the plot, for labels
+LEFT = 40  # of the first
+TITLE_Y, NOTE_Y = -9, -24  # px: lanes above the plot
 
 INK = "var(--ink-3)"
 GRID = "var(--grid)"
@@ -52,12 +56,33 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Band:
+    """A stretch of x, shaded behind the curves unless `colour` is empty, with words above it."""
+
+    low: float
+    high: float
+    colour: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Words above the plot, beginning or (`ends`) ending at a value of x."""
+
+    at: float
+    label: str
+    colour: str
+    ends: bool = False
+
+
+@dataclass(frozen=True)
 class Axis:
-    """One axis: what it says below or beside it, and its bounds."""
+    """One axis: what it says below x or above y, its bounds, and whether it has numbers."""
 
     title: str = ""
     low: float = 0.0
     high: float = 1.0
+    numbers: bool = True
 
 
 def svg(
@@ -67,16 +92,44 @@ def svg(
     *,
     about: str,
     rules: list[Rule] | None = None,
+    bands: Sequence[Band] = (),
+    notes: Sequence[Note] = (),
     size: tuple[int, int] = NARROW,
 ) -> str:
     """The picture as an SVG element without fixed size, named `about` for screen readers."""
+    with debug_mode(False):  # our own marks need no check against the schema: half of the time
+        spec = _spec(layers, x, y, rules or [], bands, notes, size)
+    return _inline(vl_convert.vegalite_to_svg(spec), about, size[0])
+
+
+def nice_ceiling(value: float) -> float:
+    """A round number (1 1.2 1.5 2 2.5 3 4 5 6 7 8 times a power of ten) at or above a value."""
+    if not math.isfinite(value) or value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10)
+    return next(step * power for step in steps if step * power >= value * (1 - 1e-9))
+
+
+def _spec(
+    layers: list[Layer],
+    x: Axis,
+    y: Axis,
+    rules: Sequence[Rule],
+    bands: Sequence[Band],
+    notes: Sequence[Note],
+    size: tuple[int, int],
+) -> dict[str, Any]:
+    """The picture as vega-lite."""
     width, height = (total - room for total, room in zip(size, AXIS_ROOM, strict=True))
     positions = _positions(x, y, width)
     axes = alt.Chart(alt.InlineData(values=[{}])).mark_point(opacity=0)
     marks = [axes, *(_mark(layer) for layer in layers if layer.x.size)]
-    encoded = [mark.encode(**positions) for mark in marks]
-    for rule in rules or []:
-        encoded += [mark.encode(**{rule.along: positions[rule.along]}) for mark in _rule(rule)]
+    encoded = [mark.encode(x=positions["x"]) for band in bands for mark in _band(band)]
+    encoded += [mark.encode(**positions) for mark in marks]
+    for along, mark in _rules(rules):
+        encoded.append(mark.encode(**{along: positions[along]}))
+    encoded += [_note(note).encode(x=positions["x"]) for note in notes]
     chart = (
         alt.layer(*encoded)
         .properties(width=width, height=height, background="transparent", padding=0)
@@ -98,18 +151,8 @@ def svg(
             titlePadding=7,
         )
     )
-    buffer = io.StringIO()
-    chart.save(buffer, format="svg")
-    return _inline(buffer.getvalue(), about)
-
-
-def nice_ceiling(value: float) -> float:
-    """A round number (1 1.2 1.5 2 2.5 3 4 5 6 7 8 times a power of ten) at or above a value."""
-    if not math.isfinite(value) or value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10)
-    return next(step * power for step in steps if step * power >= value * (1 - 1e-9))
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    return spec
 
 
 def _positions(x: Axis, y: Axis, width: int) -> dict[str, Any]:
@@ -118,10 +161,21 @@ def _positions(x: Axis, y: Axis, width: int) -> dict[str, Any]:
     return {
         "x": alt.X("x:Q")
         .scale(domain=[x.low, x.high], nice=False, zero=False)
-        .axis(title=x.title or None, grid=False, tickCount=few, labelFlush=True),
+        .axis(title=x.title or None, grid=False, tickCount=few, labelFlush=True, labels=x.numbers),
         "y": alt.Y("y:Q")
         .scale(domain=[y.low, y.high], nice=False, zero=False)
-        .axis(title=None, tickCount=4, domain=False, ticks=False, format=form, minExtent=34),
+        .axis(
+            tickCount=4,
+            domain=False,
+            ticks=False,
+            format=form,
+            minExtent=34,
+            title=y.title or None,
+            titleAngle=0,
+            titleAlign="left",
+            titleX=-34,
+            titleY=TITLE_Y,
+        ),
     }
 
 
@@ -145,18 +199,52 @@ def _mark(layer: Layer) -> Any:
     )
 
 
-def _rule(rule: Rule) -> list[Any]:
-    """A rule, and its label at the top of an upright one."""
-    data = alt.Chart(alt.InlineData(values=[{str(rule.along): rule.at}]))
-    line = data.mark_rule(
-        color=f"var(--{rule.colour})", strokeDash=[5, 4] if rule.dashed else [1, 0], strokeWidth=1.4
-    )
-    if not rule.label:
-        return [line]
+def _rules(rules: Sequence[Rule]) -> list[tuple[str, Any]]:
+    """Those that look alike as one mark, each with its axis; a label at the top of an upright."""
+    alike: dict[tuple[str, str, bool], list[float]] = {}
+    for rule in rules:
+        alike.setdefault((rule.along, rule.colour, rule.dashed), []).append(rule.at)
+    marks = []
+    for (along, colour, dashed), places in alike.items():
+        data = alt.Chart(alt.InlineData(values=[{str(along): at} for at in places]))
+        dash = [5, 4] if dashed else [1, 0]
+        line = data.mark_rule(color=f"var(--{colour})", strokeDash=dash, strokeWidth=1.4)
+        marks.append((along, line))
+    for rule in rules:
+        if rule.label:
+            data = alt.Chart(alt.InlineData(values=[{str(rule.along): rule.at}]))
+            text = data.mark_text(
+                color=f"var(--{rule.colour})", text=rule.label, align="right", dx=-5, dy=7,
+                fontSize=11,
+                font="inherit",
+            )  # fmt: skip
+            marks.append((rule.along, text.encode(y=alt.value(0))))
+    return marks
+
+
+def _band(band: Band) -> list[Any]:
+    """The shade, and the words in the middle above it."""
+    marks = []
+    if band.colour:
+        data = alt.Chart(alt.InlineData(values=[{"x": band.low, "x2": band.high}]))
+        marks.append(data.mark_rect(color=f"var(--{band.colour})").encode(x2="x2:Q"))
+    if band.label:
+        data = alt.Chart(alt.InlineData(values=[{"x": (band.low + band.high) / 2}]))
+        text = data.mark_text(
+            color=INK, text=band.label, align="center", fontSize=11, font="inherit"
+        )
+        marks.append(text.encode(y=alt.value(TITLE_Y)))
+    return marks
+
+
+def _note(note: Note) -> Any:
+    data = alt.Chart(alt.InlineData(values=[{"x": note.at}]))
     text = data.mark_text(
-        color=f"var(--{rule.colour})", text=rule.label, align="right", dx=-5, dy=7, fontSize=11
-    )
-    return [line, text.encode(y=alt.value(0))]
+        color=f"var(--{note.colour})", text=note.label, align="right" if note.ends else "left",
+        fontSize=11,
+        font="inherit",
+    )  # fmt: skip
+    return text.encode(y=alt.value(NOTE_Y))
 
 
 def _rows(columns: dict[str, Floats]) -> list[dict[str, float | None]]:
@@ -168,10 +256,18 @@ def _rows(columns: dict[str, Floats]) -> list[dict[str, float | None]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
 
 
-_ROOT = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
+_ROOT = re.compile(r'<svg [^>]*?viewBox="0 0 \S+ (\S+)"[^>]*>')
+_ORIGIN = re.compile(r'transform="translate\(([-\d.]+),')
 
 
-def _inline(text: str, about: str) -> str:
-    """Only a viewBox, so that CSS sizes it; one name for screen readers."""
+def _inline(text: str, about: str, width: int) -> str:
+    """Only a viewBox, so that CSS sizes it; one name for screen readers.
+
+    The plot begins LEFT from the picture's edge however wide its numbers are, so that plots below
+    each other have one axis.
+    """
     name = about.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return _ROOT.sub(rf'<svg viewBox="\1" role="img" aria-label="{name}">', text, count=1)
+    origin = _ORIGIN.search(text)
+    left = (float(origin[1]) if origin else LEFT) - LEFT
+    box = rf'<svg viewBox="{left:g} 0 {width} \1" role="img" aria-label="{name}">'
+    return _ROOT.sub(box, text, count=1)

@@ -68,6 +68,7 @@ _GPU = (
     "power_w",
     "energy_j",
     "sm_clock_mhz",
+    "mem_clock_mhz",
     "temp_c",
     "lag_s",
     "sm_occupancy_pct",
@@ -157,6 +158,7 @@ class Gpu:
     power_w: Floats
     energy_j: Floats
     sm_clock_mhz: Floats
+    mem_clock_mhz: Floats
     temp_c: Floats
     lag_s: Floats
     sm_occupancy_pct: Floats

@@ -1,154 +1,193 @@
-"""The charts of the hardware: GPUs, and the machine itself. Pure."""
+"""The charts of the hardware: GPUs, and the machine itself. Pure.
 
-from dataclasses import dataclass
+A panel has a curve for each of its readings that some device told: the median of all devices, and
+for the first curve the least to the most of them. A panel without any is left out, and named.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, series
+from profiles import chart, device_series, marks, series, stats, work_panel
 from profiles.chart import Axis, Layer, Rule
-from profiles.columns import Recorded
-from profiles.panel import Key, Panel, curve, load_end, time_axis, top
+from profiles.columns import Gpu, Host, Recorded
+from profiles.device_readings import CAUSES, GPU_READINGS, HOST_READINGS, Curve, Reading
+from profiles.marks import Mark
+from profiles.panel import Key, Panel, curve, load_end, phases, stack, time_axis, top
+from profiles.phases import used_gpus
+from profiles.schema import GpuInfo
 from profiles.series import Timeline
 from profiles.stats import Floats
 
-MAX_LINES = 8  # more devices than that are drawn as their range and mean
 MAX_BINS = 240
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One column of the samples as a chart."""
-
-    column: str
-    title: str
-    unit: str
-    how: str
-    scale: float = 1.0  # SI to the unit drawn
-    high: float | None = None  # fixed upper end of the axis
-    from_zero: bool = True
-
-
-GPU_READINGS = (
-    Reading(
-        "util_pct",
-        "GPU utilization",
-        "%",
-        "Share of time some kernel ran; 100 % does not mean the GPU was full.",
-        high=100.0,
-    ),
-    Reading(
-        "power_w",
-        "GPU power",
-        "watts",
-        "Board power; a better sign of work than utilization. Its floor is what idling costs.",
-    ),
-    Reading(
-        "mem_used_bytes",
-        "GPU memory",
-        "GB",
-        "Weights, and what the largest batch so far needed; caches keep it up.",
-        scale=1e-9,
-    ),
-    Reading(
-        "sm_clock_mhz",
-        "GPU clock",
-        "MHz",
-        "A fall under load is the power or temperature limit. The axis does not start at 0.",
-        from_zero=False,
-    ),
-)
-HOST_READINGS = (
-    Reading(
-        "cpu_pct",
-        "Host CPU",
-        "% of all cores",
-        "A reading of the machine, not of a GPU; server and load generator share it.",
-        high=100.0,
-    ),
-    Reading(
-        "mem_used_bytes",
-        "Host memory",
-        "GB",
-        "A reading of the machine, not of a GPU: all its processes together.",
-        scale=1e-9,
-    ),
-)
+HELD_BINS = 120
+HELD_LEAST_S = 1.0  # counters of held time may step less often than they are read
+LIMIT_IN_SIGHT = 1.6  # a limit is drawn up to this many times the highest curve
 
 
 def device_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
-    """A panel per reading: of the GPUs if there were any, and of the machine."""
-    fine = Timeline(
-        edges=series.fine_edges(time, MAX_BINS),
-        load_end_s=time.load_end_s,
-        planned_t_s=time.planned_t_s,
-        planned_images_per_s=time.planned_images_per_s,
+    """The work first, then a panel per kind of reading of the GPUs, and of the machine."""
+    befell = marks.marks(recorded, time)
+    gpus = used_gpus(recorded.gpus, recorded.requests)
+    info = {one.uuid: one for one in recorded.manifest.gpus}
+    infos = [info[gpu.uuid] for gpu in gpus if gpu.uuid in info]
+    zero_s = recorded.manifest.load_start_s or 0.0
+    drawn = [
+        work_panel.work_panel(recorded, gpus, time, befell),
+        *(_panel(one, gpus, time, zero_s, befell, infos) for one in GPU_READINGS[:2]),
+        _held(gpus, time, zero_s, befell),
+        *(_panel(one, gpus, time, zero_s, befell, infos) for one in GPU_READINGS[2:]),
+        *(_panel(one, recorded.hosts, time, zero_s, []) for one in HOST_READINGS),
+    ]
+    return [panel for panel in drawn if panel is not None]
+
+
+def untold(recorded: Recorded) -> list[str]:
+    """What is not drawn since no GPU told it; empty without GPUs."""
+    gpus = recorded.gpus
+    if not gpus:
+        return []
+    found = [_missing(one.title, {c.column: c.label for c in one.curves}, gpus)
+             for one in GPU_READINGS]  # fmt: skip
+    found.append(
+        _missing("clocks held down", {name: word for name, (word, _) in CAUSES.items()}, gpus)
     )
-    panels = []
-    if recorded.gpus:
-        names = [f"GPU {gpu.index}" for gpu in recorded.gpus]
-        for reading in GPU_READINGS:
-            curves = series.device_curves(
-                recorded.gpus, reading.column, recorded.manifest, fine.edges
-            )
-            panels.append(_panel(reading, names, curves, fine, "GPU"))
-    names = [host.node for host in recorded.hosts]
-    for reading in HOST_READINGS:
-        curves = series.device_curves(recorded.hosts, reading.column, recorded.manifest, fine.edges)
-        panels.append(_panel(reading, names, curves, fine, "host"))
-    return panels
+    found.append(_missing("tensor pipe", {"tensor_pct": ""}, gpus))
+    return [one for one in found if one]
+
+
+def _missing(title: str, labels: dict[str, str], gpus: Sequence[Gpu]) -> str:
+    """`GPU temperature (memory)`, or the title alone where all of it is missing."""
+    silent = [word for name, word in labels.items() if not device_series.told(gpus, name)]
+    if len(silent) == len(labels):
+        return title
+    return f"{title} ({', '.join(silent)})" if silent else ""
 
 
 def _panel(
-    reading: Reading, names: list[str], curves: list[Floats], time: Timeline, kind: str
-) -> Panel:
-    values = reading.scale * np.array(curves, dtype=np.float64).reshape(
-        len(curves), time.edges.size - 1
+    reading: Reading,
+    devices: Sequence[Gpu | Host],
+    time: Timeline,
+    zero_s: float,
+    befell: Sequence[Mark],
+    infos: Sequence[GpuInfo] = (),
+) -> Panel | None:
+    shown = [one for one in reading.curves if device_series.told(devices, one.column)]
+    if not shown:
+        return None
+    edges = series.fine_edges(time, MAX_BINS)
+    values = reading.scale * np.array(
+        [device_series.quantiles(devices, one.column, zero_s, edges, reading.kind) for one in shown]
     )
+    if np.isnan(values).all():  # told, but not while the load was on
+        return None
+    layers, keys = _curves(shown, values, _fine(time, edges))
+    keys.append(Key(_band_words(shown, devices), "c-band", "box"))
+    limits, limit_keys, high = _limit(reading, infos, values)
     axis, _ = time_axis(time)
-    picture = None
-    layers, keys = _many(values, time) if len(names) > MAX_LINES else _few(values, names, time)
-    if values.size and not np.isnan(values).all():
-        about = f"{reading.title} over time"
-        rules: list[Rule] = load_end(time)
-        picture = chart.svg(layers, axis, _bounds(reading, values), about=about, rules=rules)
+    picture = chart.svg(
+        layers,
+        axis,
+        _bounds(reading, values, high),
+        about=f"{reading.title} over time",
+        rules=limits + load_end(time) + marks.rules(befell, time),
+        bands=phases(time),
+    )
     return Panel(
-        f"{kind.lower()}-{reading.column}",
+        reading.name,
         reading.title,
         reading.unit,
-        reading.how,
-        keys,
+        " ".join(how for how in [*(one.how for one in shown), reading.how] if how),
+        keys + limit_keys,
         picture,
-        nothing=f"No {kind} reading of this kind was taken.",
     )
 
 
-def _bounds(reading: Reading, values: Floats) -> Axis:
+def _curves(
+    shown: Sequence[Curve], values: Floats, time: Timeline
+) -> tuple[list[Layer], list[Key]]:
+    """The first's range below all, then each median; values of shape (curves, 3, bins).
+
+    The first is drawn over the others, and dashed ones over that, where it shows between them.
+    """
+    layers: list[Layer] = []
+    backwards = list(zip(shown, values[:, 1], strict=True))[::-1]
+    for one, median in sorted(backwards, key=lambda pair: pair[0].dashed):
+        layers += curve(time, median, one.colour, dashed=one.dashed)
+    least, _, most = values[0]
+    band = Layer("area", shown[0].colour, layers[0].x, most, base=least, opacity=0.2)
+    keys = [Key(one.label, one.colour, "dash" if one.dashed else "line") for one in shown]
+    return [band, *layers], keys
+
+
+def _band_words(shown: Sequence[Curve], devices: Sequence[Gpu | Host]) -> str:
+    of = f" of {len(devices)}" if len(devices) > 1 else ""
+    what = f" {shown[0].label}" if len(shown) > 1 else ""
+    return f"least to most{what}{of}"
+
+
+def _fine(time: Timeline, edges: Floats) -> Timeline:
+    return Timeline(edges, time.load_end_s, time.planned_t_s, time.planned_images_per_s)
+
+
+def _limit(
+    reading: Reading, infos: Sequence[GpuInfo], values: Floats
+) -> tuple[list[Rule], list[Key], float]:
+    """The lines of the GPUs' limits if in sight, their legend entry, the axis' upper end."""
+    highest = stats.largest(values.ravel()) or 0.0
+    found = {getattr(one, reading.limit) for one in infos} if reading.limit else set()
+    limits = sorted(reading.scale * one for one in found if one is not None)
+    if not limits:
+        return [], [], highest
+    told = " and ".join(f"{one:,.0f}" for one in sorted({limits[0], limits[-1]}))
+    label = f"{reading.limit_word} {told} {reading.unit.split(' ')[0].replace('watts', 'W')}"
+    if limits[-1] > LIMIT_IN_SIGHT * highest:
+        return [], [Key(f"{label}, above this picture", "c-slo", "dash")], highest
+    rules = [Rule(one, "c-slo") for one in {limits[0], limits[-1]}]
+    return rules, [Key(label, "c-slo", "dash")], max(highest, limits[-1])
+
+
+def _bounds(reading: Reading, values: Floats, highest: float) -> Axis:
     if reading.high is not None:
         return Axis(high=reading.high)
     if reading.from_zero:
-        return Axis(high=top(values))
+        return Axis(high=top(np.array([highest])))
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    margin = max(0.15 * (high - low), 0.02 * high)
+    margin = max(0.1 * (high - low), 0.02 * high)
     return Axis(low=max(0.0, low - margin), high=high + margin)
 
 
-def _few(values: Floats, names: list[str], time: Timeline) -> tuple[list[Layer], list[Key]]:
-    layers, keys = [], []
-    for place, (line, name) in enumerate(zip(values, names, strict=True)):
-        colour = f"c-g{place % MAX_LINES}"
-        layers += curve(time, line, colour, width=1.4)
-        keys.append(Key(name, colour))
-    return layers, keys
-
-
-def _many(values: Floats, time: Timeline) -> tuple[list[Layer], list[Key]]:
-    there = ~np.isnan(values).all(axis=0)
-    low, high, mean = (np.full(values.shape[1], np.nan) for _ in range(3))
-    low[there] = np.nanmin(values[:, there], axis=0)
-    high[there] = np.nanmax(values[:, there], axis=0)
-    mean[there] = np.nanmean(values[:, there], axis=0)
-    middle = curve(time, mean, "c-g0")
-    band = Layer("area", "c-g0", middle[0].x, high, base=low, opacity=0.22)
-    count = values.shape[0]
-    keys = [Key(f"mean of {count}", "c-g0"), Key("least to most", "c-band", "box")]
-    return [band, *middle], keys
+def _held(
+    gpus: Sequence[Gpu], time: Timeline, zero_s: float, befell: Sequence[Mark]
+) -> Panel | None:
+    """The share of time the clocks were held down, by cause, stacked."""
+    bins = int(np.clip(time.end_s / HELD_LEAST_S, 1, HELD_BINS))
+    fine = _fine(time, series.fine_edges(time, bins))
+    told = device_series.held(gpus, zero_s, fine.edges)
+    shares = {name: values for name, values in told.items() if not np.isnan(values).all()}
+    if not shares:
+        return None
+    present = {name: values for name, values in shares.items() if np.nansum(values) > 0}
+    layers, total = stack(fine, [(values, CAUSES[name][1]) for name, values in present.items()])
+    axis, _ = time_axis(time)
+    picture = None
+    if present:
+        picture = chart.svg(
+            layers,
+            axis,
+            Axis(high=top(total)),
+            about="Clocks held down by cause over time",
+            rules=load_end(time) + marks.rules(befell, time),
+            bands=phases(time),
+        )
+    words = ", ".join(word for word, _ in (CAUSES[name] for name in shares))
+    return Panel(
+        "gpu-held",
+        "Clocks held down",
+        "% of the time",
+        "Time below the wanted clock by cause, mean of the GPUs. Causes can coincide, and are then "
+        "both counted.",
+        [Key(*CAUSES[name], "box") for name in present],
+        picture,
+        nothing=f"No clock was held down by any cause that can be told: {words}.",
+    )

@@ -9,7 +9,7 @@ from profiles import chart, figures, series, stats
 from profiles.attempts import Counted
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.columns import Recorded, Requests
-from profiles.panel import Key, Panel, curve, load_end, stack, step, time_axis, top
+from profiles.panel import Key, Panel, curve, load_end, phases, stack, step, time_axis, top
 from profiles.schema import Outcome, RunManifest
 from profiles.series import Timeline
 from profiles.stats import Floats
@@ -56,7 +56,15 @@ def _throughput(counted: Counted, time: Timeline, people: bool) -> Panel:
     high = Axis(high=top(*rates.values(), time.planned_images_per_s))
     about = "Images per second planned, offered, sent and completed over time"
     pictures = [
-        chart.svg(layers, axis, high, about=about, rules=load_end(time, "load ends"), size=size)
+        chart.svg(
+            layers,
+            axis,
+            high,
+            about=about,
+            rules=load_end(time, "load ends"),
+            bands=phases(time, size),
+            size=size,
+        )
         for size in (NARROW, MEDIUM, WIDE)
     ]
     return Panel(
@@ -89,7 +97,15 @@ def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> P
     about = "Images per second offered with retries, of original demand, and of goodput over time"
     high = Axis(high=top(*rates.values()))
     pictures = [
-        chart.svg(layers, axis, high, about=about, rules=load_end(time), size=size)
+        chart.svg(
+            layers,
+            axis,
+            high,
+            about=about,
+            rules=load_end(time),
+            bands=phases(time, size),
+            size=size,
+        )
         for size in (NARROW, MEDIUM, WIDE)
     ]
     return Panel(
@@ -116,7 +132,7 @@ def _outcomes(requests: Requests, time: Timeline) -> Panel:
     picture = None
     if rates:
         about = "Requests per second by outcome over time"
-        picture = chart.svg(layers, axis, Axis(high=top(total)), about=about)
+        picture = chart.svg(layers, axis, Axis(high=top(total)), about=about, bands=phases(time))
     return Panel(
         "outcomes",
         "Outcomes",
@@ -141,7 +157,9 @@ def _latency(requests: Requests, time: Timeline, manifest: RunManifest) -> Panel
             for layer in curve(time, values, colour)
         ]
         about = "Latency percentiles of ok requests over time"
-        picture = chart.svg(layers, axis, Axis(high=high), about=about, rules=slo)
+        picture = chart.svg(
+            layers, axis, Axis(high=high), about=about, rules=slo, bands=phases(time)
+        )
     return Panel(
         "latency",
         "Latency",
@@ -162,7 +180,7 @@ def _split(requests: Requests, time: Timeline, people: bool) -> Panel:
         layers, total = stack(time, [(parts[name], hue) for name, hue in names])
         axis, _ = time_axis(time)
         about = "Mean latency split into service, queue and elsewhere over time"
-        picture = chart.svg(layers, axis, Axis(high=top(total)), about=about)
+        picture = chart.svg(layers, axis, Axis(high=top(total)), about=about, bands=phases(time))
     return Panel(
         "split",
         "Where the time went",
@@ -223,7 +241,9 @@ def _in_flight(attempts: Requests, time: Timeline) -> Panel:
         about = "Requests in flight over time"
         layers = [step(time, level, "c-flight", "area"), step(time, level, "c-sent")]
         high = Axis(high=top(level))
-        picture = chart.svg(layers, axis, high, about=about, rules=load_end(time))
+        picture = chart.svg(
+            layers, axis, high, about=about, rules=load_end(time), bands=phases(time)
+        )
     return Panel(
         "in-flight",
         "In flight",
@@ -250,7 +270,7 @@ def _lateness(attempts: Requests, time: Timeline, manifest: RunManifest) -> Pane
         high = Axis(high=top(curves, np.array([bound_ms])))
         rules = [Rule(bound_ms, "c-slo")]
         about = "Lateness of the load generator over time"
-        picture = chart.svg(layers, axis, high, about=about, rules=rules)
+        picture = chart.svg(layers, axis, high, about=about, rules=rules, bands=phases(time))
     return Panel(
         "lateness",
         "The generator's own lateness",

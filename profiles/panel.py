@@ -7,9 +7,11 @@ from typing import Literal
 import numpy as np
 
 from profiles import chart, stats
-from profiles.chart import Axis, Layer, Rule
+from profiles.chart import Axis, Band, Layer, Rule
 from profiles.series import Timeline
 from profiles.stats import Floats
+
+LEAST_NAMED_PX = 44  # a phase narrower than that goes without its name
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,16 @@ def step(
     return Layer(kind, colour, x, np.repeat(values, 2), base=under, width=width)
 
 
-def curve(time: Timeline, values: Floats, colour: str, width: float = 1.6) -> list[Layer]:
+def curve(
+    time: Timeline, values: Floats, colour: str, width: float = 1.6, dashed: bool = False
+) -> list[Layer]:
     """A line through the bins' middles, with dots where a lone bin has no neighbour to join."""
     _, unit_s = time_axis(time)
     middle = (time.edges[:-1] + time.edges[1:]) / 2 / unit_s
     there = ~np.isnan(values)
     lone = there & ~np.append(there[1:], False) & ~np.insert(there[:-1], 0, False)
     return [
-        Layer("line", colour, middle, values, width=width),
+        Layer("line", colour, middle, values, dashed=dashed, width=width),
         Layer("dots", colour, middle[lone], values[lone]),
     ]
 
@@ -96,3 +100,18 @@ def load_end(time: Timeline, label: str = "") -> list[Rule]:
     if time.load_end_s > 0.985 * time.end_s:
         return []
     return [Rule(time.load_end_s / unit_s, "ink-3", "x", label=label)] if axis else []
+
+
+def phases(time: Timeline, size: tuple[int, int] = chart.NARROW) -> list[Band]:
+    """The curve's rise, peak (shaded) and decay; a name where there is room for it."""
+    _, unit_s = time_axis(time)
+    px_per_s = (size[0] - chart.AXIS_ROOM[0]) / time.end_s
+    return [
+        Band(
+            start_s / unit_s,
+            end_s / unit_s,
+            "c-phase" if name == "peak" else "",
+            name if (end_s - start_s) * px_per_s >= LEAST_NAMED_PX else "",
+        )
+        for name, start_s, end_s in time.phases
+    ]

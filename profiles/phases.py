@@ -53,7 +53,7 @@ def summarize_phases(
     plan = recorded.manifest.plan
     if load is None or plan is None:
         return []
-    used = _used(recorded.gpus, requests)
+    used = used_gpus(recorded.gpus, requests)
     return [
         _phase(name, (load.start_s, start_s, end_s), used, requests, energy, devices)
         for name, start_s, end_s in phase_spans(plan, load.duration_s)
@@ -124,7 +124,7 @@ def _phase(
     )
 
 
-def _used(gpus: list[Gpu], requests: Requests) -> list[Gpu]:
+def used_gpus(gpus: list[Gpu], requests: Requests) -> list[Gpu]:
     """The GPUs that made images, as far as the server told; else all."""
     uuids = {uuid for uuid, _ in requests.devices}
     return [gpu for gpu in gpus if gpu.uuid in uuids] or gpus

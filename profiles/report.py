@@ -20,7 +20,8 @@ from profiles import (
 )
 from profiles import summary as summaries
 from profiles.columns import Recorded
-from profiles.device_panels import device_panels
+from profiles.device_panels import device_panels, untold
+from profiles.each_gpu import each_gpu
 from profiles.ledger import FILE_NAME
 from profiles.load_panels import load_panels
 from profiles.pages import drawn, page
@@ -73,6 +74,8 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
         group_meaning=group_facts.MEANING,
         load=[drawn(panel) for panel in load_panels(recorded, time)] if time else [],
         devices=[drawn(panel) for panel in device_panels(recorded, time)] if time else [],
+        undrawn=untold(recorded) if time else [],
+        each=each_gpu(recorded, time) if time else None,
         device_tables=[
             facts.gpu_table(summary),
             telemetry_facts.work_table(summary),

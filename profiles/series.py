@@ -3,15 +3,17 @@
 Times are seconds since the load began; `edges` has shape (bins + 1,), every curve (bins,).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from profiles import stats
 from profiles.attempts import Counted, add_up
-from profiles.columns import OUTCOMES, Gpu, Host, Recorded, Requests
+from profiles.columns import OUTCOMES, Recorded, Requests
+from profiles.phases import phase_spans
 from profiles.rates import load_window
-from profiles.schema import Outcome, RunManifest
+from profiles.schema import Outcome
 from profiles.stats import Bools, Floats
 
 MIN_BINS = 45
@@ -28,6 +30,7 @@ class Timeline:
     load_end_s: float
     planned_t_s: Floats
     planned_images_per_s: Floats
+    phases: Sequence[tuple[str, float, float]] = ()  # name, start, end; none if there is but one
 
     @property
     def width_s(self) -> float:
@@ -51,12 +54,14 @@ def timeline(recorded: Recorded) -> Timeline | None:
     end_s = max([window.start_s + window.planned_s, *(one for one in last if one is not None)])
     images = float(requests.images.sum())
     bins = int(np.clip(images / IMAGES_PER_BIN, MIN_BINS, MAX_BINS))
+    phases = phase_spans(plan, window.duration_s)
     thin = max(1, len(plan.curve_t_s) // stats.MAX_BINS)
     return Timeline(
         edges=stats.time_bins(0.0, end_s - window.start_s, bins),
         load_end_s=window.duration_s,
         planned_t_s=np.array(plan.curve_t_s[::thin], dtype=np.float64),
         planned_images_per_s=np.array(plan.curve_images_per_s[::thin], dtype=np.float64),
+        phases=phases if len(phases) > 1 else (),
     )
 
 
@@ -171,16 +176,6 @@ def latency_split(requests: Requests, edges: Floats) -> dict[str, Floats] | None
         name: stats.binned_mean(due, values, edges)
         for name, values in (("service", service), ("queue", queue), ("elsewhere", elsewhere))
     }
-
-
-def device_curves(
-    devices: list[Gpu] | list[Host], column: str, manifest: RunManifest, edges: Floats
-) -> list[Floats]:
-    """The binned mean of one column of each device's samples."""
-    zero_s = manifest.load_start_s or 0.0
-    return [
-        stats.binned_mean(device.t_s - zero_s, getattr(device, column), edges) for device in devices
-    ]
 
 
 def fine_edges(time: Timeline, max_bins: int) -> Floats:

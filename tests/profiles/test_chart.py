@@ -12,7 +12,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule, nice_ceiling, svg
+from profiles.chart import (
+    LEFT,
+    MEDIUM,
+    NARROW,
+    WIDE,
+    Axis,
+    Band,
+    Layer,
+    Note,
+    Rule,
+    nice_ceiling,
+    svg,
+)
 from profiles.report import write_report
 from tests.profiles.viral import viral_run
 
@@ -42,11 +54,12 @@ def test_an_svg_is_well_formed_named_and_sized_by_the_page() -> None:
 @pytest.mark.parametrize("size", [NARROW, MEDIUM, WIDE])
 def test_a_picture_takes_the_room_it_was_given(size: tuple[int, int]) -> None:
     box = re.search(
-        r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn(Layer("line", "c-ok", X, X), size=size)
+        r'viewBox="\S+ 0 ([\d.]+) ([\d.]+)"', drawn(Layer("line", "c-ok", X, X), size=size)
     )
     assert box is not None
-    # labels of other widths move the edge by a few pixels
-    assert [float(part) for part in box.groups()] == pytest.approx(size, abs=20)
+    # labels of other heights move the edge by a few pixels
+    assert float(box[1]) == size[0]
+    assert float(box[2]) == pytest.approx(size[1], abs=20)
 
 
 def path_of(text: str, colour: str) -> str:
@@ -69,6 +82,40 @@ def test_rules_stand_where_they_should() -> None:
     [upright] = re.findall(r'<line transform="translate\(([\d.]+),[\d.]+\)"[^>]*ink-3', text)
     assert float(level) == pytest.approx(42.5, abs=0.6)
     assert float(upright) == pytest.approx(116.0, abs=0.6)
+
+
+def test_bands_and_notes_stand_on_the_axis() -> None:
+    # The plot is 348 px wide: 1 of 3 is 116 px across, 2 of 3 is 232, the middle between is 174.
+    axes = Axis("seconds", 0.0, 3.0), Axis("images/s", high=4.0)
+    text = svg(
+        [Layer("line", "c-ok", X, X)],
+        *axes,
+        about="test",
+        bands=[Band(1.0, 2.0, "c-phase", "peak")],
+        notes=[Note(2.0, "GPU 1 lost", "c-fault", ends=True)],
+    )
+    [shade] = re.findall(r'd="M([\d.]+),0h([\d.]+)[^"]*"[^>]*c-phase', text)
+    assert [float(part) for part in shade] == pytest.approx([116.0, 116.0], abs=0.6)
+    [(label, x)] = re.findall(
+        r'text-anchor="(\w+)" transform="translate\(([\d.]+),[^>]*>GPU 1', text
+    )
+    assert label == "end"
+    assert float(x) == pytest.approx(232.0, abs=0.6)
+    [middle] = re.findall(r'transform="translate\(([\d.]+),[^>]*>peak', text)
+    assert float(middle) == pytest.approx(174.0, abs=0.6)
+    assert ">images/s<" in text
+
+
+def test_plots_have_their_left_edge_at_one_place_however_wide_their_numbers() -> None:
+    lefts = []
+    for high in (4.0, 4000.0, 4e7):
+        text = svg([Layer("line", "c-ok", X, X)], Axis("", 0.0, 3.0), Axis(high=high), about="test")
+        box = re.search(r'viewBox="(\S+) 0', text)
+        origin = re.search(r"translate\(([\d.]+),", text)
+        assert box is not None
+        assert origin is not None
+        lefts.append(float(origin[1]) - float(box[1]))
+    assert lefts == [LEFT] * 3
 
 
 # -- in a browser ----------------------------------------------------------------------------
@@ -163,8 +210,8 @@ def test_a_browser_shows_every_chart_and_asks_for_nothing(width_px: int, tmp_pat
     *charts, page = told
     boxes = [(float(width), float(height)) for _, width, height in charts]
     shown = [box for box in boxes if box != (0.0, 0.0)]
-    assert (len(boxes), len(shown)) == (15, 13)  # of the main chart's three sizes one shows
-    assert all(width > 250 and height > 100 for width, height in shown)
+    assert (len(boxes), len(shown)) == (22, 16)  # of three sizes one shows
+    assert all(width > 250 and height > 80 for width, height in shown)
     page_width, visible_width = (float(part.split("<")[0]) for part in page[1:])
     assert page_width <= visible_width  # nothing sticks out sideways
     assert "CONSOLE" not in console

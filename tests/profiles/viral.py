@@ -1,7 +1,7 @@
 """A made-up viral hour: a wave of requests on first-come-first-served, bounded servers."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,14 @@ def viral_run(
     compression: float = 40.0,
     seed: int = 7,
     sample_hz: float = 10.0,
+    retell: Callable[[GpuSample], GpuSample | None] = lambda sample: sample,
+    befell: Sequence[RunEvent] = (),
     **changes: Any,
 ) -> RunFolder:
-    """A wave of Poisson arrivals on `gpus` first-come-first-served servers with a bounded queue."""
+    """A wave of Poisson arrivals on `gpus` first-come-first-served servers with a bounded queue.
+
+    `retell` changes a GPU's sample, or leaves it out (None); `befell` are more events.
+    """
     random = np.random.default_rng(seed)
     curve_t = np.linspace(0.0, duration_s, 241)
     curve = peak_images_per_s * _wave(curve_t / duration_s)
@@ -137,11 +142,12 @@ def viral_run(
         "gpus": [gpu_info(index) for index in range(gpus)] if use_gpu else [],
         "seed": seed,
     }
+    samples = _gpu_series(busy, end_s, gpus, sample_hz, random) if use_gpu else ()
     return write_run(
         root,
         manifest(load, **(values | changes)),
         records,
-        gpu=_gpu_series(busy, end_s, gpus, sample_hz, random) if use_gpu else (),
+        gpu=[told for one in samples if (told := retell(one)) is not None],
         host=_host_series(busy, end_s, sample_hz, random),
         load=_load_series(records, duration_s),
         events=[
@@ -150,6 +156,7 @@ def viral_run(
             RunEvent(t_s=START_S, kind="load_start", source="runner"),
             RunEvent(t_s=START_S + duration_s, kind="load_end", source="runner"),
             RunEvent(t_s=end_s - 1.0, kind="drained", source="runner"),
+            *befell,
         ],
     )
 
