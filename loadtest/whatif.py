@@ -21,12 +21,12 @@ from profiles.capacity import (
 )
 from profiles.capacity_text import capacity_text, sweep_text
 from profiles.columns import Recorded
-from profiles.evidence import Evidence, estimate
+from profiles.evidence import Evidence, device, estimate
 from profiles.found import look_found, read_found
 from profiles.ledger import FILE_NAME, LedgerError
 from profiles.money import Bill, Line, one_price, table
 from profiles.predictions import Record
-from profiles.prices import PriceError, Prices, read_prices, usable_price
+from profiles.prices import PriceError, Prices, choose, read_prices, usable_price
 from profiles.published import evidence_of, published
 from profiles.run import RunError, RunFolder
 from profiles.schema import Capacity, Stand
@@ -57,10 +57,11 @@ def capacity(options: argparse.Namespace, _command: list[str]) -> int:
 
 def _capacity(options: argparse.Namespace) -> int:
     prices = read_prices(options.prices) if options.prices else read_prices()
-    bill = _bill(options, prices)
     slo = parse_slo(options.slo) if options.slo else None
     runs = [] if options.published else [_read(path) for path in options.runs]
     evidence, seen = _evidence(options, runs, slo)
+    gpu = published()[options.published].gpu if options.published else device(runs[0].manifest)
+    bill = _bill(options, prices, gpu)
     root = options.runs[0].resolve().parent if runs else Path("runs")
     path = options.ledger or root / FILE_NAME
     record = arrived.record_of(path, runs[0].manifest if runs else None, root)
@@ -76,7 +77,7 @@ def _capacity(options: argparse.Namespace) -> int:
     lines = table(
         found, prices.event, prices.power, bill,
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
-        gpu_energy=_gpu_energy(options, runs),
+        gpu_energy=_gpu_energy(options, runs), gpu=gpu,
     )  # fmt: skip
     _print(
         options,
@@ -149,21 +150,10 @@ def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[floa
     return (sum(known) / len(known), "measured") if known else None
 
 
-def _bill(options: argparse.Namespace, prices: Prices) -> Bill:
+def _bill(options: argparse.Namespace, prices: Prices, gpu: str | None) -> Bill:
     if options.price is not None:
         return one_price(usable_price(options.price), "stated with --price")
-    if not prices.offer:
-        raise PriceError("no price is known: give --price, or an [[offer]] in the file of --prices")
-    offer = prices.offer[0]
-    if options.seller:
-        named = [one for one in prices.offer if one.seller == options.seller]
-        if not named:
-            sellers = ", ".join(sorted({one.seller for one in prices.offer}))
-            raise PriceError(
-                f"no offer of {options.seller!r} is known; there are: {sellers}. Add one to a copy "
-                "of profiles/prices.toml and name it with --prices FILE"
-            )
-        offer = named[0]
+    offer = choose(prices, options.seller, gpu)
     return Bill(
         offer.middle_usd_per_gpu_h,
         offer.low_usd_per_gpu_h,

@@ -2,7 +2,7 @@
 
     x1 = goodput / n                 goodput a GPU at the SLO, images/s (n GPUs tested)
     C  = N x1 A h rho eta s c        block of N GPUs (factors.py)
-    blocks for the peak = peak / C;  GPUs for it = ceil(N peak / C)
+    GPUs for the peak = ceil(N peak / C);  blocks for it: those over 100,000
     event GPU-hours = images N / C / 3600
     $ per 1000 images = 1000 price N / (3600 C)
 
@@ -93,6 +93,7 @@ def extrapolate(
     per_gpu = block.value / asked.gpus
     price = asked.price_usd_per_gpu_h
     peak = demand.peak_images_per_s if demand else None
+    a_block = BLOCK_GPUS / asked.gpus  # what was asked for may be half a block
     return Capacity(
         block_gpus=asked.gpus,
         goodput_images_per_s_per_gpu=evidence.goodput.value,
@@ -102,9 +103,9 @@ def extrapolate(
         level=asked.level,
         factors=found,
         loud=evidence.loud + _loud(evidence, asked),
-        blocks_for_peak=peak / block.value if peak is not None else None,
-        blocks_for_peak_low=peak / block.high if peak is not None else None,
-        blocks_for_peak_high=peak / block.low if peak is not None else None,
+        blocks_for_peak=peak / (a_block * block.value) if peak is not None else None,
+        blocks_for_peak_low=peak / (a_block * block.high) if peak is not None else None,
+        blocks_for_peak_high=peak / (a_block * block.low) if peak is not None else None,
         gpus_for_peak=math.ceil(peak / per_gpu) if peak is not None else None,
         event_gpu_hours=demand.images / per_gpu / 3600.0 if demand else None,
         usd_per_1000_images=1000.0 * price / (3600.0 * per_gpu) if price is not None else None,
