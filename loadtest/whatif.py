@@ -109,7 +109,7 @@ def _look(path: Path, run: Recorded, slo: Slo | None) -> Seen:
     servers = servers_in_use(run.manifest)
     found = read_found(path)
     if found is not None:
-        return look_found(found, run.manifest, servers, slo)
+        return look_found(found, run.manifest, servers, slo, run.requests)
     return look(run, slo or own_slo(run.manifest), servers)
 
 
@@ -136,7 +136,7 @@ def _asked(options: argparse.Namespace, bill: Bill, record: Record) -> Asked:
         spare=options.spare,
         price_usd_per_gpu_h=bill.usd_per_gpu_h,
         ledger_error=record.doubling_error,
-        ledger_scored=record.scored,
+        ledger_scored=record.doubling_runs,
     )
 
 

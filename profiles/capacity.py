@@ -43,7 +43,7 @@ class Asked:
     ledger_error: float | None = (
         None  # root mean square log error a doubling, of scored predictions
     )
-    ledger_scored: int = 0
+    ledger_scored: int = 0  # runs that showed it
 
 
 def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:

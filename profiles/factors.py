@@ -148,7 +148,8 @@ def larger_cell(tested: int, cell: int, per_doubling: float | None, scored: int 
     doublings = math.log2(cell / tested)
     each = DOUBLING_SPREAD if per_doubling is None else per_doubling
     source = (
-        f"{scored} scored predictions missed by {100 * each:.2g} % (root mean square)"
+        f"{scored} runs of more GPUs scored predictions, which missed by {100 * each:.2g} % a "
+        "doubling (root mean square)"
         if per_doubling is not None
         else "no prediction was scored yet: 5 % (one standard deviation) a doubling"
     )

@@ -131,7 +131,15 @@ def test_a_sweep_says_where_the_slo_was_never_met(tmp_path: Path, capsys: Capsys
 
 def test_repeats_make_one_estimate(tmp_path: Path, capsys: Capsys) -> None:
     runs = [
-        str(steady_run(tmp_path, f"r{seed}", seed=seed, images_per_s=10.0 + seed / 10).path)
+        str(
+            steady_run(
+                tmp_path,
+                f"r{seed}",
+                seed=seed,
+                images_per_s=10.0 + seed / 10,
+                load={"peak_images_per_s": 10.0},
+            ).path
+        )
         for seed in range(4)
     ]
     found = as_json(capsys, *runs)["capacity"]
