@@ -28,6 +28,11 @@ def add_capacity(parser: argparse.ArgumentParser) -> None:
         "--slo", metavar="LIMIT", help='such as "p(95) < 30s"; the records are counted afresh'
     )
     parser.add_argument(
+        "--curve",
+        metavar="SCENARIO",
+        help="whose arrivals the block must bear, a name or file (default: the runs' own)",
+    )
+    parser.add_argument(
         "--cell", type=count, metavar="N", help="GPUs of a cell (default: as many as were tested)"
     )
     parser.add_argument(

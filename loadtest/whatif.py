@@ -5,13 +5,19 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from loadtest import foretold
+from loadtest.busy_hour import check_asks, draws
 from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.plan import demand
+from loadtest.scenario import parse_scenario, scenario_text
+from loadtest.source import load_source
 from profiles import arrived, columns, predictions
+from profiles.bursts import Arrivals
 from profiles.capacity import (
     BLOCK_GPUS,
     Asked,
@@ -29,7 +35,7 @@ from profiles.predictions import Record
 from profiles.prices import PriceError, Prices, choose, read_prices, usable_price
 from profiles.published import evidence_of, published
 from profiles.run import RunError, RunFolder
-from profiles.schema import Capacity, Stand
+from profiles.schema import Capacity, Demand, Stand
 from profiles.seen import Seen, look
 from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.summary import compute
@@ -71,9 +77,12 @@ def _capacity(options: argparse.Namespace) -> int:
         )
     for folder, run in zip(options.runs, runs, strict=True):
         _check_bears(folder, run)
-    asked = _asked(options, bill, record)
-    found = extrapolate(evidence, asked, runs[0].manifest.demand if runs else None)
+    curve, event = _curve(options, evidence)
+    asked = replace(_asked(options, bill, record), curve=curve)
+    found = extrapolate(evidence, asked, event or (runs[0].manifest.demand if runs else None))
     notes = _ceiling(options, evidence, found)
+    if evidence.mix is not None:
+        notes.append(f"It is a block of such requests: {evidence.mix.told}; others cost other.")
     lines = table(
         found, prices.event, prices.power, bill,
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
@@ -138,6 +147,20 @@ def _asked(options: argparse.Namespace, bill: Bill, record: Record) -> Asked:
         ledger_error=record.doubling_error,
         ledger_scored=record.doubling_runs,
     )
+
+
+def _curve(
+    options: argparse.Namespace, evidence: Evidence
+) -> tuple[tuple[Arrivals, ...], Demand | None]:
+    """The arrivals of a cell under the scenario of --curve, and the event it stands for."""
+    if options.curve is None:
+        return (), None
+    text, folder = scenario_text(options.curve)
+    scenario = parse_scenario(text)
+    source = load_source(scenario, folder)
+    check_asks(scenario, evidence.mix, "what was given")
+    cell = options.cell or evidence.tested_gpus
+    return draws(scenario, source, cell / evidence.service_s), demand(scenario, source)
 
 
 def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[float, Stand] | None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from profiles import factors
+from profiles.admissible import admissible
+from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
 from profiles.queueing import Routing
 from profiles.schema import Capacity, Demand, Factor, RunManifest
@@ -44,6 +46,7 @@ class Asked:
         None  # root mean square log error a doubling, of scored predictions
     )
     ledger_scored: int = 0  # runs that showed it
+    curve: tuple[Arrivals, ...] = ()  # draws of a cell's arrivals; none: as they were measured
 
 
 def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
@@ -67,14 +70,20 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
     found += [factors.gpu_spread(tested), factors.site(), factors.availability(asked.spare)]
     if cell > tested:
         found.append(factors.larger_cell(tested, cell, asked.ledger_error, asked.ledger_scored))
-    stand = evidence.goodput.stand if evidence.has_slo else "assumed"
-    found.append(factors.admissible(late, evidence.slack, cell, evidence.saturated, stand))
-    found.append(
-        factors.routing(asked.routing, late, evidence.slack, cell)
-        if evidence.at_limit
-        else factors.routing_unseen(asked.routing)
-    )
+    found.append(admissible(evidence, cell, late, asked.curve))
+    found.append(_routing(evidence, asked, late, cell))
     return found
+
+
+def _routing(evidence: Evidence, asked: Asked, late: float, cell: int) -> Factor:
+    draws = [*asked.curve, evidence.arrivals]
+    if asked.routing != "random" and draws[0] is not None and draws[0].bursty:
+        why = "bursts are taken to hit all cells alike, so no gain of evening them out is counted"
+        return factors.routing_unseen(asked.routing, why)
+    if not evidence.at_limit:
+        why = "the load was below what a cell bears, so no gain is counted"
+        return factors.routing_unseen(asked.routing, why)
+    return factors.routing(asked.routing, late, evidence.slack, cell)
 
 
 def extrapolate(

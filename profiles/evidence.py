@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from profiles import bootstrap
+from profiles.bursts import Arrivals
 from profiles.factors import known
 from profiles.mix import Mix
 from profiles.schema import Factor, RunManifest
@@ -37,7 +38,13 @@ class Evidence:
     has_slo: bool = True  # False: a published rate of which no SLO is known
     at_limit: bool = True  # more load would miss the SLO; else the goodput is a floor
     images_a_request: float = 1.0
+    arrivals: Arrivals | None = None  # under which it was measured; None: steady Poisson, unknown
     mix: Mix | None = None  # what was asked for; None: not told
+
+    @property
+    def service_s(self) -> float:
+        """Seconds that a request keeps a GPU busy, where it is all busy."""
+        return self.images_a_request / self.goodput.value
 
 
 def estimate(runs: Sequence[Seen]) -> Evidence:
@@ -68,6 +75,7 @@ def estimate(runs: Sequence[Seen]) -> Evidence:
         slo=first.slo,
         slack=float(np.mean(slack)) if slack else first.slo.latency_s * per_s,
         images_a_request=first.images_a_request,
+        arrivals=first.arrivals,
         mix=first.mix,
         loud=loud + _missed(runs),
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from profiles import stats
 from profiles.attempts import add_up
+from profiles.bursts import Arrivals, own_arrivals
 from profiles.columns import Recorded, Requests
 from profiles.mix import Mix, mix_of
 from profiles.rates import LoadWindow, load_window
@@ -33,6 +34,7 @@ class Seen:
     slack: float | None  # services of a request that may be waited for within the SLO
     completed_per_gpu: float
     images_a_request: float = 1.0
+    arrivals: Arrivals | None = None  # None: of a search, steady and Poisson
     mix: Mix | None = None  # None: not told
     found_log_sd: float | None = None  # of a search: sd of the log of its rate; None for a run
 
@@ -80,6 +82,7 @@ def look(recorded: Recorded, slo: Slo, gpus: int) -> Seen:
         slack=_slack(requests, slo, answered_per_s / gpus),
         completed_per_gpu=completed,
         images_a_request=completed * gpus / answered_per_s if answered_per_s else 1.0,
+        arrivals=own_arrivals(requests, recorded.manifest.plan, window),
         mix=mix_of(requests),
     )
 

@@ -1,0 +1,111 @@
+"""How a load's requests came around its curve: the arrivals that a cell must bear. Pure.
+
+    dispersion(w) = sum_k (N_k - E_k)^2 / E_k / (K - 1)    N_k came in the k-th of K windows of w
+                                                           seconds, of which the curve expects E_k
+
+is the index of dispersion about the curve (Cox and Lewis, The Statistical Analysis of Series of
+Events, 1966): 1 for Poisson arrivals whatever the curve, more in bursts, 0 where they are even.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiles.columns import Requests
+from profiles.rates import LoadWindow
+from profiles.schema import LoadPlan
+from profiles.stats import Floats
+
+PARTS = 60  # windows of a load ...
+LONGEST_S = 60.0  # ... of at most so long
+LEAST_WINDOWS = 10
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The requests of one cell over a load, or over its busiest stretch."""
+
+    times_s: Floats  # sorted, from the beginning; shape (requests,)
+    duration_s: float
+    peak_per_s: float  # the curve's highest rate, requests/s
+    dispersion: float | None  # about the curve, in windows of window_s; None: too short to tell
+    window_s: float
+    told: str  # whose they are, in words
+
+    @property
+    def bursty(self) -> bool:
+        """Whether more than chance sets them apart from Poisson arrivals, by more than a half."""
+        if self.dispersion is None:
+            return False
+        windows = max(1.0, self.duration_s / self.window_s)
+        return self.dispersion > max(1.5, 1.0 + 3.0 * math.sqrt(2.0 / windows))
+
+    @property
+    def words(self) -> str:
+        """`the run's own 600 arrivals: peak 1.5 times the mean, dispersion 16 at 10 s`."""
+        mean = self.times_s.size / self.duration_s
+        words = f"{self.told}: peak {self.peak_per_s / mean:.3g} times the mean"
+        if self.dispersion is None:
+            return words
+        return f"{words}, dispersion {self.dispersion:.3g} at {self.window_s:.3g} s"
+
+    def busiest(self, most: int) -> "Arrivals":
+        """The stretch of at most `most` arrivals in the least time; the peak stays the whole's."""
+        if self.times_s.size <= most:
+            return self
+        spans = self.times_s[most - 1 :] - self.times_s[: 1 - most]
+        first = int(np.argmin(spans))
+        times = self.times_s[first : first + most]
+        return Arrivals(
+            times_s=times - times[0],
+            duration_s=float(times[-1] - times[0]),
+            peak_per_s=self.peak_per_s,
+            dispersion=self.dispersion,
+            window_s=self.window_s,
+            told=f"{self.told}, the busiest {most:,} of {self.times_s.size:,}",
+        )
+
+
+def arrivals(
+    times_s: Floats, duration_s: float, curve_t_s: Floats, curve: Floats, told: str
+) -> Arrivals | None:
+    """Instants around a curve, given at equal distances in any unit; None where none came."""
+    times = np.sort(times_s[(times_s >= 0.0) & (times_s < duration_s)])
+    mean = float(curve.mean()) if curve.size else 0.0
+    if times.size == 0 or duration_s <= 0.0 or mean <= 0.0:
+        return None
+    window_s = min(duration_s / PARTS, LONGEST_S)
+    count = max(1, round(duration_s / window_s))
+    edges = np.linspace(0.0, duration_s, count + 1)
+    came = np.histogram(times, edges)[0]
+    shape = np.maximum(np.interp((edges[:-1] + edges[1:]) / 2.0, curve_t_s, curve), 0.0)
+    expected = shape * (times.size / max(float(shape.sum()), 1e-300))
+    there = expected > 0.0
+    windows = int(there.sum())
+    dispersion = None
+    if windows >= LEAST_WINDOWS:
+        apart = (came[there] - expected[there]) ** 2 / expected[there]
+        dispersion = float(apart.sum()) / (windows - 1)
+    return Arrivals(
+        times_s=times,
+        duration_s=duration_s,
+        peak_per_s=float(curve.max()) / mean * times.size / duration_s,
+        dispersion=dispersion,
+        window_s=duration_s / count,
+        told=told,
+    )
+
+
+def own_arrivals(requests: Requests, plan: LoadPlan | None, window: LoadWindow) -> Arrivals | None:
+    """When a run's requests were due, around its plan's curve; None where there is no plan."""
+    if plan is None or len(plan.curve_t_s) == 0:
+        return None
+    due = requests.scheduled_s - window.start_s
+    return arrivals(
+        due[~np.isnan(due)],
+        window.duration_s,
+        np.array(plan.curve_t_s),
+        np.array(plan.curve_images_per_s),
+        f"the run's own {due.size:,} arrivals",
+    )
