@@ -107,6 +107,12 @@ def _from_windows(run: Seen) -> tuple[Factor, list[str]]:
             "The curve moves within the run, so the windows differ by the curve as well as by "
             "chance: measure with find, or at a steady load, for the interval of the node alone."
         )
+    if run.arrivals is not None and run.arrivals.bursty:
+        loud.append(
+            f"Arrivals came in bursts (dispersion {run.arrivals.dispersion:.3g}), so the windows "
+            "differ by the bursts as well, and a node that idled between them could have done "
+            "more: measure with find for the goodput of the node alone."
+        )
     source = (
         f"{count} windows of {run.window_s:.3g} s of {run.manifest.run_id}; stationary bootstrap, "
         f"blocks of {spread.block:.3g} windows (Politis and White's rule)"

@@ -19,6 +19,7 @@ from profiles.prices import Event, Power
 from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0
+A_GPU = "images/s a GPU of the block"
 PEAK: Stand = "assumed"  # of the event's peak: fitted, not published
 _Three = tuple[float, float, float]  # value, low, high
 WEAKNESS: tuple[Stand, ...] = ("measured", "published", "assumed")  # a line is as weak as its parts
@@ -168,18 +169,18 @@ def _gpus(event: Event, span: Span) -> list[Line]:
     peak, mean = event.peak_images_per_s, _mean_rate(event)
     stand = span.stand
     return [
-        _line("GPUs for the peak", span.of(peak), "GPUs", PEAK, f"peak / x; {span.told}"),
+        _line("GPUs for the peak", span.of(peak), "GPUs", PEAK, f"peak / {A_GPU}; {span.told}"),
         _line(
             "Blocks for the peak", span.of(peak / BLOCK_GPUS), "blocks", PEAK,
             f"of {BLOCK_GPUS:,} GPUs",
         ),
         _line(
             "Blocks for the week", span.of(mean / BLOCK_GPUS), "blocks", stand,
-            "mean rate / x, were it flat",
+            f"mean rate / {A_GPU}, were it flat",
         ),
         _line(
             "GPU-hours of the event", span.of(event.images / 3600.0), "GPU-hours", stand,
-            "images / x, GPUs busy throughout",
+            f"images / {A_GPU}, busy throughout",
         ),
     ]  # fmt: skip
 
