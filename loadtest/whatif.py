@@ -35,7 +35,7 @@ from profiles.predictions import Record
 from profiles.prices import PriceError, Prices, choose, read_prices, usable_price
 from profiles.published import evidence_of, published
 from profiles.run import RunError, RunFolder
-from profiles.schema import Capacity, Demand, Stand
+from profiles.schema import Capacity, Demand, EndReason, Stand
 from profiles.seen import Seen, look
 from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.summary import compute
@@ -131,7 +131,8 @@ def _read(path: Path) -> Recorded:
 
 def _check_bears(path: Path, run: Recorded) -> None:
     judged = read_found(path) or compute(run)
-    withheld = why_withheld(run.manifest, valid=judged.valid)
+    stopped = run.manifest.end_reason is EndReason.INTERRUPTED
+    withheld = why_withheld(run.manifest, valid=judged.valid, interrupted=stopped)
     if withheld is not None:
         reason = f" ({judged.reasons[0]})" if judged.reasons else ""
         raise WithheldError(f"{run.manifest.run_id}: no block figure. {withheld}{reason}")

@@ -208,6 +208,7 @@ def _target(**changes: Any) -> TargetInfo:
         ({"gpus": []}, "a CPU says nothing"),
         ({"target": _target(model="tiny")}, "tiny is a toy"),
         ({"end_reason": EndReason.SERVER_DIED}, "INVALID"),
+        ({"end_reason": EndReason.INTERRUPTED}, "stopped before its end"),
     ],
 )
 def test_evidence_that_bears_no_block(
