@@ -5,8 +5,8 @@ python -m benchmarks.ledger --out DIR [--model stub] [--servers 1 2 4 8] [--repe
 The smallest size is run first and predicts the same again and 2, 4 and 8 times as many; its repeats
 score the first, and all of them together predict anew. Only then are the larger sizes run, which
 score the rest. With `stub` each replica takes a known time an image, so what fails to scale is the
-layer before them. Server and load generator share the machine's cores: give it a quiet one, and 2 to
-3 minutes a run.
+layer before them. Server and load generator share the machine's cores: give it a quiet one, and 2
+to 3 minutes a run.
 
 DIR/ledger.jsonl, and on stdout what `viralload ledger --json` says of it: that is how
 profiles/reference/ledger-stub-cpu.jsonl and ledger-stub-cpu-scores.json come to be.

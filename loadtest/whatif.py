@@ -14,7 +14,7 @@ from loadtest import foretold
 from loadtest.busy_hour import check_asks, draws
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan import demand
-from loadtest.scenario import parse_scenario, scenario_text
+from loadtest.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.source import load_source
 from profiles import arrived, columns, predictions
 from profiles.bursts import Arrivals
@@ -155,9 +155,12 @@ def _curve(
 ) -> tuple[tuple[Arrivals, ...], Demand | None]:
     """The arrivals of a cell under the scenario of --curve, and the event it stands for."""
     if options.curve is None:
+        if options.arrivals is not None:
+            raise EvidenceError("--arrivals says how those of --curve come; name a scenario there")
         return (), None
     text, folder = scenario_text(options.curve)
-    scenario = parse_scenario(text)
+    load = {} if options.arrivals is None else {"arrivals": options.arrivals}
+    scenario = with_overrides(parse_scenario(text), {"load": load})
     source = load_source(scenario, folder)
     check_asks(scenario, evidence.mix, "what was given")
     cell = options.cell or evidence.tested_gpus

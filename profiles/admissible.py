@@ -77,7 +77,7 @@ def admissible(
         tested = "as it was tested" if evidence.arrivals is None else "taken for those tested"
         source += f"; over the {steady:.2f} that steady Poisson arrivals allow, {tested}"
         value = min(1.0, high / steady)
-        return known(NAME, value, scatter, "assumed", source, degrees=THINNINGS - 1.0)
+        return known(NAME, value, round(scatter, 4), "assumed", source, degrees=THINNINGS - 1.0)
     low = high * _exponential(cell, evidence.slack, allowed)
     return known(
         NAME,

@@ -19,7 +19,7 @@ from profiles.prices import Event, Power
 from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0
-A_GPU = "images/s a GPU of the block"
+A_GPU = "what a GPU of the block does"
 PEAK: Stand = "assumed"  # of the event's peak: fitted, not published
 _Three = tuple[float, float, float]  # value, low, high
 WEAKNESS: tuple[Stand, ...] = ("measured", "published", "assumed")  # a line is as weak as its parts
@@ -180,7 +180,7 @@ def _gpus(event: Event, span: Span) -> list[Line]:
         ),
         _line(
             "GPU-hours of the event", span.of(event.images / 3600.0), "GPU-hours", stand,
-            f"images / {A_GPU}, busy throughout",
+            f"images / {A_GPU}, throughout",
         ),
     ]  # fmt: skip
 

@@ -118,6 +118,17 @@ def test_bursts_take_off_what_a_steady_rate_bears(
     assert ratio == pytest.approx(rho["value"])
 
 
+def test_how_arrivals_come_may_be_asked(bursts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--published", "sdxl-h200", "--curve")
+    _, own, _ = capacity(capsys, *words, bursts)
+    _, even, _ = capacity(capsys, *words, bursts, "--arrivals", "even")
+    assert even["capacity"]["block_images_per_s"] > 1.1 * own["capacity"]["block_images_per_s"]
+    code, _, err = capacity(capsys, *words[:2], "--arrivals", "even")
+    assert (code, "name a scenario there" in err) == (2, True)
+    code, _, err = capacity(capsys, *words, bursts, "--arrivals", "trace")
+    assert (code, "Traceback" in err) == (2, False)
+
+
 def test_the_curve_s_own_event_is_what_the_peak_is_of(capsys: pytest.CaptureFixture[str]) -> None:
     _, told, _ = capacity(capsys, "--published", "sdxl-h200", "--curve", "ghibli-hour")
     assert told["capacity"]["gpus_for_peak"] > 0
