@@ -30,6 +30,7 @@ from profiles.columns import Recorded
 from profiles.evidence import Evidence, device, estimate
 from profiles.found import look_found, read_found
 from profiles.ledger import FILE_NAME, LedgerError
+from profiles.mix import mix_of
 from profiles.money import Bill, Line, one_price, table
 from profiles.predictions import Record
 from profiles.prices import PriceError, Prices, choose, read_prices, usable_price
@@ -82,7 +83,9 @@ def _capacity(options: argparse.Namespace) -> int:
     found = extrapolate(evidence, asked, event or (runs[0].manifest.demand if runs else None))
     notes = _ceiling(options, evidence, found)
     if evidence.mix is not None:
-        notes.append(f"It is a block of such requests: {evidence.mix.told}; others cost other.")
+        notes.append(
+            f"It is a block of such requests: {evidence.mix.told}; other requests cost other."
+        )
     lines = table(
         found, prices.event, prices.power, bill,
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
@@ -211,6 +214,9 @@ def _ceiling(options: argparse.Namespace, evidence: Evidence, found: Capacity) -
         f"({run.manifest.run_id}): {most / cell:.3g} cells' worth; the block needs {layers:,.0f} "
         "of them side by side."
     )
+    asked = mix_of(run.requests)
+    if asked and evidence.mix and asked.told != evidence.mix.told:
+        said += f" It was asked for {asked.told}, the runs for {evidence.mix.told}."
     return [said if most > cell else f"{said} It holds a cell up: the block figure is too high."]
 
 

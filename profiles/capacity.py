@@ -233,6 +233,11 @@ def _assumptions(manifest: RunManifest, evidence: Evidence, duration_s: float | 
         sentences.append(
             f"Assumed: the server at {manifest.target.url} uses all {gpus} GPUs of this machine."
         )
+    if evidence.mix is not None:
+        sentences.append(
+            f"Assumed: the block is asked for what this run was, {evidence.mix.told}; other "
+            "requests cost other."
+        )
     if (manifest.target.settings or {}).get("weights") == "random":
         sentences.append(
             "Assumed: random weights cost what trained ones do; the images are noise, but the "

@@ -42,6 +42,7 @@ def test_a_run_in_words(run: str, capsys: Capsys) -> None:
     for words in (
         "! One run:",
         "! The layer before the cells was not measured",
+        "! It is a block of such requests: 1 image of 512 × 512 a request;",
         "goodput a GPU ",
         "bootstrap",
         "what moves it most",
@@ -154,6 +155,12 @@ def test_the_shared_layer_stands_beside_it(run: str, tmp_path: Path, capsys: Cap
     assert "holds a cell up" not in notes[0]
     slow = str(steady_run(tmp_path, "t", target=STUB, gpus=[], images_per_s=5.0).path)
     assert "holds a cell up" in as_json(capsys, run, "--ceiling", slow)["notes"][0]
+    assert "It was asked for" not in notes[0]
+    large = steady_run(
+        tmp_path, "u", target=STUB, gpus=[], images_per_s=90.0, asked={"width": 64, "height": 64}
+    )
+    (note, *_) = as_json(capsys, run, "--ceiling", str(large.path))["notes"]
+    assert "asked for 1 image of 64 × 64 a request, the runs for 1 image of 512 × 512" in note
     code, _, err = told(capsys, "capacity", run, "--ceiling", run)
     assert (code, "give a run of stub" in err) == (2, True)
 
