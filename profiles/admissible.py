@@ -31,6 +31,7 @@ from profiles.stats import Floats
 
 NAME = "admissible utilization"
 MOST = 200_000  # arrivals simulated at once
+SAME_TIME = 1.01  # compression above it makes the curve's peak shorter than a block's would be
 THINNINGS = 4
 STEPS = 10  # of a bisection
 POISSON = 200_000  # arrivals of the steady load that a curve is held against
@@ -53,7 +54,8 @@ def admissible(
     stand = evidence.goodput.stand if evidence.has_slo else "assumed"
     if not evidence.saturated and not curve:
         return known(NAME, 1.0, 0.0, stand, _met(evidence, allowed))
-    draws = curve or [one for one in [evidence.arrivals] if one is not None]
+    own = evidence.arrivals
+    draws = curve or ([own] if own is not None and own.compression <= SAME_TIME else [])
     if not draws:
         return _theory(evidence, cell, allowed)
     servers = cell if curve else evidence.tested_gpus  # whose the arrivals are
@@ -105,12 +107,19 @@ def _theory(evidence: Evidence, cell: int, allowed: float) -> Factor:
         admissible_load(allowed, evidence.slack, servers=cell, service_variability=v)
         for v in (1.0, 0.0)
     )
+    own = evidence.arrivals
+    why = (
+        "as nothing else is known of them"
+        if own is None
+        else f"for time was compressed {own.compression:.3g} times, which makes the run's own peak "
+        "shorter than a block's (name --curve)"
+    )
     return known(
         NAME,
         math.sqrt(low * high),
         math.log(high / low) / (2.0 * Z),
         "assumed",
-        f"theory for Poisson arrivals, as nothing else is known of them: the node was full, and "
+        f"theory for Poisson arrivals, {why}: the node was full, and "
         f"{100 * allowed:.2g} % late at most needs room; Erlang C over {cell} GPUs, "
         f"{evidence.slack:.3g} services of slack, service exponential to constant",
     )

@@ -8,7 +8,7 @@ Events, 1966): 1 for Poisson arrivals whatever the curve, more in bursts, 0 wher
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Arrivals:
     dispersion: float | None  # about the curve, in windows of window_s; None: too short to tell
     window_s: float
     told: str  # whose they are, in words
+    compression: float = 1.0  # of the curve's time: above 1 its peak is so much shorter
 
     @property
     def bursty(self) -> bool:
@@ -57,12 +58,10 @@ class Arrivals:
         spans = self.times_s[most - 1 :] - self.times_s[: 1 - most]
         first = int(np.argmin(spans))
         times = self.times_s[first : first + most]
-        return Arrivals(
+        return replace(
+            self,
             times_s=times - times[0],
             duration_s=float(times[-1] - times[0]),
-            peak_per_s=self.peak_per_s,
-            dispersion=self.dispersion,
-            window_s=self.window_s,
             told=f"{self.told}, the busiest {most:,} of {self.times_s.size:,}",
         )
 
@@ -102,10 +101,11 @@ def own_arrivals(requests: Requests, plan: LoadPlan | None, window: LoadWindow) 
     if plan is None or len(plan.curve_t_s) == 0:
         return None
     due = requests.scheduled_s - window.start_s
-    return arrivals(
+    found = arrivals(
         due[~np.isnan(due)],
         window.duration_s,
         np.array(plan.curve_t_s),
         np.array(plan.curve_images_per_s),
         f"the run's own {due.size:,} arrivals",
     )
+    return None if found is None else replace(found, compression=plan.time_compression)

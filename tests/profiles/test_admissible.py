@@ -89,6 +89,14 @@ def test_a_full_node_is_simulated_under_its_own_arrivals_and_says_so() -> None:
     assert own.log_sd > 0.0
 
 
+def test_a_peak_that_was_compressed_is_no_block_s() -> None:
+    short = replace(bursts(4.0, 20), compression=40.0)
+    told = admissible(replace(FULL, arrivals=short), 2, 0.05)
+    assert told.value == admissible(FULL, 2, 0.05).value
+    assert "time was compressed 40 times" in told.source
+    assert "(name --curve)" in told.source
+
+
 def test_poisson_arrivals_simulated_are_the_theory_s() -> None:
     own = admissible(replace(FULL, arrivals=poisson(4.0)), 2, 0.05)
     assert own.value == pytest.approx(admissible(FULL, 2, 0.05).value, rel=0.03)

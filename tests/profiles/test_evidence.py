@@ -155,6 +155,17 @@ def test_slack_is_told_in_services_of_a_request_whatever_it_holds(tmp_path: Path
     assert estimate([untold]).slack == pytest.approx(3.0 * 5.0)
 
 
+def test_a_run_tells_its_own_arrivals_and_whether_their_time_was_compressed(
+    tmp_path: Path,
+) -> None:
+    due_s = np.repeat(np.random.default_rng(0).uniform(0.0, 85.0, 60), 20)
+    run = seen(tmp_path, duration_s=90.0, due_s=np.sort(due_s), load={"time_compression": 40.0})
+    assert run.arrivals is not None
+    assert (run.arrivals.times_s.size, run.arrivals.compression) == (1200, 40.0)
+    assert run.arrivals.bursty
+    assert any("Arrivals came in bursts" in one for one in estimate([run]).loud)
+
+
 def test_ports_and_folders_make_no_difference(tmp_path: Path) -> None:
     one = seen(tmp_path, "one")
     two = seen(tmp_path, "two", target=_changed(settings={"weights": "random", "port": 9999}))
