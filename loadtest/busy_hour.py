@@ -33,7 +33,7 @@ def draws(scenario: Scenario, source: Source, full_per_s: float) -> tuple[bursts
     Raises:
         ScenarioError: its arrivals cannot be drawn.
     """
-    seeds = range(scenario.seed, scenario.seed + admissible.THINNINGS)
+    seeds = range(scenario.seed, scenario.seed + admissible.DRAWS)
     return tuple(busy_hour(scenario, source, full_per_s, seed) for seed in seeds)
 
 

@@ -24,15 +24,17 @@ import numpy as np
 
 from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
-from profiles.factors import Z, known
+from profiles.factors import LEVEL, Z, known
 from profiles.queueing import admissible_load
 from profiles.schema import Factor
 from profiles.stats import Floats
+from profiles.student import t_quantile
 
 NAME = "admissible utilization"
 MOST = 200_000  # arrivals simulated at once
 SAME_TIME = 1.01  # compression above it makes the curve's peak shorter than a block's would be
-THINNINGS = 4
+DRAWS = 8
+LONG = 20_000  # arrivals of a flat load that is made to go on
 STEPS = 10  # of a bisection
 POISSON = 200_000  # arrivals of the steady load that a curve is held against
 
@@ -55,19 +57,21 @@ def admissible(
     if not evidence.saturated and not curve:
         return known(NAME, 1.0, 0.0, stand, _met(evidence, allowed))
     own = evidence.arrivals
-    draws = curve or ([own] if own is not None and own.compression <= SAME_TIME else [])
-    if not draws:
+    if not curve and (own is None or own.compression > SAME_TIME):
         return _theory(evidence, cell, allowed)
     servers = cell if curve else evidence.tested_gpus  # whose the arrivals are
     service_s = evidence.service_s
+    draws = list(curve) if curve or own is None else redrawn(own)
+    whose = curve[0] if curve or own is None else own
     bears = np.log([
-        bearable(draws[k % len(draws)], servers, service_s, evidence.slack, allowed, seed=k)
-        for k in range(THINNINGS)
+        bearable(draw, servers, service_s, evidence.slack, allowed, seed=k)
+        for k, draw in enumerate(draws)
     ])  # fmt: skip
     high = math.exp(float(bears.mean()))
-    scatter = float(bears.std(ddof=1)) * math.sqrt(1.0 + 1.0 / THINNINGS)  # of the next draw
+    scatter = float(bears.std(ddof=1)) * math.sqrt(1.0 + 1.0 / bears.size) if bears.size > 1 else 0
+    degrees = max(1.0, bears.size - 1.0)
     source = (
-        f"simulated, not measured: {draws[0].words}; {servers} GPUs behind one queue, "
+        f"simulated, not measured: {whose.words}; {servers} GPUs behind one queue, "
         f"{evidence.slack:.3g} services of slack, at most {100 * allowed:.2g} % later"
     )
     if servers != cell:
@@ -79,15 +83,32 @@ def admissible(
         tested = "as it was tested" if evidence.arrivals is None else "taken for those tested"
         source += f"; over the {steady:.2f} that steady Poisson arrivals allow, {tested}"
         value = min(1.0, high / steady)
-        return known(NAME, value, round(scatter, 4), "assumed", source, degrees=THINNINGS - 1.0)
+        return known(NAME, value, round(scatter, 4), "assumed", source, degrees=degrees)
     low = high * _exponential(cell, evidence.slack, allowed)
     return known(
         NAME,
         math.sqrt(low * high),
-        math.hypot(math.log(high / low) / (2.0 * Z), scatter),
+        math.hypot(math.log(high / low) / (2.0 * Z), scatter * t_quantile(LEVEL, degrees) / Z),
         "assumed",
         f"{source}; service exponential to constant",
     )
+
+
+def redrawn(own: Arrivals) -> list[Arrivals]:
+    """A run's own arrivals drawn anew, DRAWS times: how far one draw may be chance.
+
+    A flat load goes on for LONG arrivals, for a minute of it starts from an empty queue; each draw
+    of it is made of another draw as short as the run, or its scatter would be too small.
+    """
+    if own.times_s.size > MOST:
+        return [own] * DRAWS  # told by many; each is thinned apart
+    copies = math.ceil(LONG / own.times_s.size) if own.level else 1
+    draws = []
+    for seed in range(DRAWS):
+        random = np.random.default_rng([seed, own.times_s.size])
+        draw = own.resampled(random)
+        draws.append(draw.resampled(random, copies) if copies > 1 else draw)
+    return draws
 
 
 def _met(evidence: Evidence, allowed: float) -> str:
@@ -161,7 +182,8 @@ def bearable_steadily(servers: int, service_s: float, slack: float, allowed: flo
     """The same under Poisson arrivals at a constant rate."""
     duration_s = POISSON * service_s / servers
     times = np.random.default_rng(0).uniform(0.0, duration_s, POISSON)
-    steady = Arrivals(np.sort(times), duration_s, servers / service_s, 1.0, duration_s, "Poisson")
+    steady = Arrivals(np.sort(times), duration_s, servers / service_s, 1.0, duration_s, "Poisson",
+                      np.array([0.0, 1.0]))  # fmt: skip
     return bearable(steady, servers, service_s, slack, allowed, 0)
 
 

@@ -20,6 +20,9 @@ from profiles.stats import Floats
 PARTS = 60  # windows of a load ...
 LONGEST_S = 60.0  # ... of at most so long
 LEAST_WINDOWS = 10
+GRID = 1001
+BLOCKS = 12  # of a load, for another draw of it
+LEVEL = 1.1  # peak over mean of a curve that is flat
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Arrivals:
     dispersion: float | None  # about the curve, in windows of window_s; None: too short to tell
     window_s: float
     told: str  # whose they are, in words
+    reached: Floats  # share of the curve by equally spaced instants, 0 to 1; shape (GRID,)
     compression: float = 1.0  # of the curve's time: above 1 its peak is so much shorter
 
     @property
@@ -50,6 +54,36 @@ class Arrivals:
         if self.dispersion is None:
             return words
         return f"{words}, dispersion {self.dispersion:.3g} at {self.window_s:.3g} s"
+
+    @property
+    def level(self) -> bool:
+        """Whether the curve is flat, so that the load might as well go on."""
+        return self.peak_per_s < LEVEL * self.times_s.size / self.duration_s
+
+    def resampled(self, random: np.random.Generator, copies: int = 1) -> "Arrivals":
+        """Another draw of such arrivals around the same curve, `copies` times over: a bootstrap.
+
+        Blocks of the arrivals, each a twelfth of what the curve expects, put in random order with
+        replacement; neighbours stay neighbours, so bursts stay bursts.
+        """
+        grid = np.linspace(0.0, self.duration_s, self.reached.size)
+        marks = np.interp(self.times_s, grid, self.reached)
+        ring = np.concatenate([marks, marks + 1.0])
+        starts = random.random(BLOCKS * copies)
+        firsts, ends = np.searchsorted(ring, starts), np.searchsorted(ring, starts + 1.0 / BLOCKS)
+        moved = np.concatenate([
+            ring[first:end] - start + place / BLOCKS
+            for place, (first, end, start) in enumerate(zip(firsts, ends, starts, strict=True))
+        ])  # fmt: skip
+        copy = np.minimum(np.floor(moved), copies - 1)
+        times = copy * self.duration_s + np.interp(moved - copy, self.reached, grid)
+        return replace(
+            self,
+            times_s=np.sort(times),
+            duration_s=copies * self.duration_s,
+            peak_per_s=self.peak_per_s * times.size / (copies * self.times_s.size),
+            reached=np.concatenate([(c + self.reached) / copies for c in range(copies)]),
+        )
 
     def busiest(self, most: int) -> "Arrivals":
         """The stretch of at most `most` arrivals in the least time; the peak stays the whole's."""
@@ -93,7 +127,16 @@ def arrivals(
         dispersion=dispersion,
         window_s=duration_s / count,
         told=told,
+        reached=_reached(curve_t_s, curve, duration_s),
     )
+
+
+def _reached(curve_t_s: Floats, curve: Floats, duration_s: float) -> Floats:
+    edges = np.linspace(0.0, duration_s, GRID)
+    rate = np.maximum(np.interp((edges[:-1] + edges[1:]) / 2.0, curve_t_s, curve), 0.0)
+    reached = np.concatenate([[0.0], np.cumsum(rate)])
+    share: Floats = reached / max(float(reached[-1]), 1e-300)
+    return share
 
 
 def own_arrivals(requests: Requests, plan: LoadPlan | None, window: LoadWindow) -> Arrivals | None:

@@ -67,8 +67,8 @@ def test_bursts_are_the_scenario_s_own_and_each_draw_differs(bursts: str) -> Non
     assert 30.0 < found.dispersion < 600.0  # towards 169
     text, folder = scenario_text(bursts)
     scenario = parse_scenario(text)
-    four = draws(scenario, load_source(scenario, folder), 16.0)
-    assert len({one.times_s.size for one in four}) == 4
+    drawn = draws(scenario, load_source(scenario, folder), 16.0)
+    assert len({one.times_s.size for one in drawn}) == len(drawn) == 8
 
 
 def test_a_large_cell_is_shown_a_shorter_stretch() -> None:

@@ -50,6 +50,25 @@ def test_the_busiest_stretch_keeps_the_peak_of_the_whole() -> None:
     assert found.busiest(500) is found
 
 
+def test_another_draw_keeps_curve_count_and_bursts() -> None:
+    random = np.random.default_rng(0)
+    rising = np.repeat(np.sqrt(random.uniform(0.0, 1.0, 600)) * 600.0, 10)  # rate ~ t
+    t = np.linspace(0.0, 600.0, 61)
+    own = arrivals(rising, 600.0, t, t, "such")
+    assert own is not None
+    assert not own.level
+    other, twice = own.resampled(random), own.resampled(random, 2)
+    for found, load in ((other, 1), (twice, 2)):
+        assert found.duration_s == 600.0 * load
+        assert found.times_s.size == pytest.approx(6000 * load, rel=0.15)
+        assert (np.diff(found.times_s) >= 0.0).all()
+        assert found.times_s[-1] < found.duration_s
+        again = arrivals(found.times_s[found.times_s < 600.0], 600.0, t, t, "such")
+        assert again is not None
+        assert again.dispersion == pytest.approx(10.0, rel=0.6)
+    assert not np.array_equal(other.times_s, own.times_s)
+
+
 def test_too_few_windows_tell_no_dispersion_and_no_arrivals_nothing() -> None:
     curve = np.concatenate([[1.0], np.zeros(99)])  # all within a hundredth
     short = arrivals(np.linspace(0.0, 5.0, 50), 600.0, np.linspace(0.0, 600.0, 100), curve, "such")
