@@ -49,8 +49,8 @@ def sweep_text(title: str, unit: str, points: Sequence[Point]) -> str:
 def _factors(capacity: Capacity) -> list[str]:
     rows = []
     for one in capacity.factors:
-        head = f"{one.name:<26}{facts.factor_told(one, capacity.level):<22} {one.stand}: "
-        rows += textwrap.wrap(head + one.source, WIDTH, subsequent_indent=" " * 49)
+        head = f"{one.name:<26}{facts.factor_told(one, capacity.level):<24} {one.stand}: "
+        rows += textwrap.wrap(head + one.source, WIDTH, subsequent_indent=" " * 51)
     return rows
 
 
