@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from loadtest.argument_values import count, positive, share, whole
+from loadtest.arrivals import Word
 from profiles.factors import SPARE
 from profiles.queueing import Routing
 
@@ -26,6 +27,16 @@ def add_capacity(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--slo", metavar="LIMIT", help='such as "p(95) < 30s"; the records are counted afresh'
+    )
+    parser.add_argument(
+        "--curve",
+        metavar="SCENARIO",
+        help="whose arrivals the block must bear, a name or file (default: the runs' own)",
+    )
+    parser.add_argument(
+        "--arrivals",
+        choices=get_args(Word),
+        help="how they come around the rate of --curve (default: as it says)",
     )
     parser.add_argument(
         "--cell", type=count, metavar="N", help="GPUs of a cell (default: as many as were tested)"

@@ -5,13 +5,19 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from loadtest import foretold
+from loadtest.busy_hour import check_asks, draws
 from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.plan import demand
+from loadtest.scenario import parse_scenario, scenario_text, with_overrides
+from loadtest.source import load_source
 from profiles import arrived, columns, predictions
+from profiles.bursts import Arrivals
 from profiles.capacity import (
     BLOCK_GPUS,
     Asked,
@@ -21,15 +27,16 @@ from profiles.capacity import (
 )
 from profiles.capacity_text import capacity_text, sweep_text
 from profiles.columns import Recorded
-from profiles.evidence import Evidence, estimate
+from profiles.evidence import Evidence, device, estimate
 from profiles.found import look_found, read_found
 from profiles.ledger import FILE_NAME, LedgerError
+from profiles.mix import mix_of
 from profiles.money import Bill, Line, one_price, table
 from profiles.predictions import Record
-from profiles.prices import PriceError, Prices, read_prices, usable_price
+from profiles.prices import PriceError, Prices, choose, read_prices, usable_price
 from profiles.published import evidence_of, published
 from profiles.run import RunError, RunFolder
-from profiles.schema import Capacity, Stand
+from profiles.schema import Capacity, Demand, EndReason, Stand
 from profiles.seen import Seen, look
 from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.summary import compute
@@ -57,10 +64,11 @@ def capacity(options: argparse.Namespace, _command: list[str]) -> int:
 
 def _capacity(options: argparse.Namespace) -> int:
     prices = read_prices(options.prices) if options.prices else read_prices()
-    bill = _bill(options, prices)
     slo = parse_slo(options.slo) if options.slo else None
     runs = [] if options.published else [_read(path) for path in options.runs]
     evidence, seen = _evidence(options, runs, slo)
+    gpu = published()[options.published].gpu if options.published else device(runs[0].manifest)
+    bill = _bill(options, prices, gpu)
     root = options.runs[0].resolve().parent if runs else Path("runs")
     path = options.ledger or root / FILE_NAME
     record = arrived.record_of(path, runs[0].manifest if runs else None, root)
@@ -70,13 +78,18 @@ def _capacity(options: argparse.Namespace) -> int:
         )
     for folder, run in zip(options.runs, runs, strict=True):
         _check_bears(folder, run)
-    asked = _asked(options, bill, record)
-    found = extrapolate(evidence, asked, runs[0].manifest.demand if runs else None)
+    curve, event = _curve(options, evidence)
+    asked = replace(_asked(options, bill, record), curve=curve)
+    found = extrapolate(evidence, asked, event or (runs[0].manifest.demand if runs else None))
     notes = _ceiling(options, evidence, found)
+    if evidence.mix is not None:
+        notes.append(
+            f"It is a block of such requests: {evidence.mix.told}; other requests cost other."
+        )
     lines = table(
         found, prices.event, prices.power, bill,
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
-        gpu_energy=_gpu_energy(options, runs),
+        gpu_energy=_gpu_energy(options, runs), gpu=gpu,
     )  # fmt: skip
     _print(
         options,
@@ -108,7 +121,7 @@ def _look(path: Path, run: Recorded, slo: Slo | None) -> Seen:
     servers = servers_in_use(run.manifest)
     found = read_found(path)
     if found is not None:
-        return look_found(found, run.manifest, servers, slo)
+        return look_found(found, run.manifest, servers, slo, run.requests)
     return look(run, slo or own_slo(run.manifest), servers)
 
 
@@ -121,7 +134,8 @@ def _read(path: Path) -> Recorded:
 
 def _check_bears(path: Path, run: Recorded) -> None:
     judged = read_found(path) or compute(run)
-    withheld = why_withheld(run.manifest, valid=judged.valid)
+    stopped = run.manifest.end_reason is EndReason.INTERRUPTED
+    withheld = why_withheld(run.manifest, valid=judged.valid, interrupted=stopped)
     if withheld is not None:
         reason = f" ({judged.reasons[0]})" if judged.reasons else ""
         raise WithheldError(f"{run.manifest.run_id}: no block figure. {withheld}{reason}")
@@ -135,8 +149,25 @@ def _asked(options: argparse.Namespace, bill: Bill, record: Record) -> Asked:
         spare=options.spare,
         price_usd_per_gpu_h=bill.usd_per_gpu_h,
         ledger_error=record.doubling_error,
-        ledger_scored=record.scored,
+        ledger_scored=record.doubling_runs,
     )
+
+
+def _curve(
+    options: argparse.Namespace, evidence: Evidence
+) -> tuple[tuple[Arrivals, ...], Demand | None]:
+    """The arrivals of a cell under the scenario of --curve, and the event it stands for."""
+    if options.curve is None:
+        if options.arrivals is not None:
+            raise EvidenceError("--arrivals says how those of --curve come; name a scenario there")
+        return (), None
+    text, folder = scenario_text(options.curve)
+    load = {} if options.arrivals is None else {"arrivals": options.arrivals}
+    scenario = with_overrides(parse_scenario(text), {"load": load})
+    source = load_source(scenario, folder)
+    check_asks(scenario, evidence.mix, "what was given")
+    cell = options.cell or evidence.tested_gpus
+    return draws(scenario, source, cell / evidence.service_s), demand(scenario, source)
 
 
 def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[float, Stand] | None:
@@ -149,21 +180,10 @@ def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[floa
     return (sum(known) / len(known), "measured") if known else None
 
 
-def _bill(options: argparse.Namespace, prices: Prices) -> Bill:
+def _bill(options: argparse.Namespace, prices: Prices, gpu: str | None) -> Bill:
     if options.price is not None:
         return one_price(usable_price(options.price), "stated with --price")
-    if not prices.offer:
-        raise PriceError("no price is known: give --price, or an [[offer]] in the file of --prices")
-    offer = prices.offer[0]
-    if options.seller:
-        named = [one for one in prices.offer if one.seller == options.seller]
-        if not named:
-            sellers = ", ".join(sorted({one.seller for one in prices.offer}))
-            raise PriceError(
-                f"no offer of {options.seller!r} is known; there are: {sellers}. Add one to a copy "
-                "of profiles/prices.toml and name it with --prices FILE"
-            )
-        offer = named[0]
+    offer = choose(prices, options.seller, gpu)
     return Bill(
         offer.middle_usd_per_gpu_h,
         offer.low_usd_per_gpu_h,
@@ -194,6 +214,9 @@ def _ceiling(options: argparse.Namespace, evidence: Evidence, found: Capacity) -
         f"({run.manifest.run_id}): {most / cell:.3g} cells' worth; the block needs {layers:,.0f} "
         "of them side by side."
     )
+    asked = mix_of(run.requests)
+    if asked and evidence.mix and asked.told != evidence.mix.told:
+        said += f" It was asked for {asked.told}, the runs for {evidence.mix.told}."
     return [said if most > cell else f"{said} It holds a cell up: the block figure is too high."]
 
 

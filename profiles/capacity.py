@@ -2,7 +2,7 @@
 
     x1 = goodput / n                 goodput a GPU at the SLO, images/s (n GPUs tested)
     C  = N x1 A h rho eta s c        block of N GPUs (factors.py)
-    blocks for the peak = peak / C;  GPUs for it = ceil(N peak / C)
+    GPUs for the peak = ceil(N peak / C);  blocks for it: those over 100,000
     event GPU-hours = images N / C / 3600
     $ per 1000 images = 1000 price N / (3600 C)
 
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from profiles import factors
+from profiles.admissible import admissible
+from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
 from profiles.queueing import Routing
 from profiles.schema import Capacity, Demand, Factor, RunManifest
@@ -43,7 +45,8 @@ class Asked:
     ledger_error: float | None = (
         None  # root mean square log error a doubling, of scored predictions
     )
-    ledger_scored: int = 0
+    ledger_scored: int = 0  # runs that showed it
+    curve: tuple[Arrivals, ...] = ()  # draws of a cell's arrivals; none: as they were measured
 
 
 def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
@@ -67,14 +70,20 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
     found += [factors.gpu_spread(tested), factors.site(), factors.availability(asked.spare)]
     if cell > tested:
         found.append(factors.larger_cell(tested, cell, asked.ledger_error, asked.ledger_scored))
-    stand = evidence.goodput.stand if evidence.has_slo else "assumed"
-    found.append(factors.admissible(late, evidence.slack, cell, evidence.saturated, stand))
-    found.append(
-        factors.routing(asked.routing, late, evidence.slack, cell)
-        if evidence.at_limit
-        else factors.routing_unseen(asked.routing)
-    )
+    found.append(admissible(evidence, cell, late, asked.curve))
+    found.append(_routing(evidence, asked, late, cell))
     return found
+
+
+def _routing(evidence: Evidence, asked: Asked, late: float, cell: int) -> Factor:
+    draws = [*asked.curve, evidence.arrivals]
+    if asked.routing != "random" and draws[0] is not None and draws[0].bursty:
+        why = "bursts are taken to hit all cells alike, so no gain of evening them out is counted"
+        return factors.routing_unseen(asked.routing, why)
+    if not evidence.at_limit:
+        why = "the load was below what a cell bears, so no gain is counted"
+        return factors.routing_unseen(asked.routing, why)
+    return factors.routing(asked.routing, late, evidence.slack, cell)
 
 
 def extrapolate(
@@ -93,6 +102,7 @@ def extrapolate(
     per_gpu = block.value / asked.gpus
     price = asked.price_usd_per_gpu_h
     peak = demand.peak_images_per_s if demand else None
+    a_block = BLOCK_GPUS / asked.gpus  # what was asked for may be half a block
     return Capacity(
         block_gpus=asked.gpus,
         goodput_images_per_s_per_gpu=evidence.goodput.value,
@@ -102,9 +112,9 @@ def extrapolate(
         level=asked.level,
         factors=found,
         loud=evidence.loud + _loud(evidence, asked),
-        blocks_for_peak=peak / block.value if peak is not None else None,
-        blocks_for_peak_low=peak / block.high if peak is not None else None,
-        blocks_for_peak_high=peak / block.low if peak is not None else None,
+        blocks_for_peak=peak / (a_block * block.value) if peak is not None else None,
+        blocks_for_peak_low=peak / (a_block * block.high) if peak is not None else None,
+        blocks_for_peak_high=peak / (a_block * block.low) if peak is not None else None,
         gpus_for_peak=math.ceil(peak / per_gpu) if peak is not None else None,
         event_gpu_hours=demand.images / per_gpu / 3600.0 if demand else None,
         usd_per_1000_images=1000.0 * price / (3600.0 * per_gpu) if price is not None else None,
@@ -222,6 +232,11 @@ def _assumptions(manifest: RunManifest, evidence: Evidence, duration_s: float | 
     if not manifest.target.embedded:
         sentences.append(
             f"Assumed: the server at {manifest.target.url} uses all {gpus} GPUs of this machine."
+        )
+    if evidence.mix is not None:
+        sentences.append(
+            f"Assumed: the block is asked for what this run was, {evidence.mix.told}; other "
+            "requests cost other."
         )
     if (manifest.target.settings or {}).get("weights") == "random":
         sentences.append(

@@ -18,7 +18,8 @@ def capacity_text(capacity: Capacity, lines: Sequence[Line], record: str, notes:
     told = [f"{figures.count(capacity.block_gpus)} GPUs: {block}, {facts.reach(capacity)}"]
     for sentence in [*capacity.loud, *notes]:
         told += textwrap.wrap(f"! {sentence}", WIDTH, subsequent_indent="  ")
-    told += ["", *_factors(capacity), "", "what moves it most", *_tornado(capacity)]
+    told += ["", f"what it stands on, each between its {figures.share(capacity.level)} bounds"]
+    told += [*_factors(capacity), "", "what moves it most", *_tornado(capacity)]
     if capacity.blocks_for_peak is not None:
         low = figures.number(capacity.blocks_for_peak_low)
         high = figures.number(capacity.blocks_for_peak_high)
@@ -48,10 +49,8 @@ def sweep_text(title: str, unit: str, points: Sequence[Point]) -> str:
 def _factors(capacity: Capacity) -> list[str]:
     rows = []
     for one in capacity.factors:
-        value = f"{figures.number(one.value)}"
-        spread = f"± {100.0 * one.log_sd:.2g} %" if one.log_sd else ""
-        head = f"{one.name:<26}{value:>8}  {spread:<9} {one.stand}: "
-        rows += textwrap.wrap(head + one.source, WIDTH, subsequent_indent=" " * 47)
+        head = f"{one.name:<26}{facts.factor_told(one, capacity.level):<24} {one.stand}: "
+        rows += textwrap.wrap(head + one.source, WIDTH, subsequent_indent=" " * 51)
     return rows
 
 

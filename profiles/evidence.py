@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from profiles import bootstrap
+from profiles.bursts import Arrivals
 from profiles.factors import known
+from profiles.mix import Mix
 from profiles.schema import Factor, RunManifest
 from profiles.seen import Seen
 from profiles.slo import MixedError, Slo, TooLittleError
@@ -35,6 +37,14 @@ class Evidence:
     loud: list[str] = field(default_factory=list)
     has_slo: bool = True  # False: a published rate of which no SLO is known
     at_limit: bool = True  # more load would miss the SLO; else the goodput is a floor
+    images_a_request: float = 1.0
+    arrivals: Arrivals | None = None  # under which it was measured; None: steady Poisson, unknown
+    mix: Mix | None = None  # what was asked for; None: not told
+
+    @property
+    def service_s(self) -> float:
+        """Seconds that a request keeps a GPU busy, where it is all busy."""
+        return self.images_a_request / self.goodput.value
 
 
 def estimate(runs: Sequence[Seen]) -> Evidence:
@@ -55,6 +65,7 @@ def estimate(runs: Sequence[Seen]) -> Evidence:
     lost = float(np.mean([one.lost_share for one in runs]))
     saturated = lost > 1.0 - first.slo.share
     slack = [one.slack for one in runs if one.slack is not None]
+    per_s = first.goodput_per_gpu / first.images_a_request
     return Evidence(
         goodput=goodput,
         tested_gpus=first.gpus,
@@ -62,7 +73,10 @@ def estimate(runs: Sequence[Seen]) -> Evidence:
         saturated=saturated,
         at_limit=saturated or first.found_log_sd is not None,
         slo=first.slo,
-        slack=float(np.mean(slack)) if slack else first.slo.latency_s * first.goodput_per_gpu,
+        slack=float(np.mean(slack)) if slack else first.slo.latency_s * per_s,
+        images_a_request=first.images_a_request,
+        arrivals=first.arrivals,
+        mix=first.mix,
         loud=loud + _missed(runs),
     )
 
@@ -92,6 +106,12 @@ def _from_windows(run: Seen) -> tuple[Factor, list[str]]:
         loud.append(
             "The curve moves within the run, so the windows differ by the curve as well as by "
             "chance: measure with find, or at a steady load, for the interval of the node alone."
+        )
+    if run.arrivals is not None and run.arrivals.bursty:
+        loud.append(
+            f"Arrivals came in bursts (dispersion {run.arrivals.dispersion:.3g}), so the windows "
+            "differ by the bursts as well, and a node that idled between them could have done "
+            "more: measure with find for the goodput of the node alone."
         )
     source = (
         f"{count} windows of {run.window_s:.3g} s of {run.manifest.run_id}; stationary bootstrap, "
@@ -155,11 +175,42 @@ def _differences(one: Seen, two: Seen) -> list[tuple[str, object, object]]:
         ("their SLOs are", one.slo.text, two.slo.text),
     ]
     left, right = one.manifest.target.settings or {}, two.manifest.target.settings or {}
+    told += _loads(one, two)
     told += [
         (f"their setting {key} is", left.get(key), right.get(key))
         for key in sorted((left.keys() | right.keys()) - HARMLESS)
     ]
     return [difference for difference in told if difference[1] != difference[2]]
+
+
+def _loads(one: Seen, two: Seen) -> list[tuple[str, object, object]]:
+    """What an option of `viralload run` may change of a scenario that keeps its name."""
+    told: list[tuple[str, object, object]] = [
+        ("their peaks are", peak(one.manifest, one.gpus), peak(two.manifest, two.gpus))
+    ]
+    left, right = one.manifest.plan, two.manifest.plan
+    if left is not None and right is not None:
+        told += [
+            ("their arrivals are", left.arrivals, right.arrivals),
+            (
+                "their time is compressed by",
+                round(left.time_compression, 2),
+                round(right.time_compression, 2),
+            ),
+        ]
+    if one.mix is not None and two.mix is not None and one.mix.differs(two.mix):
+        told.append(("their requests are for", one.mix.told, two.mix.told))
+    return told
+
+
+def peak(manifest: RunManifest, servers: int) -> str:
+    """`1.5x`, or images/s a server: what stays the same where a load grows with the servers."""
+    plan = manifest.plan
+    if plan is None:
+        return "found"  # a search has no schedule: it goes as high as the SLO lets it
+    if plan.capacity_images_per_s:
+        return f"{plan.peak_images_per_s / plan.capacity_images_per_s:.3g}x"
+    return f"{plan.peak_images_per_s / servers:.3g} images/s a server"
 
 
 def _kind(run: Seen) -> str:

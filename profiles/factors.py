@@ -148,7 +148,8 @@ def larger_cell(tested: int, cell: int, per_doubling: float | None, scored: int 
     doublings = math.log2(cell / tested)
     each = DOUBLING_SPREAD if per_doubling is None else per_doubling
     source = (
-        f"{scored} scored predictions missed by {100 * each:.2g} % (root mean square)"
+        f"{scored} runs of more GPUs scored predictions, which missed by {100 * each:.2g} % a "
+        "doubling (root mean square)"
         if per_doubling is not None
         else "no prediction was scored yet: 5 % (one standard deviation) a doubling"
     )
@@ -162,48 +163,10 @@ def larger_cell(tested: int, cell: int, per_doubling: float | None, scored: int 
     )
 
 
-def admissible(
-    late_share: float, wait: float, servers: int, saturated: bool, stand: Stand = "measured"
-) -> Factor:
-    """rho: how busy a cell may be so that at most `late_share` wait longer than `wait` services.
-
-    Where the measured load met the SLO, it was admissible as it was: 1. Where it did not, the
-    goodput is that of a full node, and a block must stay below it: between the theory for
-    exponential service (cs^2 = 1) and for constant service (0), which are its interval.
-
-    Args:
-        late_share: of the requests, allowed by the SLO.
-        wait: slack of the SLO, in mean services.
-        servers: GPUs of a cell.
-        saturated: the load lost more than the SLO allows.
-        stand: of the load that met the SLO; "assumed" where there was no SLO to meet.
-    """
-    if not saturated:
-        told = (
-            f"the load that was {stand} met the SLO with at most {100 * late_share:.2g} % late or "
-            "lost, so nothing is taken off"
-        )
-        if stand == "assumed":
-            told = "the rate is a full GPU's, without an SLO: that all of it comes in time"
-        return known("admissible utilization", 1.0, 0.0, stand, told)
-    low, high = (
-        admissible_load(late_share, wait, servers=servers, service_variability=v)
-        for v in (1.0, 0.0)
-    )
-    return known(
-        "admissible utilization",
-        math.sqrt(low * high),
-        math.log(high / low) / (2.0 * Z),
-        "assumed",
-        f"theory: the node was full, and {100 * late_share:.2g} % late at most needs room; Erlang "
-        f"C over {servers} GPUs, {wait:.3g} services of slack, service exponential to constant",
-    )
-
-
 def routing(kind: Routing, late_share: float, wait: float, servers: int) -> Factor:
     """eta: routing between cells, over what a random split of Poisson arrivals gives (1).
 
-    A random split gives each cell the very arrivals it was tested with. Better routing lets cells
+    A random split gives each cell arrivals such as it was tested with. Better routing lets cells
     be busier, and the same theory says by how much.
     """
     if kind == "random":
@@ -212,8 +175,8 @@ def routing(kind: Routing, late_share: float, wait: float, servers: int) -> Fact
             1.0,
             0.0,
             "assumed",
-            "arrivals are split at random between cells, so that each sees Poisson arrivals as the "
-            "tested one did",
+            "arrivals are split at random between cells, so that each sees such as the tested one "
+            "did",
         )
     ratios = [
         admissible_load(
@@ -232,12 +195,6 @@ def routing(kind: Routing, late_share: float, wait: float, servers: int) -> Fact
     )
 
 
-def routing_unseen(kind: Routing) -> Factor:
-    """Routing where the measured load was below the limit: no gain was seen, so none counts."""
-    return known(
-        "routing",
-        1.0,
-        0.0,
-        "assumed",
-        f"{kind} between cells; the load was below what a cell bears, so no gain is counted",
-    )
+def routing_unseen(kind: Routing, why: str) -> Factor:
+    """Routing of which no gain is counted."""
+    return known("routing", 1.0, 0.0, "assumed", f"{kind} between cells; {why}")

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from profiles import factors, figures
-from profiles.schema import Capacity, LoadPlan, RunManifest, Summary
+from profiles.schema import Capacity, Factor, LoadPlan, RunManifest, Summary
 from profiles.validity import COMPRESSION_LIMIT
 
 Row = tuple[str, str]
@@ -87,9 +87,18 @@ def stands(capacity: Capacity) -> list[Row]:
     """All that the figure stands on: each factor's value and source, then what was assumed."""
     told = []
     for one in capacity.factors:
-        value = figures.number(one.value)
+        value = factor_told(one, capacity.level)
         told.append((one.stand, f"{one.name[:1].upper()}{one.name[1:]} {value}: {one.source}."))
     return told + tagged(capacity.assumptions)
+
+
+def factor_told(factor: Factor, level: float) -> str:
+    """Its value and, where it has a spread, its interval: `0.95 (0.946 to 0.954)`."""
+    value = figures.number(factor.value)
+    if not factor.log_sd:
+        return value
+    span = factors.alone(factor, level)
+    return f"{value} ({figures.number(span.low)} to {figures.number(span.high)})"
 
 
 def reach(capacity: Capacity) -> str:

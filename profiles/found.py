@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from profiles.columns import Requests
 from profiles.factors import Z
+from profiles.mix import mix_of
 from profiles.run import RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest
 from profiles.seen import Seen
@@ -22,8 +24,17 @@ def read_found(folder: Path) -> FindResult | None:
     return run.find() if run.find_path.is_file() else None
 
 
-def look_found(found: FindResult, manifest: RunManifest, gpus: int, slo: Slo | None) -> Seen:
+def look_found(
+    found: FindResult,
+    manifest: RunManifest,
+    gpus: int,
+    slo: Slo | None,
+    requests: Requests | None = None,
+) -> Seen:
     """A search as one measurement of goodput a GPU; its interval is its own.
+
+    At the rate it found, as many miss the SLO as may: the goodput is the rate without them.
+    `requests`: its records, for what they asked.
 
     Raises:
         SloError: another SLO is asked than it searched at, or none of its rates met that one.
@@ -45,16 +56,20 @@ def look_found(found: FindResult, manifest: RunManifest, gpus: int, slo: Slo | N
             f"{found.run_id} ended without an interval ({found.verdict}): search for longer, or "
             "with more --processes where the generator was the limit"
         )
+    goodput = rate * own.share / gpus
+    search = manifest.search
     return Seen(
         manifest=manifest,
         slo=own,
         gpus=gpus,
-        goodput_per_gpu=rate / gpus,
+        goodput_per_gpu=goodput,
         windows=np.empty(0),
         window_s=0.0,
         lost_share=0.0,  # the rate it names meets the SLO
         percentile_s=None,
         slack=None,
         completed_per_gpu=rate / gpus,
+        images_a_request=search.images_per_request if search else 1.0,
+        mix=mix_of(requests) if requests is not None else None,
         found_log_sd=math.log(high / low) / (2.0 * Z),
     )

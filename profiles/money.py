@@ -14,11 +14,14 @@ import math
 from dataclasses import dataclass
 
 from profiles import figures
+from profiles.capacity import BLOCK_GPUS
 from profiles.prices import Event, Power
 from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0
+A_GPU = "what a GPU of the block does"
 PEAK: Stand = "assumed"  # of the event's peak: fitted, not published
+_Three = tuple[float, float, float]  # value, low, high
 WEAKNESS: tuple[Stand, ...] = ("measured", "published", "assumed")  # a line is as weak as its parts
 
 
@@ -46,6 +49,22 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Images/s a GPU of the block, every factor in it: spare GPUs cost, too."""
+
+    value: float
+    low: float
+    high: float
+    stand: Stand  # of its weakest factor
+    told: str  # what the goodput among them stands on
+
+    def of(self, amount: float, low: float | None = None, high: float | None = None) -> _Three:
+        """`amount` over it with the bounds: the higher the goodput, the less."""
+        least, most = (amount if bound is None else bound for bound in (low, high))
+        return amount / self.value, least / self.high, most / self.low
+
+
+@dataclass(frozen=True)
 class Bill:
     """What a GPU-hour costs, between two bounds, and what the price stands on."""
 
@@ -54,6 +73,11 @@ class Bill:
     high_usd_per_gpu_h: float
     stand: Stand
     source: str
+
+    def of(self, span: Span, gpu_hours_times_x: float) -> _Three:
+        """Dollars of what would take so many GPU-hours at 1 image/s a GPU."""
+        prices = (self.usd_per_gpu_h, self.low_usd_per_gpu_h, self.high_usd_per_gpu_h)
+        return span.of(*(gpu_hours_times_x * price for price in prices))
 
 
 def one_price(usd_per_gpu_h: float, source: str, stand: Stand = "assumed") -> Bill:
@@ -76,34 +100,47 @@ def table(
     subscriber_share: float | None = None,
     weekly_revenue_usd: float | None = None,
     gpu_energy: tuple[float, Stand] | None = None,
+    gpu: str | None = None,
 ) -> list[Line]:
     """Users -> subscribers -> images -> GPU-hours -> dollars and power, for a block and the event.
 
-    `gpu_energy`: J an image that the GPUs alone drew, where it is known, and how.
+    `gpu_energy`: J an image that the GPUs alone drew, where it is known, and how. `gpu`: the name
+    of the block's GPUs, for whether the published watts are theirs.
 
     Raises:
         ValueError: the capacity is withheld.
     """
     if capacity.block_images_per_s is None:
         raise ValueError("no bill without a block figure")
-    block = capacity.block_images_per_s
-    low = capacity.block_low_images_per_s or block
-    high = capacity.block_high_images_per_s or block
-    gpus = capacity.block_gpus
-    measured: Stand = capacity.factors[0].stand if capacity.factors else "assumed"
+    span = Span(
+        capacity.block_images_per_s / capacity.block_gpus,
+        (capacity.block_low_images_per_s or capacity.block_images_per_s) / capacity.block_gpus,
+        (capacity.block_high_images_per_s or capacity.block_images_per_s) / capacity.block_gpus,
+        _block_stand(capacity),
+        f"goodput a GPU {capacity.factors[0].stand}" if capacity.factors else "goodput assumed",
+    )
+    subscribers = None if subscriber_share is None else subscriber_share * event.users
     return [
-        *_people(event, subscriber_share),
-        *_gpus(event, gpus, (block, low, high), measured),
-        *_dollars(event, gpus, (block, low, high), bill, measured),
-        *_revenue(event, gpus / block, bill, weekly_revenue_usd),
-        *_power(power, gpus, (block, low, high), measured),
+        *_people(event, subscribers),
+        *_gpus(event, span),
+        *_dollars(event, span, bill, subscribers),
+        *_revenue(event, span, bill, weekly_revenue_usd),
+        *_power(power, capacity.block_gpus, span, gpu),
         *_gpu_energy(gpu_energy),
     ]
 
 
-def _people(event: Event, subscriber_share: float | None) -> list[Line]:
+def _block_stand(capacity: Capacity) -> Stand:
+    return max((one.stand for one in capacity.factors), default="assumed", key=WEAKNESS.index)
+
+
+def _line(what: str, three: _Three, unit: str, stand: Stand, why: str) -> Line:
+    value, low, high = three
+    return Line(what, value, unit, stand, why, low, high)
+
+
+def _people(event: Event, subscribers: float | None) -> list[Line]:
     told = "B. Lightcap, 3 April 2025, self-reported"
-    subscribers = None if subscriber_share is None else subscriber_share * event.users
     return [
         Line("Users of the feature", event.users, "", "published", told),
         Line(
@@ -112,7 +149,7 @@ def _people(event: Event, subscriber_share: float | None) -> list[Line]:
             "",
             "assumed",
             "share given with --subscribers"
-            if subscriber_share is not None
+            if subscribers is not None
             else "nobody published it; give --subscribers SHARE",
         ),
         Line("Images", event.images, f"in {event.days:g} days", "published", told),
@@ -128,91 +165,100 @@ def _people(event: Event, subscriber_share: float | None) -> list[Line]:
     ]
 
 
-def _gpus(event: Event, gpus: int, block: tuple[float, float, float], stand: Stand) -> list[Line]:
+def _gpus(event: Event, span: Span) -> list[Line]:
     peak, mean = event.peak_images_per_s, _mean_rate(event)
+    stand = span.stand
     return [
-        _line("GPUs for the peak", peak * gpus, block, "GPUs", PEAK, "peak / goodput a GPU"),
-        _line("Blocks for the peak", peak, block, "blocks", PEAK, "peak / block"),
-        _line("Blocks for the week", mean, block, "blocks", stand, "mean / block, were it flat"),
+        _line("GPUs for the peak", span.of(peak), "GPUs", PEAK, f"peak / {A_GPU}; {span.told}"),
         _line(
-            "GPU-hours of the event",
-            event.images * gpus / 3600.0,
-            block,
-            "GPU-hours",
-            stand,
-            "images / goodput a GPU, busy throughout",
+            "Blocks for the peak", span.of(peak / BLOCK_GPUS), "blocks", PEAK,
+            f"of {BLOCK_GPUS:,} GPUs",
         ),
-    ]
+        _line(
+            "Blocks for the week", span.of(mean / BLOCK_GPUS), "blocks", stand,
+            f"mean rate / {A_GPU}, were it flat",
+        ),
+        _line(
+            "GPU-hours of the event", span.of(event.images / 3600.0), "GPU-hours", stand,
+            f"images / {A_GPU}, throughout",
+        ),
+    ]  # fmt: skip
 
 
-def _dollars(
-    event: Event, gpus: int, block: tuple[float, float, float], bill: Bill, stand: Stand
-) -> list[Line]:
-    thousand = 1000.0 * gpus / 3600.0
+def _dollars(event: Event, span: Span, bill: Bill, subscribers: float | None) -> list[Line]:
     free = event.free_images_a_day
-    day = free * 1e6 * gpus / 3600.0
-    hours = event.days * 24.0 * event.peak_images_per_s * gpus
-    why = f"at {bill.usd_per_gpu_h:.3g} $ a GPU-hour"
-    stand = max(stand, bill.stand, key=WEAKNESS.index)
-    return [
+    day = free / 3600.0
+    kept = event.days * 24.0 * event.peak_images_per_s
+    at = f"at {bill.usd_per_gpu_h:.3g} $ a GPU-hour"
+    stand = max(span.stand, bill.stand, key=WEAKNESS.index)
+    used = f"{free:g} images a day each, all used"
+    payers = 0.0 if subscribers is None else subscribers
+    whose = "all users" if subscribers is None else "all but subscribers"
+    lines = [
         Line(
             "A GPU-hour", bill.usd_per_gpu_h, "$", bill.stand, bill.source,
             *_bounds(bill),
         ),
-        _priced("1,000 images", thousand, block, bill, stand, why),
-        _priced("The event's images, GPUs busy throughout", event.images * gpus / 3600.0, block,
-                bill, stand, f"GPU-hours {why}"),
-        _priced("The event, the peak's GPUs kept for nine days", hours, block, bill, stand,
-                f"GPUs for the peak x 216 h {why}"),
-        _priced("A free tier, a day for a million users", day, block, bill, stand,
-                f"{free:g} images a day each, all used"),
-        _priced("A free tier, a day for all users", day * event.users / 1e6, block, bill, stand,
-                f"{free:g} images a day each, all used"),
+        _line("1,000 images", bill.of(span, 1000.0 / 3600.0), "$", stand, at),
+        _line("The event's images, GPUs busy throughout", bill.of(span, event.images / 3600.0),
+              "$", stand, f"GPU-hours {at}"),
+        _line("The event, the peak's GPUs kept for nine days", bill.of(span, kept), "$", PEAK,
+              f"GPUs for the peak x {24.0 * event.days:g} h {at}"),
+        _line("A free tier, a day for a million users", bill.of(span, day * 1e6), "$", "assumed",
+              used),
+        _line(f"A free tier, a day for {whose}", bill.of(span, day * (event.users - payers)), "$",
+              "assumed", used),
     ]  # fmt: skip
+    if subscribers:
+        each = bill.of(span, event.images / 3600.0 / subscribers)
+        why = "the event's images, GPUs busy throughout, over the subscribers"
+        lines.append(_line("The event, for each subscriber", each, "$", "assumed", why))
+    return lines
 
 
-def _revenue(
-    event: Event, gpus_per_rate: float, bill: Bill, weekly_revenue_usd: float | None
-) -> list[Line]:
-    week = WEEK_DAYS / event.days * event.images
-    cost = week * gpus_per_rate / 3600.0 * bill.usd_per_gpu_h
+def _revenue(event: Event, span: Span, bill: Bill, weekly_revenue_usd: float | None) -> list[Line]:
     rise = event.revenue_rise
+    cost = bill.of(span, WEEK_DAYS / event.days * event.images / 3600.0)
+    kept = bill.of(span, WEEK_DAYS * 24.0 * event.peak_images_per_s)
     lines = [
-        Line("Cloud cost of a week of it", cost, "$", "assumed", "7 of the 9 days' images"),
-        Line(
-            "Weekly in-app revenue at which the rise pays it",
-            cost / rise,
-            "$",
-            "assumed",
-            f"cost / {100 * rise:g} % (published rise: Sensor Tower)",
-        ),
-    ]
+        _line("Cloud cost of a week of it", cost, "$", "assumed",
+              "7 of the 9 days' images, GPUs busy throughout"),
+        _line("A week of it, the peak's GPUs kept", kept, "$", PEAK, "GPUs for the peak x 168 h"),
+        Line("In-app revenue rose by", 100.0 * rise, "%", "published",
+             "Sensor Tower: week of 24 March 2025 over the week before"),
+        _line("Weekly in-app revenue at which the rise pays it", _over(cost, rise), "$", "assumed",
+              f"cloud cost of a week / {100.0 * rise:g} %"),
+    ]  # fmt: skip
     if weekly_revenue_usd is None:
-        why = "the revenue itself is not published; give --weekly-revenue USD"
-        return [*lines, Line("The week's rise in revenue", None, "$", "published", why)]
+        why = "nobody published the revenue; give --weekly-revenue USD"
+        return [*lines, Line("The week's rise in revenue", None, "$", "assumed", why)]
     gained = rise * weekly_revenue_usd
     return [
         *lines,
         Line("The week's rise in revenue", gained, "$", "assumed", "given with --weekly-revenue"),
-        Line("Cloud cost over it", cost / gained, "times", "assumed", "cost / rise"),
+        _line("Cloud cost over it", _over(cost, gained), "times", "assumed", "cost / rise"),
     ]
 
 
-def _power(power: Power, gpus: int, block: tuple[float, float, float], stand: Stand) -> list[Line]:
-    w = power.gpu_w
-    mw = gpus * w * power.pue / 1e6
-    weakest = max(stand, "published", key=WEAKNESS.index)
-    kwh = 1000.0 * w * gpus / 3.6e6
-    value, low, high = block
+def _over(three: _Three, amount: float) -> _Three:
+    value, low, high = three
+    return value / amount, low / amount, high / amount
+
+
+def _power(power: Power, gpus: int, span: Span, gpu: str | None) -> list[Line]:
+    own = gpu is not None and power.gpu in gpu
+    stand: Stand = "published" if own else "assumed"
+    source = power.source if own else f"{power.source}; taken for {gpu or 'other GPUs'} too"
+    weakest = max(span.stand, stand, key=WEAKNESS.index)
+    mw, kwh = gpus * power.gpu_w / 1e6, 1000.0 * power.gpu_w / 3.6e6
     return [
         Line(
-            "A block draws", mw, "MW", "published", power.source,
-            gpus * w * power.pue_low / 1e6, gpus * w * power.pue_high / 1e6,
+            f"{gpus:,} GPUs draw", mw * power.pue, "MW", stand, source,
+            mw * power.pue_low, mw * power.pue_high,
         ),
-        Line(
-            "1,000 images draw", kwh * power.pue / value, "kWh", weakest,
+        _line(
+            "1,000 images draw", span.of(*(kwh * pue for pue in power.pues)), "kWh", weakest,
             "power of a GPU and its share of the node, times PUE, over its images: gross",
-            kwh * power.pue_low / high, kwh * power.pue_high / low,
         ),
     ]  # fmt: skip
 
@@ -223,34 +269,6 @@ def _gpu_energy(told: tuple[float, Stand] | None) -> list[Line]:
     joules, stand = told
     why = "the GPUs alone over their load, gross: neither node nor building"
     return [Line("1,000 images draw in GPUs", 1000.0 * joules / 3.6e6, "kWh", stand, why)]
-
-
-def _line(
-    what: str, amount: float, block: tuple[float, float, float], unit: str, stand: Stand, why: str
-) -> Line:
-    """`amount` over the block's goodput: the higher that is, the less."""
-    value, low, high = block
-    return Line(what, amount / value, unit, stand, why, amount / high, amount / low)
-
-
-def _priced(
-    what: str,
-    gpu_hours_times_block: float,
-    block: tuple[float, float, float],
-    bill: Bill,
-    stand: Stand,
-    why: str,
-) -> Line:
-    value, low, high = block
-    return Line(
-        what,
-        gpu_hours_times_block * bill.usd_per_gpu_h / value,
-        "$",
-        stand,
-        why,
-        gpu_hours_times_block * bill.low_usd_per_gpu_h / high,
-        gpu_hours_times_block * bill.high_usd_per_gpu_h / low,
-    )
 
 
 def _bounds(bill: Bill) -> tuple[float | None, float | None]:

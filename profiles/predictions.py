@@ -3,7 +3,8 @@
     ln goodput at n servers = ln x1 + ln n      linear: the null hypothesis that a test may refute
     Var = Var ln x1 + (between repeats) + d^2 k^2        k doublings, d the doubt of each
 
-d is 5 % until predictions were scored, and then the root mean square of their errors a doubling.
+d is 5 % until three runs of more servers have scored predictions, and then the root mean square of
+their errors a doubling, with as many degrees of freedom as runs.
 
     error = ln(actual / predicted)    bias = mean error    covered: low <= actual <= high
 """
@@ -19,13 +20,13 @@ import numpy as np
 
 from profiles import factors
 from profiles.capacity import servers_in_use
-from profiles.evidence import HARMLESS, Evidence, device, estimate
+from profiles.evidence import HARMLESS, Evidence, device, estimate, peak
 from profiles.ledger import QUANTITY, Prediction, Subject, prediction_id
 from profiles.schema import RunManifest
 from profiles.seen import Seen
 
 TIMES = (1, 2, 4, 8)  # the next repeat, and the next larger tests
-LEAST_SCORED = 3  # fewer scored predictions say nothing of the doubt of a doubling
+LEAST_SCORED = 3  # runs of more servers; fewer say nothing of the doubt of a doubling
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +49,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     error_rms: float | None = None  # of the logs; None where none was scored
     bias: float | None = None  # mean of the logs; above 0: more came than was predicted
     doubling_error: float | None = None  # root mean square a doubling; None below LEAST_SCORED
+    doubling_runs: int = 0  # that showed it; predictions which one run scores tell one thing
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,8 @@ def subject(manifest: RunManifest, slo_text: str) -> Subject:
         device=device(manifest),
         settings_sha=hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:12],
         slo=slo_text,
-        peak=_peak(manifest),
+        peak=peak(manifest, servers_in_use(manifest)),
     )
-
-
-def _peak(manifest: RunManifest) -> str | None:
-    """`1.5x`, or images/s a server: what stays the same where a load grows with the servers."""
-    plan = manifest.plan
-    if plan is None:
-        return "found"  # a search has no schedule: it goes as high as the SLO lets it
-    if plan.capacity_images_per_s:
-        return f"{plan.peak_images_per_s / plan.capacity_images_per_s:.3g}x"
-    return f"{plan.peak_images_per_s / servers_in_use(manifest):.3g} images/s a server"
 
 
 def predict(
@@ -114,7 +106,7 @@ def _one(
         found.append(factors.between_repeats())
     if times > 1:
         error = record.doubling_error if record else None
-        scored = record.scored if record else 0
+        scored = record.doubling_runs if record else 0
         found.append(factors.larger_cell(tested, servers, error, scored))
     span = factors.combined(float(servers), found, level)
     how = "the same test again" if times == 1 else f"{times} times the servers, linear"
@@ -179,10 +171,11 @@ def _instant(utc: str) -> datetime:
 def sum_up(predictions: Sequence[Prediction], scores: Sequence[Score]) -> Record:
     """How well they did together."""
     errors = np.array([one.error for one in scores])
+    larger = [one for one in scores if one.prediction.servers > one.prediction.from_servers]
+    runs = len({one.run_id for one in larger})
     steps = [
         (one.error, math.log2(one.prediction.servers / one.prediction.from_servers))
-        for one in scores
-        if one.prediction.servers > one.prediction.from_servers
+        for one in larger
     ]
     each = [error / doublings for error, doublings in steps]
     return Record(
@@ -193,10 +186,9 @@ def sum_up(predictions: Sequence[Prediction], scores: Sequence[Score]) -> Record
         error_rms=float(np.sqrt(np.mean(errors**2))) if errors.size else None,
         bias=float(errors.mean()) if errors.size else None,
         doubling_error=(
-            math.sqrt(sum(value**2 for value in each) / len(each))
-            if len(each) >= LEAST_SCORED
-            else None
+            math.sqrt(sum(value**2 for value in each) / len(each)) if runs >= LEAST_SCORED else None
         ),
+        doubling_runs=runs,
     )
 
 

@@ -48,6 +48,7 @@ class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Watts of a GPU with its share of the node, and of the building around it."""
 
+    gpu: Words  # whose watts they are, as in the names of GPUs
     gpu_w: Positive
     pue_low: Annotated[float, msgspec.Meta(ge=1)]
     pue_high: Annotated[float, msgspec.Meta(ge=1)]
@@ -57,6 +58,11 @@ class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def pue(self) -> float:
         """The geometric middle of low and high."""
         return math.sqrt(self.pue_low * self.pue_high)
+
+    @property
+    def pues(self) -> tuple[float, float, float]:
+        """Middle, low and high."""
+        return self.pue, self.pue_low, self.pue_high
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -98,6 +104,39 @@ def read_prices(path: Path = FILE) -> Prices:
     if found.power.pue_low > found.power.pue_high:
         raise PriceError(f"{path}: power: pue_low is above pue_high")
     return found
+
+
+def choose(prices: Prices, seller: str | None = None, gpu: str | None = None) -> Offer:
+    """The offer to reckon with: of a seller (None: the file's first that fits), for a GPU.
+
+    An offer that names a GPU is for no other; one that names none is for all. A seller's offer for
+    the very GPU goes before one for all, and of several the latest.
+
+    Args:
+        prices: What is known.
+        seller: As the file spells it.
+        gpu: The name of the GPU that was measured, such as "NVIDIA H200"; None: unknown.
+
+    Raises:
+        PriceError: no offer at all, none of that seller, or none of it for that GPU.
+    """
+    add = "Add one to a copy of profiles/prices.toml and name it with --prices FILE"
+    if not prices.offer:
+        raise PriceError("no price is known: give --price, or an [[offer]] in the file of --prices")
+    named = [one for one in prices.offer if seller in (None, one.seller)]
+    if not named:
+        sellers = ", ".join(sorted({one.seller for one in prices.offer}))
+        raise PriceError(f"no offer of {seller!r} is known; there are: {sellers}. {add}")
+    fits = [one for one in named if one.gpu is None or (gpu is not None and one.gpu in gpu)]
+    if not fits:
+        theirs = ", ".join(sorted({str(one.gpu) for one in named}))
+        raise PriceError(
+            f"no offer{f' of {seller!r}' if seller else ''} is for {gpu or 'an unknown GPU'}, only "
+            f"for: {theirs}. {add}"
+        )
+    if seller is None:
+        return fits[0]
+    return max(fits, key=lambda one: (one.gpu is not None, one.date))
 
 
 @cache

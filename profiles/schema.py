@@ -514,7 +514,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     level: float = 0.95  # ... at this level
     factors: list[Factor] = []  # the first is the goodput; their product times the GPUs: the block
     loud: list[str] = []  # what the evidence cannot bear well
-    blocks_for_peak: float | None = None  # blocks the event's peak needs
+    blocks_for_peak: float | None = None  # blocks of 100,000 GPUs the event's peak needs
     blocks_for_peak_low: float | None = None
     blocks_for_peak_high: float | None = None
     gpus_for_peak: int | None = None

@@ -7,7 +7,9 @@ import numpy as np
 
 from profiles import stats
 from profiles.attempts import add_up
+from profiles.bursts import Arrivals, own_arrivals
 from profiles.columns import Recorded, Requests
+from profiles.mix import Mix, mix_of
 from profiles.rates import LoadWindow, load_window
 from profiles.schema import Outcome, RunManifest
 from profiles.slo import Slo, SloError, TooLittleError
@@ -29,8 +31,11 @@ class Seen:
     window_s: float
     lost_share: float  # of the scheduled images: not within the SLO
     percentile_s: float | None  # of the SLO's share, over ok requests
-    slack: float | None  # services that may be waited for within the SLO
+    slack: float | None  # services of a request that may be waited for within the SLO
     completed_per_gpu: float
+    images_a_request: float = 1.0
+    arrivals: Arrivals | None = None  # None: of a search, steady and Poisson
+    mix: Mix | None = None  # None: not told
     found_log_sd: float | None = None  # of a search: sd of the log of its rate; None for a run
 
 
@@ -63,6 +68,7 @@ def look(recorded: Recorded, slo: Slo, gpus: int) -> Seen:
     inside = window.inside(requests.done_s)
     ok = requests.where(Outcome.OK) & inside
     completed = float(requests.images[ok].sum()) / window.duration_s / gpus
+    answered_per_s = float(ok.sum()) / window.duration_s
     goodput = float(requests.images[good & inside].sum()) / window.duration_s / gpus
     return Seen(
         manifest=recorded.manifest,
@@ -73,8 +79,11 @@ def look(recorded: Recorded, slo: Slo, gpus: int) -> Seen:
         window_s=width_s,
         lost_share=1.0 - float(requests.images[good].sum()) / max(planned, 1.0),
         percentile_s=stats.quantile(ok_s, slo.share),
-        slack=_slack(requests, slo, completed),
+        slack=_slack(requests, slo, answered_per_s / gpus),
         completed_per_gpu=completed,
+        images_a_request=completed * gpus / answered_per_s if answered_per_s else 1.0,
+        arrivals=own_arrivals(requests, recorded.manifest.plan, window),
+        mix=mix_of(requests),
     )
 
 
@@ -98,7 +107,7 @@ def _check_met(manifest: RunManifest, requests: Requests, slo: Slo, edges: Float
 
 
 def _slack(requests: Requests, slo: Slo, per_gpu: float) -> float | None:
-    """(SLO - time in service) x images/s a GPU; None where the server told no times."""
+    """(SLO - time in service) x requests/s a GPU; None where the server told no times."""
     service_s = stats.quantile(requests.service_s[requests.where(Outcome.OK)], 0.5)
     if service_s is None or not per_gpu:
         return None

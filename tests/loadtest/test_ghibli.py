@@ -15,7 +15,11 @@ from profiles.published import evidence_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ghibli.md").read_text(encoding="utf-8")
 PROSE = " ".join(PAGE.replace("**", "").split())
-CONSOLES = re.findall(r"```console\n\$ viralload (.*)\n((?:.*\n)+?)```", PAGE)
+CONSOLES = [
+    command
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    for command in re.findall(r"\$ viralload (.*)\n((?:[^$].*\n)+)", block)
+]
 
 
 def lines(name: str) -> dict[str, Line]:
@@ -39,8 +43,14 @@ def test_the_console(command: str, shown: str, capsys: pytest.CaptureFixture[str
         assert line in printed
 
 
-def test_both_rates_are_shown() -> None:
-    assert len(CONSOLES) == 2
+def test_both_rates_and_both_kinds_of_arrivals_are_shown() -> None:
+    assert len(CONSOLES) == 4
+
+
+def test_bursts_leave_two_thirds_and_add_half_to_the_gpus() -> None:
+    goodputs = [float(re.split(r"[: ]+", shown)[2].replace(",", "")) for _, shown in CONSOLES[1:3]]
+    assert goodputs[1] / goodputs[0] == pytest.approx(2 / 3, abs=0.03)
+    assert goodputs[0] / goodputs[1] == pytest.approx(1.5, abs=0.05)
 
 
 SDXL, FLUX = "sdxl-h200", "flux-dev-h100"
@@ -61,6 +71,7 @@ SENTENCES = [  # of the page, with what stands in them
     ("at {:.0f} images/s, takes {:.0f} of them", 3e6 / 3600, 3e6 / 3600 / A_GPU),
     ("{:.1f} times the mean", 2800 / (700e6 / 9 / 86400)),
     ("{:.1f} images/s of SDXL", 18.42 / 8),
+    ("20 s are {:.0f} services of slack", 20 * 18.42 / 8),
     (
         "{:,.0f} H200, between {:,.0f} and {:,.0f}: {:.1f} % of one block",
         value(SDXL, THE_PEAK),

@@ -42,6 +42,7 @@ def test_a_run_in_words(run: str, capsys: Capsys) -> None:
     for words in (
         "! One run:",
         "! The layer before the cells was not measured",
+        "! It is a block of such requests: 1 image of 512 × 512 a request;",
         "goodput a GPU ",
         "bootstrap",
         "what moves it most",
@@ -66,10 +67,12 @@ def test_energy_of_the_gpus_is_measured_where_it_was(run: str, capsys: Capsys) -
 
 
 def test_half_a_block_is_half_as_much(run: str, capsys: Capsys) -> None:
-    whole = as_json(capsys, run)["capacity"]["block_images_per_s"]
+    whole = as_json(capsys, run)["capacity"]
     half = as_json(capsys, run, "--blocks", "0.5")["capacity"]
     assert half["block_gpus"] == 50_000
-    assert half["block_images_per_s"] == pytest.approx(whole / 2)
+    assert half["block_images_per_s"] == pytest.approx(whole["block_images_per_s"] / 2)
+    assert half["gpus_for_peak"] == whole["gpus_for_peak"]
+    assert half["blocks_for_peak"] == pytest.approx(whole["blocks_for_peak"])  # of 100,000 GPUs
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,15 @@ def test_a_sweep_says_where_the_slo_was_never_met(tmp_path: Path, capsys: Capsys
 
 def test_repeats_make_one_estimate(tmp_path: Path, capsys: Capsys) -> None:
     runs = [
-        str(steady_run(tmp_path, f"r{seed}", seed=seed, images_per_s=10.0 + seed / 10).path)
+        str(
+            steady_run(
+                tmp_path,
+                f"r{seed}",
+                seed=seed,
+                images_per_s=10.0 + seed / 10,
+                load={"peak_images_per_s": 10.0},
+            ).path
+        )
         for seed in range(4)
     ]
     found = as_json(capsys, *runs)["capacity"]
@@ -144,6 +155,12 @@ def test_the_shared_layer_stands_beside_it(run: str, tmp_path: Path, capsys: Cap
     assert "holds a cell up" not in notes[0]
     slow = str(steady_run(tmp_path, "t", target=STUB, gpus=[], images_per_s=5.0).path)
     assert "holds a cell up" in as_json(capsys, run, "--ceiling", slow)["notes"][0]
+    assert "It was asked for" not in notes[0]
+    large = steady_run(
+        tmp_path, "u", target=STUB, gpus=[], images_per_s=90.0, asked={"width": 64, "height": 64}
+    )
+    (note, *_) = as_json(capsys, run, "--ceiling", str(large.path))["notes"]
+    assert "asked for 1 image of 64 × 64 a request, the runs for 1 image of 512 × 512" in note
     code, _, err = told(capsys, "capacity", run, "--ceiling", run)
     assert (code, "give a run of stub" in err) == (2, True)
 
@@ -155,7 +172,7 @@ def test_published_rates_need_no_run(capsys: Capsys) -> None:
     assert "1,000 images draw in GPUs" not in stands
     flux = {line["what"]: line for line in as_json(capsys, "--published", "flux-dev-h100")["table"]}
     assert flux["1,000 images draw in GPUs"]["value"] == pytest.approx(7949 / 3600)
-    assert stands["GPU-hours of the event"] == "published"
+    assert stands["GPU-hours of the event"] == "assumed"  # spare and site are
 
 
 @pytest.mark.parametrize(
@@ -198,6 +215,7 @@ def _target(**changes: Any) -> TargetInfo:
         ({"gpus": []}, "a CPU says nothing"),
         ({"target": _target(model="tiny")}, "tiny is a toy"),
         ({"end_reason": EndReason.SERVER_DIED}, "INVALID"),
+        ({"end_reason": EndReason.INTERRUPTED}, "stopped before its end"),
     ],
 )
 def test_evidence_that_bears_no_block(

@@ -8,6 +8,7 @@ import numpy as np
 from profiles.columns import Recorded, read
 from profiles.run import RunFolder
 from profiles.schema import Demand, Outcome, RequestRecord, TargetInfo
+from profiles.stats import Floats
 from tests.profiles.synthetic import (
     START_S,
     gpu_info,
@@ -49,12 +50,20 @@ def steady_run(
     latency_s: float = 1.0,
     seed: int = 0,
     refused: float = 0.0,
+    load: dict[str, Any] | None = None,
+    asked: dict[str, Any] | None = None,
+    due_s: Floats | None = None,
     **changes: Any,
 ) -> RunFolder:
-    """Poisson arrivals, each done after about `latency_s`; a share `refused` of them is not."""
+    """Poisson arrivals, each done after about `latency_s`; a share `refused` of them is not.
+
+    `load`: of the plan, `asked`: of every request; `due_s`: the arrivals, from the load's start.
+    """
     random = np.random.default_rng(seed)
     count = int(images_per_s * duration_s)
     due = START_S + np.sort(random.uniform(0.0, 0.95 * duration_s, count))
+    if due_s is not None:
+        count, due = due_s.size, START_S + due_s
     took = latency_s * random.uniform(0.9, 1.1, count)
     lost = random.random(count) < refused
     records: list[RequestRecord] = [
@@ -65,6 +74,7 @@ def steady_run(
             first_byte_s=None,
             outcome=Outcome.REJECTED if lost[seq] else Outcome.OK,
             denoise_s=None if lost[seq] else 0.5 * latency_s,
+            **(asked or {}),
         )
         for seq in range(count)
     ]
@@ -75,7 +85,7 @@ def steady_run(
         "gpus": [gpu_info(0), gpu_info(1)],
         "demand": DEMAND,
     }
-    about = manifest(plan(count, duration_s), **(values | changes))
+    about = manifest(plan(count, duration_s, **(load or {})), **(values | changes))
     samples = [
         gpu_sample(START_S + second / 2, gpu.index)
         for gpu in about.gpus

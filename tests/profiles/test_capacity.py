@@ -9,6 +9,7 @@ from profiles import factors
 from profiles.capacity import Asked, block_capacity, block_factors, extrapolate
 from profiles.evidence import Evidence
 from profiles.factors import known
+from profiles.mix import Mix
 from profiles.schema import RunManifest, TargetInfo
 from profiles.slo import Slo, SloError, TooLittleError
 from tests.profiles.steady import DEMAND, SD15
@@ -127,7 +128,8 @@ def test_a_cell_a_thousand_times_what_was_tested_is_refused() -> None:
 
 
 def test_every_assumption_is_a_sentence_that_says_what_it_stands_on() -> None:
-    capacity = block_capacity(about(), evidence(), valid=True, duration_s=90.0)
+    asked = Mix(10, {(1, 512, 512, 20): 1.0})
+    capacity = block_capacity(about(), evidence(mix=asked), valid=True, duration_s=90.0)
     assert all(
         sentence.startswith(("Measured: ", "Assumed: ", "Published, and derived from it: "))
         and sentence.endswith(".")
@@ -138,6 +140,7 @@ def test_every_assumption_is_a_sentence_that_says_what_it_stands_on() -> None:
         "3 images/s within 10 s on 2 × NVIDIA H200, the mean over 90 s",
         "understates",
         "50,000 cells of the 2 tested",
+        "asked for what this run was, 1 image of 512 × 512 in 20 steps a request",
         "random weights",
         "2.00 $",
         "833 images/s (3 images a user)",

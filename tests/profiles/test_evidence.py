@@ -1,5 +1,6 @@
 """Runs as evidence: goodput at an SLO counted afresh, repeats, windows, what cannot be mixed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from profiles.slo import MixedError, SloError, TooLittleError, own_slo, parse_sl
 from tests.profiles.steady import SD15, steady
 from tests.profiles.synthetic import gpu_info
 
+AT_12 = {"peak_images_per_s": 12.0}
 WITHIN_3S = parse_slo("p(95) < 3s")
 
 
@@ -77,7 +79,10 @@ def test_one_run_is_its_windows_and_says_so(tmp_path: Path) -> None:
 
 def test_repeats_scatter(tmp_path: Path) -> None:
     rates = (10.0, 11.0, 12.0)
-    runs = [seen(tmp_path, f"r{rate:g}", images_per_s=rate, seed=int(rate)) for rate in rates]
+    runs = [
+        seen(tmp_path, f"r{rate:g}", images_per_s=rate, seed=int(rate), load=AT_12)
+        for rate in rates
+    ]
     found = estimate(runs)
     logs = np.log([5.0, 5.5, 6.0])
     assert found.goodput.value == pytest.approx(float(np.exp(logs.mean())), rel=1e-6)
@@ -123,6 +128,14 @@ def _changed(**changes: Any) -> TargetInfo:
             {"target": _changed(settings={"weights": "random", "fp8": True})},
             "setting fp8 is None and True",
         ),
+        ({"load": {"arrivals": "agent-like"}}, "arrivals are even and agent-like"),
+        ({"load": {"time_compression": 40.0}}, "time is compressed by 1.0 and 40.0"),
+        ({"load": {"peak_images_per_s": 20.0}}, "peaks are 5 images/s a server and 10 images/s"),
+        (
+            {"asked": {"width": 1024, "height": 1024, "steps": 50}},
+            "requests are for 1 image of 512 × 512 a request and 1 image of 1024 × 1024 in 50",
+        ),
+        ({"asked": {"images": 4}}, "1 image of 512 × 512 a request and 4 images of"),
     ],
 )
 def test_what_differs_is_no_repeat(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -130,6 +143,27 @@ def test_what_differs_is_no_repeat(tmp_path: Path, changes: dict[str, Any], word
     two = seen(tmp_path, "two", **changes)
     with pytest.raises(MixedError, match=words):
         estimate([one, two])
+
+
+def test_slack_is_told_in_services_of_a_request_whatever_it_holds(tmp_path: Path) -> None:
+    # 10 requests/s of 4 images on 2 GPUs: 5 a GPU, so 2.5 s are 12.5 services
+    run = seen(tmp_path, asked={"images": 4}, load={"images": 1200})
+    assert run.slack == pytest.approx(2.5 * 5.0)
+    assert run.goodput_per_gpu == pytest.approx(20.0)
+    assert run.images_a_request == pytest.approx(4.0)
+    untold = replace(run, slack=None)  # then the whole SLO is
+    assert estimate([untold]).slack == pytest.approx(3.0 * 5.0)
+
+
+def test_a_run_tells_its_own_arrivals_and_whether_their_time_was_compressed(
+    tmp_path: Path,
+) -> None:
+    due_s = np.repeat(np.random.default_rng(0).uniform(0.0, 85.0, 60), 20)
+    run = seen(tmp_path, duration_s=90.0, due_s=np.sort(due_s), load={"time_compression": 40.0})
+    assert run.arrivals is not None
+    assert (run.arrivals.times_s.size, run.arrivals.compression) == (1200, 40.0)
+    assert run.arrivals.bursty
+    assert any("Arrivals came in bursts" in one for one in estimate([run]).loud)
 
 
 def test_ports_and_folders_make_no_difference(tmp_path: Path) -> None:

@@ -6,10 +6,20 @@ from typing import Any
 import pytest
 
 from profiles.capacity import Asked, block_factors, extrapolate
+from profiles.factors import known
 from profiles.money import Line, one_price, table
-from profiles.prices import FILE, PriceError, built_in, read_prices, usable_price
+from profiles.prices import (
+    FILE,
+    Offer,
+    PriceError,
+    Prices,
+    built_in,
+    choose,
+    read_prices,
+    usable_price,
+)
 from profiles.published import evidence_of, published
-from profiles.schema import Capacity
+from profiles.schema import Capacity, Stand
 from profiles.slo import EvidenceError, parse_slo
 from tests.profiles.test_capacity import evidence
 
@@ -40,7 +50,10 @@ def bill(**options: Any) -> dict[str, Line]:
             "Weekly in-app revenue at which the rise pays it",
             700e6 * 7 / 9 / 1.425 / 3600 * 2.0 / 0.06,
         ),
-        ("A block draws", 127.5 * (1.1 * 1.56) ** 0.5),
+        ("A free tier, a day for all users", 3 * 130e6 / 1.425 / 3600 * 2.0),
+        ("A week of it, the peak's GPUs kept", 2800 / 1.425 * 168 * 2.0),
+        ("In-app revenue rose by", 6.0),
+        ("100,000 GPUs draw", 127.5 * (1.1 * 1.56) ** 0.5),
         ("1,000 images draw", 1000 * 1275 * (1.1 * 1.56) ** 0.5 / 3.6e6 / 1.425),
     ],
 )
@@ -60,6 +73,23 @@ def test_what_is_not_known_is_asked_for() -> None:
     cost = told["Cloud cost of a week of it"].value
     assert cost is not None
     assert told["Cloud cost over it"].value == pytest.approx(cost / 6e5)
+    day = told["A free tier, a day for all but subscribers"].value
+    assert day == pytest.approx(3 * 0.95 * 130e6 / 1.425 / 3600 * 2.0)
+    event = told["The event's images, GPUs busy throughout"].value
+    assert event is not None
+    assert told["The event, for each subscriber"].value == pytest.approx(event / 6.5e6)
+
+
+def test_half_a_block_costs_an_image_and_the_event_as_much_as_a_whole() -> None:
+    whole = bill()
+    capacity = extrapolate(evidence(), Asked(gpus=50_000))
+    half = {
+        one.what: one for one in table(capacity, PRICES.event, PRICES.power, one_price(2.0, "told"))
+    }
+    watts = "50,000 GPUs draw"
+    assert half[watts].value == pytest.approx((whole["100,000 GPUs draw"].value or 0.0) / 2)
+    for what in half.keys() - {watts}:
+        assert half[what].value == pytest.approx(whole[what].value), what
 
 
 def test_every_line_says_what_it_stands_on_and_bounds_hold_the_value() -> None:
@@ -68,10 +98,70 @@ def test_every_line_says_what_it_stands_on_and_bounds_hold_the_value() -> None:
         assert one.why
         if one.low is not None and one.value is not None and one.high is not None:
             assert one.low <= one.value <= one.high
-    # a measured goodput at an assumed price is an assumed bill
-    assert bill()["1,000 images"].stand == "assumed"
-    assert bill()["GPU-hours of the event"].stand == "measured"
-    assert bill()["GPUs for the peak"].stand == "assumed"
+    # spare and site are assumed, so whatever is divided by the block's goodput is
+    for what in ("1,000 images", "GPU-hours of the event", "GPUs for the peak"):
+        assert bill()[what].stand == "assumed"
+    assert "goodput a GPU measured" in bill()["GPUs for the peak"].why
+
+
+@pytest.mark.parametrize("goodput", ["measured", "published"])
+def test_a_line_is_as_weak_as_its_weakest_part(goodput: Stand) -> None:
+    alone = known("goodput a GPU", 1.0, 0.1, goodput, "told")
+    capacity = Capacity(block_gpus=100_000, block_images_per_s=1e5, factors=[alone])
+    lines = {
+        one.what: one.stand
+        for one in table(
+            capacity, PRICES.event, PRICES.power, one_price(2.0, "told", "published"), gpu="H100"
+        )
+    }
+    assert lines["GPU-hours of the event"] == goodput
+    assert lines["1,000 images"] == lines["1,000 images draw"] == "published"
+    # the peak is fitted; that all is used, and that GPUs are busy throughout, is assumed
+    for what, stand in lines.items():
+        if "peak" in what.lower() or "free tier" in what or "week of it" in what:
+            assert stand == "assumed", what
+
+
+def test_watts_of_another_gpu_are_assumed() -> None:
+    stands = {
+        gpu: bill(gpu=gpu)["100,000 GPUs draw"].stand
+        for gpu in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "AMD Instinct MI300X", None)
+    }
+    assert list(stands.values()) == ["published", "assumed", "assumed", "assumed"]
+
+
+def _offers(*told: dict[str, Any]) -> Prices:
+    plain = {"seller": "Azure", "date": "2026", "stand": "published", "source": "told"}
+    offers = [
+        Offer(**(plain | {"low_usd_per_gpu_h": 1.0, "high_usd_per_gpu_h": 1.0} | one))
+        for one in told
+    ]
+    return Prices(offer=offers, power=PRICES.power, event=PRICES.event)
+
+
+def test_the_offer_is_for_the_gpu_that_was_measured() -> None:
+    prices = _offers(
+        {"seller": "contract"},
+        {"vendor": "AMD", "gpu": "MI300X"},
+        {"vendor": "NVIDIA", "gpu": "H200", "date": "2025-12"},
+        {"vendor": "NVIDIA", "gpu": "H200", "date": "2026-03"},
+    )
+    h200 = choose(prices, "Azure", "NVIDIA H200")
+    assert (h200.gpu, h200.date) == ("H200", "2026-03")
+    assert choose(prices, "Azure", "AMD Instinct MI300X").gpu == "MI300X"
+    assert choose(prices, None, "NVIDIA L4").seller == "contract"
+    for gpu in ("NVIDIA L4", None):
+        with pytest.raises(PriceError, match=r"'Azure' is for .*only for: H200, MI300X. Add one"):
+            choose(prices, "Azure", gpu)
+    with pytest.raises(PriceError, match=r"there are: Azure, contract"):
+        choose(prices, "Acme", "NVIDIA H200")
+    with pytest.raises(PriceError, match="no price is known"):
+        choose(_offers())
+
+
+def test_every_price_that_is_known_is_there() -> None:
+    told = [(one.seller, one.low_usd_per_gpu_h, one.high_usd_per_gpu_h) for one in PRICES.offer]
+    assert told == [("contract", 1.14, 2.28), ("market", 1.70, 3.90)]
 
 
 def test_no_bill_without_a_block() -> None:

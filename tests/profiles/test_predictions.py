@@ -58,7 +58,9 @@ def test_a_run_predicts_its_repeat_and_two_four_eight_times(tmp_path: Path) -> N
 def test_scored_predictions_replace_the_assumed_doubt(tmp_path: Path) -> None:
     run = steady(tmp_path, "a", **of_stub(1))
     looked = [look(run, own_slo(run.manifest), 1)]
-    sure = Record(predictions=9, scored=8, covered=8, level=0.95, doubling_error=0.001)
+    sure = Record(
+        predictions=9, scored=8, covered=8, level=0.95, doubling_error=0.001, doubling_runs=8
+    )
     assumed, learnt = (predict(looked, MADE, record)[3] for record in (None, sure))
     assert learnt.high / learnt.low < assumed.high / assumed.low
 
@@ -97,7 +99,15 @@ def test_error_coverage_and_bias() -> None:
 def test_the_error_a_doubling() -> None:
     made = [prediction(str(i), servers=2**i) for i in (1, 2, 3)]
     runs = [came(str(i), servers=2**i, goodput=10.0 * math.exp(0.02 * i)) for i in (1, 2, 3)]
-    assert sum_up(made, score(made, runs)).doubling_error == pytest.approx(0.02)
+    record = sum_up(made, score(made, runs))
+    assert record.doubling_error == pytest.approx(0.02)
+    assert record.doubling_runs == 3
+
+
+def test_one_run_that_scores_thrice_tells_one_thing() -> None:
+    made = [prediction(str(i), servers=4) for i in range(3)]
+    record = sum_up(made, score(made, [came("c", servers=4)]))
+    assert (record.scored, record.doubling_error, record.doubling_runs) == (3, None, 1)
 
 
 def test_the_first_run_that_came_is_the_one_that_counts() -> None:

@@ -1,0 +1,93 @@
+"""Predictions of how this node scales, written before the runs that score them.
+
+python -m benchmarks.ledger --out DIR [--model stub] [--servers 1 2 4 8] [--repeats 2]
+
+The smallest size is run first and predicts the same again and 2, 4 and 8 times as many; its repeats
+score the first, and all of them together predict anew. Only then are the larger sizes run, which
+score the rest. With `stub` each replica takes a known time an image, so what fails to scale is the
+layer before them. Server and load generator share the machine's cores: give it a quiet one, and 2
+to 3 minutes a run.
+
+DIR/ledger.jsonl, and on stdout what `viralload ledger --json` says of it: that is how
+profiles/reference/ledger-stub-cpu.jsonl and ledger-stub-cpu-scores.json come to be.
+
+Exit codes: 0 scored, 1 a run failed, 2 usage.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+SPOKEN = (0, 99)  # a run; at 1.3 times the capacity some threshold is missed
+WITHHELD = (0, 1)  # of stub there is no block figure, and still a prediction
+Call = Callable[[Sequence[str]], int]
+
+
+class FailedError(Exception):
+    """A command that ended as none should; the text names it."""
+
+
+def viralload(words: Sequence[str]) -> int:
+    """Run the command with this very interpreter; stdout is kept for what the ledger says."""
+    out = None if words[0] == "ledger" else sys.stderr
+    command = [sys.executable, "-m", "loadtest.cli", *words]
+    return subprocess.run(command, stdout=out, check=False).returncode
+
+
+def measure(asked: argparse.Namespace, call: Call = viralload) -> None:
+    """Every run and prediction, in the order that makes them predictions.
+
+    Raises:
+        FailedError: a run failed.
+    """
+    least, *larger = sorted(set(asked.servers))
+    for repeat in range(asked.repeats):
+        _run(asked, least, f"r{least}-{repeat}", call)
+        runs = sorted(str(path.parent) for path in asked.out.glob(f"*-r{least}-*/run.json"))
+        _must(call, ["capacity", *runs, "--ledger", str(asked.out / "ledger.jsonl")], WITHHELD)
+    for servers in larger:
+        _run(asked, servers, f"r{servers}", call)
+    _must(call, ["ledger", "--out", str(asked.out), "--json"], (0,))
+
+
+def _run(asked: argparse.Namespace, servers: int, label: str, call: Call) -> None:
+    words = ["run", "steady", "--model", asked.model, "--peak", asked.peak]
+    words += ["--set", f"replicas={servers}", "--label", label, "--out", str(asked.out)]
+    _must(call, words, SPOKEN)
+
+
+def _must(call: Call, words: Sequence[str], fine: tuple[int, ...]) -> None:
+    code = call(words)
+    if code not in fine:
+        raise FailedError(f"viralload {' '.join(words)} ended with {code}; its reason is above")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ledger",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="a new folder for runs and ledger")
+    parser.add_argument("--model", default="stub", help="of the server (stub)")
+    parser.add_argument("--servers", type=int, nargs="+", default=[1, 2, 4, 8], help="replicas")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of the smallest size (2)")
+    parser.add_argument("--peak", default="1.3x", help="of every run, of its own capacity (1.3x)")
+    asked = parser.parse_args(argv)
+    if min(asked.servers) < 1 or asked.repeats < 1:
+        parser.error("--servers and --repeats: expected numbers from 1 on")
+    if any(asked.out.glob("*/run.json")):
+        parser.error(f"--out: {asked.out} holds runs already; name a new folder")
+    try:
+        measure(asked)
+    except FailedError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
