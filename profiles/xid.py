@@ -84,13 +84,15 @@ class Xids:
         """Those that arrived since the last call."""
         return [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
 
-    def close(self) -> None:
-        """End the thread; returns within WAIT_MS."""
+    def close(self) -> bool:
+        """End the thread, within WAIT_MS; False where the driver does not let go of it."""
         self._stop.set()
         if self._begun:
             self._thread.join(WAIT_MS / 1e3 + 2 * PAUSE_S)
-        if not self._thread.is_alive():
-            self._lib.nvmlEventSetFree(self._set)
+        if self._thread.is_alive():
+            return False
+        self._lib.nvmlEventSetFree(self._set)
+        return True
 
     def _wait(self) -> None:
         lib = self._lib

@@ -3,6 +3,7 @@
  * The file named by FAKE_NVML_SCRIPT is read at nvmlInit; its lines are "<who> <key> <value>":
  *   - gpus N                how many GPUs there are (1)
  *   - init CODE             what nvmlInit returns (0)
+ *   - init_fails CODE A B   what it returns from A to B
  *   - driver TEXT
  *   - cuda N                the newest CUDA the driver supports (13000 is 13.0)
  *   - zero_s T              the script's zero on CLOCK_MONOTONIC, in seconds (nvmlInit)
@@ -48,6 +49,7 @@ struct gpu {
     double gpm, gpm_sm, gpm_occupancy, gpm_tensor, gpm_dram; /* gpm 1: supported */
     double gpm_follows_power; /* 1: the tensor metric is the mean power, in percent of the limit */
     double lost_after_s, back_after_s; /* -1: never */
+    double lost_for_session;  /* 1: back only to a session of NVML that began after back_after_s */
     double slow_s;            /* what the field values call takes */
     int shape;
     double low_mw, high_mw, period_s;
@@ -60,9 +62,11 @@ struct gpu {
     unsigned instance;
 };
 static struct gpu gpus[MAX_GPUS], mig[MAX_GPUS][MAX_MIG];
-static int gpu_count, init_code, cuda_version;
+static int gpu_count, init_code, init_fails_code, cuda_version;
 static char driver[128];
-static double zero_s;
+static double zero_s, init_fails_from_s, init_fails_until_s;
+static int inits, session; /* how often it was opened and not yet shut; which session this is */
+static double session_s;   /* when it began */
 
 static double monotonic_s(void) {
     struct timespec t;
@@ -132,7 +136,7 @@ static void set(struct gpu *g, const char *key, const char *value) {
     NUMBER(ecc_corrected) NUMBER(ecc_uncorrected) NUMBER(rows_corrected) NUMBER(rows_uncorrected)
     NUMBER(rows_pending) NUMBER(rows_failed) NUMBER(gpm) NUMBER(gpm_sm) NUMBER(gpm_occupancy)
     NUMBER(gpm_tensor) NUMBER(gpm_dram) NUMBER(gpm_follows_power)
-    NUMBER(lost_after_s) NUMBER(back_after_s) NUMBER(slow_s)
+    NUMBER(lost_after_s) NUMBER(back_after_s) NUMBER(lost_for_session) NUMBER(slow_s)
     char copy[128], word[32];
     snprintf(copy, sizeof copy, "%s", value);
     if (!strcmp(key, "power")) {
@@ -200,6 +204,10 @@ static void read_script(void) {
         if (!strcmp(who, "-")) {
             if (!strcmp(key, "gpus")) gpu_count = atoi(value);
             else if (!strcmp(key, "init")) init_code = atoi(value);
+            else if (!strcmp(key, "init_fails")) {
+                if (sscanf(value, "%d %lf %lf", &init_fails_code, &init_fails_from_s,
+                           &init_fails_until_s) != 3) abort();
+            }
             else if (!strcmp(key, "cuda")) cuda_version = atoi(value);
             else if (!strcmp(key, "zero_s")) zero_s = atof(value);
             else if (!strcmp(key, "driver")) snprintf(driver, sizeof driver, "%s", value);
