@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from profiles.gpu import Gpu
-from profiles.nvml_codes import TIMEOUT, why_not
+from profiles.nvml_codes import LOST, TIMEOUT, why_not
 from profiles.reader import Fault
 from profiles.xid import Xid, Xids
 
@@ -45,13 +45,16 @@ class Session:
         ]
 
     def watch(self, gpu: Gpu) -> str | None:
-        """Wait for the XIDs of this GPU too, if any are; why it has none, told once."""
+        """Wait for the XIDs of this GPU too, if any are; why it has none, told once.
+
+        One that is lost by now is watched when it is back.
+        """
         if self._xids is None:
             return None
         try:
             self._xids.register(gpu.handle, gpu.info.uuid)
         except self._lib.NVMLError as err:
-            if gpu.info.uuid not in self._unread:
+            if err.value not in LOST and gpu.info.uuid not in self._unread:
                 self._unread.add(gpu.info.uuid)
                 return why_not(err.value)
         return None
