@@ -42,15 +42,20 @@ typedef struct { handle_t device; unsigned long long type, data; unsigned gpu_in
 #define TEMPERATURE_V1 (sizeof(temperature_t) | 1u << 24)
 
 
+/* Whether it is from `after` on, and not back by `seen`; -1 is never. */
+static int lost(double after, double back, double now, double seen) {
+    return after >= 0 && now >= after && (back < 0 || seen < back);
+}
 /* What `call` returns for this GPU now. */
 static int code_of(struct gpu *g, const char *call) {
     double t_s = now_s();
     int code = SUCCESS;
     if (!inits) return UNINITIALIZED;
     age(g);
-    double seen_s = g->lost_for_session ? session_s : t_s; /* what it is then counts */
-    if (g->lost_after_s >= 0 && t_s >= g->lost_after_s && (g->back_after_s < 0 || seen_s < g->back_after_s))
-        return GPU_IS_LOST;
+    if (lost(g->lost_after_s, g->back_after_s, t_s, g->lost_for_session ? session_s : t_s)) return GPU_IS_LOST;
+    g->asked++;
+    if (lost(g->lost_after_calls, g->back_after_calls, g->asked,
+             g->lost_for_session ? g->asked_before_session : g->asked)) return GPU_IS_LOST;
     for (int i = 0; i < g->error_count; i++)
         if (!strcmp(g->errors[i].call, call)) {
             nap(g->errors[i].s);
@@ -79,10 +84,11 @@ API int nvmlInitWithFlags(unsigned flags) {
     if (!was_read) read_script();
     was_read = 1;
     if (init_code) return init_code;
-    if (now_s() >= init_fails_from_s && now_s() < init_fails_until_s) return init_fails_code;
+    if (session && init_fails_times) { init_fails_times--; return init_fails_code; }
     if (inits++) return SUCCESS;
     session++;
     session_s = now_s();
+    for (int i = 0; i < MAX_GPUS; i++) gpus[i].asked_before_session = gpus[i].asked;
     return SUCCESS;
 }
 API int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
