@@ -192,10 +192,10 @@ API int nvmlDeviceGetFieldValues(handle_t h, int count, field_t *fields) {
         case 185: case 186: case 82:
             f->type = VALUE_UINT;
             memset(&f->value, 0xff, sizeof f->value); /* only four bytes of the union count */
-            f->value.ui = f->field == 82    ? g->mem_temp_c
-                        : f->field == 186   ? power_at(g, t_s)
-                        : t_s > 0           ? mean_power(g, t_s > 1 ? t_s - 1 : 0, t_s)
-                                            : power_at(g, t_s);
+            f->value.ui = round(f->field == 82  ? g->mem_temp_c
+                              : f->field == 186 ? power_at(g, t_s)
+                              : t_s > 0         ? mean_power(g, t_s > 1 ? t_s - 1 : 0, t_s)
+                                                : power_at(g, t_s));
             break;
         case 3: f->value.ull = g->ecc_corrected; break;
         case 4: f->value.ull = g->ecc_uncorrected; break;
