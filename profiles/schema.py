@@ -462,6 +462,23 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     dram_energy_j: float | None = None
 
 
+class HostEnergy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine's processors used over the load (RAPL), all that ran on them included.
+
+    Told where they made the images; never part of a GPU's energy.
+    """
+
+    parts: list[str]  # "processors", and "memory" where it has counters
+    energy_j: float
+    j_per_image: float | None = None  # over ok images, gross
+    low_j_per_image: float | None = None  # its 95 % interval
+    high_j_per_image: float | None = None
+    net_j_per_image: float | None = None  # less what idling costs
+    idle_power_w: float | None = None  # before the load
+    carbon_g_per_kwh: float | None = None  # as stated
+    carbon_g_per_image: float | None = None
+
+
 class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The requests that have one thing in common: a class, a number of steps, a size."""
 
@@ -597,6 +614,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     idle_power_w: float | None = None  # all GPUs, before the load
     carbon_g_per_kwh: float | None = None  # as stated
     carbon_g_per_image: float | None = None
+    host_energy: HostEnergy | None = None  # of the processors, where they made the images
     phases: list[PhaseSummary] = []
     instances: list[GpuSummary] = []  # of MIG
     samplers: list[SamplerSummary] = []
