@@ -146,7 +146,7 @@ class Nvml:
         for xid in self._session.xids():
             whose = [str(gpu) for gpu in self._gpus if gpu.info.uuid == xid.uuid] or ["a GPU"]
             self._fault("xid", f"{whose[0]}: {meaning(xid.code)}", xid.uuid, xid.code, xid.t_s)
-        told, self._faults = self._faults, []
+        told, self._faults = self._faults + self._session.faults(), []
         return told
 
     def calls(self) -> dict[str, CallCost]:

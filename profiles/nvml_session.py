@@ -28,6 +28,7 @@ class Session:
         self._clock: Callable[[], float] | None = None  # of XIDs; None: they are not waited for
         self._xids: Xids | None = None
         self._unread: set[str] = set()  # UUIDs of GPUs without XIDs, told already
+        self._is_refused = False
         self._before: list[Xid] = []  # that arrived in sessions before this
 
     def watch_xids(self, gpus: Sequence[Gpu], clock: Callable[[], float]) -> list[Fault]:
@@ -64,6 +65,14 @@ class Session:
         told, self._before = self._before, []
         return told + (self._xids.take() if self._xids else [])
 
+    def faults(self) -> list[Fault]:
+        """That XIDs cannot be waited for after all; told once."""
+        refused = self._xids.refused if self._xids is not None else None
+        if refused is None or self._is_refused:
+            return []
+        self._is_refused = True
+        return [_unwaited(refused)]
+
     def renew(self, gpus: Sequence[Gpu]) -> list[Fault]:
         """Shut NVML and open it anew: every handle of `gpus`, all there are, has to be taken anew.
 
@@ -98,5 +107,9 @@ class Session:
         try:
             self._xids = Xids(self._lib, self._clock)
         except self._lib.NVMLError as err:
-            return [Fault("xids_unread", f"XIDs cannot be waited for: {why_not(err.value)}")]
+            return [_unwaited(int(err.value))]
         return []
+
+
+def _unwaited(code: int) -> Fault:
+    return Fault("xids_unread", f"XIDs cannot be waited for: {why_not(code)}")

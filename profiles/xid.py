@@ -66,6 +66,7 @@ class Xids:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._wait, name="xids", daemon=True)
         self._begun = False
+        self.refused: int | None = None  # NVML's code where waiting is not possible
         self._uuids: dict[int | None, str] = {}  # a lost GPU cannot tell its own any more
 
     def register(self, handle: Any, uuid: str) -> None:
@@ -101,6 +102,7 @@ class Xids:
                 event = lib.nvmlEventSetWait_v2(self._set, WAIT_MS)
             except lib.NVMLError as err:
                 if err.value in NEVER:
+                    self.refused = int(err.value)
                     return
                 if err.value != TIMEOUT:
                     self._stop.wait(PAUSE_S)  # a lost GPU makes waits fail at once

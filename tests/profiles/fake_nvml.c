@@ -299,6 +299,7 @@ API int nvmlDeviceRegisterEvents(handle_t h, unsigned long long types, handle_t 
 /* The earliest XID of the set's GPUs that was not told yet, or none within the time. */
 API int nvmlEventSetWait_v2(handle_t *set, event_t *event, unsigned timeout_ms) {
     if (!inits) return UNINITIALIZED;
+    if (wait_code) return wait_code;
     double until_s = now_s() + 1e-3 * timeout_ms;
     struct gpu *whose = NULL;
     int which = 0;

@@ -4,6 +4,7 @@
  *   - gpus N                how many GPUs there are (1)
  *   - init CODE             what nvmlInit returns (0)
  *   - init_fails CODE N     what it returns the next N times after the first
+ *   - wait CODE             what nvmlEventSetWait returns (0)
  *   - driver TEXT
  *   - cuda N                the newest CUDA the driver supports (13000 is 13.0)
  *   - zero_s T              the script's zero on CLOCK_MONOTONIC, in seconds (nvmlInit)
@@ -63,7 +64,7 @@ struct gpu {
     unsigned instance;
 };
 static struct gpu gpus[MAX_GPUS], mig[MAX_GPUS][MAX_MIG];
-static int gpu_count, init_code, init_fails_code, init_fails_times, cuda_version;
+static int gpu_count, init_code, init_fails_code, init_fails_times, wait_code, cuda_version;
 static char driver[128];
 static double zero_s;
 static int inits, session; /* how often it was opened and not yet shut; which session this is */
@@ -210,6 +211,7 @@ static void read_script(void) {
             else if (!strcmp(key, "init_fails")) {
                 if (sscanf(value, "%d %d", &init_fails_code, &init_fails_times) != 2) abort();
             }
+            else if (!strcmp(key, "wait")) wait_code = atoi(value);
             else if (!strcmp(key, "cuda")) cuda_version = atoi(value);
             else if (!strcmp(key, "zero_s")) zero_s = atof(value);
             else if (!strcmp(key, "driver")) snprintf(driver, sizeof driver, "%s", value);
