@@ -296,6 +296,24 @@ def test_a_gpu_is_recorded_beside_the_load_scraped_and_joined_to_its_energy(
     assert_nothing_is_left(command)
 
 
+def test_a_package_that_hides_pynvml_is_named_and_the_run_goes_on(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    package = tmp_path / "shadow" / "pynvml"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("nvmlMemory_v2 = 1\n")  # as the deprecated one
+    arguments = ["run", scenario(tmp_path, rate=10, duration=1), "--host", image_server(), "--json"]
+    environ = {"PYTHONPATH": f"{package.parent}:{Path(fake_nvml.__file__).parents[2]}"}
+    command = Viralload(tmp_path, arguments, environ)
+    assert command.finish() in (0, 3), command.stderr  # 3: a busy machine sent late
+    summary = command.summary
+    assert summary.outcomes["ok"] == 10
+    assert any("pip uninstall -y pynvml" in said for said in summary.warnings)
+    assert command.stderr.count("pip uninstall -y pynvml") == 1
+    assert "pip uninstall -y pynvml" in command.folder.report_path.read_text()
+    assert command.folder.host().read()  # what can be read
+
+
 def test_what_a_traces_row_tells_is_asked_for_checked_and_recorded(
     tmp_path: Path, image_server: StartServer
 ) -> None:
