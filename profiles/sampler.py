@@ -43,6 +43,10 @@ from profiles.vendors import open_others
 HOST_EVERY_S = 0.5
 PROCESSES_EVERY_S = 1.0
 ACCOUNT_EVERY_S = 5.0
+UUIDS = (
+    "NVIDIA's UUIDs begin with GPU- or MIG- and are told by nvidia-smi -L, AMD's by amd-smi list, "
+    "Intel's by xpu-smi discovery"
+)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -238,6 +242,10 @@ def _open_readers(
         first_index = len(nvml) if nvml else 0
         others, unread_others = open_others(node, first_index, only_others)
         unread += unread_others
+        there = [gpu.uuid for reader in others for gpu in reader.describe()]
+        for wanted in only_others:
+            if not any(uuid.startswith(wanted) for uuid in there):
+                event("gpu_unknown", f"there is no GPU {wanted}; {UUIDS}")
     for why in unread:
         sys.stderr.write(f"warning: no GPU readings: {why}\n")
         event("gpu_unreadable", why)
@@ -246,7 +254,7 @@ def _open_readers(
             event("gpu_absent", f"{nvml.absent}: {nvml.remedy}")
         nvml.close()
         nvml = None
-    return [*([nvml] if nvml else []), *others]
+    return [*([] if nvml is None else [nvml]), *others]  # also one without GPUs: it says why
 
 
 def _hz(text: str) -> float:
