@@ -45,7 +45,8 @@ def open_gpus(node: str, only: Sequence[str] = (), root_pid: int | None = None) 
 
     Args:
         node: this machine's name.
-        only: UUIDs or beginnings of some, one that is not there is a fault; empty for all.
+        only: UUIDs or beginnings of some, also of MIG instances; one that is not there is a
+            fault; empty for all.
         root_pid: the process whose descendants count as the run's own.
 
     Raises:
@@ -98,13 +99,13 @@ class Nvml:
                 self._gpus.append(Gpu(lib, node, index, self._costs))
             except lib.NVMLError as err:
                 self._fault("gpu_error", f"GPU {index} cannot be opened: {err}")
-        if only:
-            self._choose(only)
         for gpu in self._gpus:
             try:
                 gpu.probe()
             except lib.NVMLError as err:
                 self._lose(gpu, -math.inf, err)
+        if only:
+            self._choose(only)
 
     def __enter__(self) -> "Nvml":
         return self
@@ -223,11 +224,19 @@ class Nvml:
             return None
 
     def _choose(self, only: Sequence[str]) -> None:
+        """Keep the GPUs that are wanted, or have a MIG instance that is."""
+        chosen = []
+        for gpu in self._gpus:
+            uuids = [gpu.info.uuid, *(one.uuid for one in gpu.instances)]
+            if any(uuid.startswith(tuple(only)) for uuid in uuids):
+                chosen.append((gpu, uuids))
+            else:
+                gpu.close()
         there = ", ".join(gpu.info.uuid for gpu in self._gpus) or "none"
         for wanted in only:
-            if not any(gpu.info.uuid.startswith(wanted) for gpu in self._gpus):
+            if not any(uuid.startswith(wanted) for _, uuids in chosen for uuid in uuids):
                 self._fault("gpu_unknown", f"there is no GPU {wanted}; those here are: {there}")
-        self._gpus = [gpu for gpu in self._gpus if gpu.info.uuid.startswith(tuple(only))]
+        self._gpus = [gpu for gpu, _ in chosen]
 
     def _sample(
         self, gpu: Gpu, uuid: str, t_s: float, due_s: float, took_s: float, values: dict[str, Any]

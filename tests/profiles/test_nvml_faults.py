@@ -116,6 +116,12 @@ def test_a_uuid_that_is_not_there_is_told_and_the_others_are_read(tell: Any) -> 
     assert UUID.format(0) in fault[1]
 
 
+def test_a_gpu_may_be_named_by_a_mig_instance_of_it(tell: Any) -> None:
+    told = tell("- gpus 3\n1 mig_uuid MIG-a\n1 mig_uuid MIG-b\n", only=["MIG-b"])
+    assert [sample["uuid"] for sample in told["first"]] == [UUID.format(1), "MIG-a", "MIG-b"]
+    assert told["faults"] == []
+
+
 def test_memory_by_process(tell: Any) -> None:
     # process 1 is there and not ours; the reader itself is its own root
     told = tell("- gpus 2\n0 process 1 5000000000\n1 process 1 7000000000\n")

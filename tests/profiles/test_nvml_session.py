@@ -51,10 +51,10 @@ def test_a_gpu_off_the_bus_is_taken_up_by_its_uuid_in_a_new_session(tell: Any) -
     assert [kind for kind, *_ in told["faults"] if kind != "xid"] == ["gpu_lost", "gpu_back"]
     (back,) = [detail for kind, detail, uuid, *_ in told["faults"] if kind == "gpu_back"]
     assert back == f"GPU 1 ({UUID.format(1)}) answers again, to NVML opened anew"
-    # the last two came to the new session
-    assert [(uuid, code) for kind, _, uuid, code, _ in told["faults"] if kind == "xid"] == [
+    # those of 0.6 and 0.7 s come to the new session, where the machine is not held up so long
+    assert {(uuid, code) for kind, _, uuid, code, _ in told["faults"] if kind == "xid"} == {
         (UUID.format(1), 79), (UUID.format(0), 31), (UUID.format(1), 45)
-    ]  # fmt: skip
+    }  # fmt: skip
     seen = {tuple(sample["uuid"] for sample in cycle) for cycle in told["cycles"]}
     others = (UUID.format(0), UUID.format(2), "MIG-a")
     assert seen == {others, (UUID.format(0), UUID.format(1), *others[1:])}  # they never paused
