@@ -107,6 +107,10 @@ def _of_gpu(gpu: GpuSummary) -> list[str]:
             f"{gpu.rows_uncorrected or 0:,} rows for them during the run: reset it, and replace it "
             "if they come back."
         )
+    if gpu.rows_failed:
+        found.append(f"{name} could not remap a memory row: replace it.")
+    elif gpu.rows_pending:
+        found.append(f"{name} remaps a memory row at its next reset: reset it when convenient.")
     return found
 
 

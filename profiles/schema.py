@@ -405,6 +405,8 @@ class GpuSummary(msgspec.Struct, frozen=True, kw_only=True):
     ecc_uncorrected: int | None = None
     rows_corrected: int | None = None
     rows_uncorrected: int | None = None
+    rows_pending: bool | None = None  # after the run: a row is remapped at the GPU's next reset
+    rows_failed: bool | None = None  # ... one could not be remapped
     unable: dict[str, str] = {}  # readings this GPU cannot tell, and why
     replicas: list[str] = []  # that told this GPU's UUID
     images: int | None = None  # ok images they made in the load
