@@ -30,14 +30,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psutil
 
+from benchmarks.options import environment
 from benchmarks.sampler_faults import find_faults
 from benchmarks.sampler_gpu import Asked, LoadError, measure, say
 from profiles.columns import Gpu, gpu_columns
 from profiles.energy import gpu_energy
+from profiles.host import node_name
 from profiles.run import RunFolder
+from profiles.visible import every_gpu
 from tests.profiles import fake_nvml
 from tests.profiles.fake_nvml import Power
 
@@ -103,7 +107,13 @@ def beside_a_load(arguments: argparse.Namespace) -> int:
     except LoadError as err:
         say(f"error: {err}")
         return 2
-    tell(told | {"hz": arguments.hz, "stretch_s": arguments.stretch}, arguments.out)
+    told |= {
+        "hz": arguments.hz,
+        "stretch_s": arguments.stretch,
+        "devices": msgspec.to_builtins(every_gpu(node_name())),  # driver, power limit, memory
+        **environment("benchmarks.sampler"),
+    }
+    tell(told, arguments.out)
     return 0
 
 

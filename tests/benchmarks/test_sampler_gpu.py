@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import sampler
 from benchmarks.sampler_gpu import Asked, LoadError, apart, measure, orders, rate, readings
 from profiles.sampled import Sampled
 from profiles.schema import GpuSummary
@@ -101,6 +102,46 @@ def test_a_load_that_does_not_start(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(LoadError, match="reason stands above"):
         measure(Asked(load=load))
     assert "error: no GPU here" in capfd.readouterr().err
+
+
+def test_the_json_says_what_was_measured_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def measured(one: Asked) -> dict[str, Any]:
+        asked.append(one)
+        return {"benchmark": "sampler on a GPU", "throughput": apart([(99.9, 100.0)])}
+
+    out = tmp_path / "h200.json"
+    words = ["--load", "matmul", "--set", "fp8=true", "--pairs", "1", "--stretch", "7"]
+    monkeypatch.setattr(sampler, "measure", measured)
+    monkeypatch.setattr(sys, "argv", ["sampler", "--gpu", *words, "--out", str(out)])
+    assert sampler.main() == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads(out.read_text())
+    assert told["throughput"]["within_bound"]
+    assert {"date_utc", "command", "versions", "devices", "hz", "stretch_s"} <= set(told)
+    (one,) = asked
+    assert one.load[-4:] == ["benchmarks.gpu_load", "matmul", "--set", "fp8=true"]
+    assert (one.pairs, one.stretch_s, one.seconds) == (1, 7.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--load", "nosuch"], "nosuch"), (["--set", "device=tpu"], "device")],
+)
+def test_a_load_that_is_none_is_a_users_mistake(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sampler", "--gpu", *words])
+    assert sampler.main() == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    first, *_ = told.err.splitlines()
+    assert first.startswith("error: ")
+    assert said in first
+    assert "Traceback" not in told.err
 
 
 @pytest.mark.gpu
