@@ -96,7 +96,7 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
         fresh = msgspec.structs.replace(row, prompt=f"a red fox, {next(texts)}")
         model.preparation.prepare([(recipe, fresh)])
 
-    ticks = _Ticks(model, recipe, slots)
+    ticks = FullBatch(model, recipe, slots)
     latents = ticks.latents()[:DECODE_BATCH]
     pixels = model.decoder.decode(recipe.size, latents)
     step_s = _median_s(ticks.run) / TICKS
@@ -130,7 +130,7 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
     }
 
 
-class _Ticks:
+class FullBatch:
     """A full batch that can be stepped again and again."""
 
     def __init__(self, model: DiffusionModel, recipe: Recipe, slots: int) -> None:
@@ -165,7 +165,7 @@ class _Ticks:
         )
 
 
-def _profiled(ticks: _Ticks, device: str) -> dict[str, float]:
+def _profiled(ticks: FullBatch, device: str) -> dict[str, float]:
     """Shares of the steps' time by kind of kernel."""
     is_cuda = device == "cuda"
     activity = ProfilerActivity.CUDA if is_cuda else ProfilerActivity.CPU

@@ -1,6 +1,7 @@
 """The sampler against a scripted NVML: is it on time, is it cheap, are its readings true?
 
     python -m benchmarks.sampler [--seconds 60] [--gpus 8] [--hz 10] [--no-burn]
+    python -m benchmarks.sampler --gpu [--load sdxl] [--pairs 6] [--stretch 20]
 
 The real sampler and the real pynvml read a fake library (tests/profiles/fake_nvml.c) whose script
 is the truth: power as a function of time, constant, square or ramp, and a counter that moves in
@@ -10,6 +11,10 @@ found and named.
 stderr shows the progress; the last line of stdout is one JSON object: `lateness_p99_s`,
 `cpu_percent` (of a core), `missed` cycles, `energy_error_percent` by power shape and estimate,
 `faults` (name -> whether it was found), and where it ran.
+
+With --gpu the load and the readings are real ones (benchmarks.sampler_gpu): a matmul or a model on
+this machine's first GPU. The JSON then has what each GPU told, energy by both estimates, the cost
+of each call, and the share of its rate that the load lost to the sampler.
 """
 
 import argparse
@@ -25,13 +30,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psutil
 
+from benchmarks.options import environment
 from benchmarks.sampler_faults import find_faults
+from benchmarks.sampler_gpu import Asked, LoadError, measure, say
 from profiles.columns import Gpu, gpu_columns
 from profiles.energy import gpu_energy
+from profiles.host import node_name
 from profiles.run import RunFolder
+from profiles.visible import every_gpu
 from tests.profiles import fake_nvml
 from tests.profiles.fake_nvml import Power
 
@@ -54,7 +64,15 @@ def main() -> int:
     parser.add_argument("--hz", type=float, default=10.0)
     parser.add_argument("--burn", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, help="also write the JSON here")
+    parser.add_argument("--gpu", action="store_true", help="beside a real load on a real GPU")
+    real = parser.add_argument_group("with --gpu")
+    real.add_argument("--load", default="sdxl", help="matmul, or a model (random weights)")
+    real.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of it")
+    real.add_argument("--pairs", type=_some, default=6, help="stretches with and without")
+    real.add_argument("--stretch", type=float, default=20.0, help="seconds of each")
     arguments = parser.parse_args()
+    if arguments.gpu:
+        return beside_a_load(arguments)
     with tempfile.TemporaryDirectory(prefix="viralload-") as scratch:
         root = Path(scratch)
         library = fake_nvml.build(root)
@@ -63,17 +81,57 @@ def main() -> int:
         say("playing the faults")
         told["faults"] = find_faults(root, library)
     told |= {
-        "date_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cores": len(os.sched_getaffinity(0)),
         "seconds": arguments.seconds,
         "gpus": arguments.gpus,
         "hz": arguments.hz,
         "other_core_loaded": arguments.burn,
     }
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(told))  # noqa: T201
+    tell(told, arguments.out)
     return 0
+
+
+def beside_a_load(arguments: argparse.Namespace) -> int:
+    """The part with a real GPU; returns the exit code."""
+    load = [sys.executable, "-m", "benchmarks.gpu_load", arguments.load]
+    for word in arguments.set:
+        load += ["--set", word]
+    asked = Asked(
+        load=load,
+        seconds=arguments.seconds,
+        pairs=arguments.pairs,
+        stretch_s=arguments.stretch,
+        hz=arguments.hz,
+    )
+    try:
+        told = measure(asked)
+    except LoadError as err:
+        say(f"error: {err}")
+        return 2
+    told |= {
+        "hz": arguments.hz,
+        "stretch_s": arguments.stretch,
+        "devices": msgspec.to_builtins(every_gpu(node_name())),  # driver, power limit, memory
+        **environment("benchmarks.sampler"),
+    }
+    tell(told, arguments.out)
+    return 0
+
+
+def tell(told: dict[str, Any], out: Path | None) -> None:
+    """Print it as JSON, with when and where it was measured; also to a file if one is named."""
+    told |= {
+        "date_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    if out is not None:
+        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(told))  # noqa: T201
+
+
+def _some(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pairs from 1 up")
+    return int(text)
 
 
 def keep_time(root: Path, library: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -158,11 +216,6 @@ def cpu_s(process: psutil.Process) -> float:
     """User and system time of a process so far, seconds."""
     spent = process.cpu_times()
     return float(spent.user + spent.system)
-
-
-def say(text: str) -> None:
-    """Progress."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

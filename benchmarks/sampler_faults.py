@@ -55,6 +55,10 @@ TOGETHER: dict[str, tuple[list[str], Found]] = {
         ["lost_after_s 3", "back_after_s 5"],
         lambda seen: seen.told("gpu_lost", "GPU is lost") and seen.told("gpu_back", "again"),
     ),
+    "off_the_bus_and_back": (
+        ["lost_after_s 3", "back_after_s 5", "lost_for_session 1", "xid 3 79"],
+        lambda seen: seen.told("xid", "off the bus") and seen.told("gpu_back", "opened anew"),
+    ),
     "xid_79": (["xid 2 79"], lambda seen: seen.told("xid", "fallen off the bus")),
     "xid_31": (["xid 2.5 31"], lambda seen: seen.told("xid", "memory it does not have")),
     "counter_frozen": (["counter_frozen_s 1"], lambda seen: _metered(seen, "frozen")),

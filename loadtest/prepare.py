@@ -20,6 +20,8 @@ from loadtest.workers import Workers
 from profiles.host import Host, node_name
 from profiles.run import RunFolder
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
+from profiles.vendors import other_gpus
+from profiles.visible import visible_gpus
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,22 @@ def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | N
         chosen["device"] = "cuda"
     chosen["port"] = free_port() if options.port is None else options.port
     return {**own, **chosen, **options.settings}
+
+
+def usable_gpus(options: Options) -> tuple[list[GpuInfo], list[str]]:
+    """The GPUs that the target may compute on, and why some cannot be read, with the remedy.
+
+    What cannot be read is warned of at once.
+    """
+    unread: list[str] = []
+
+    def warn(why: str) -> None:
+        unread.append(why)
+        sys.stderr.write(f"warning: {why}\n")
+
+    torch = environment.versions().get("torch", "") if options.host is None else None
+    gpus = visible_gpus(node_name(), warn=warn) or other_gpus(node_name(), torch, warn=warn)
+    return gpus, unread
 
 
 def first_manifest(

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import environment, open_files, pace, server, workers
+from loadtest import open_files, pace, server, workers
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, calibrate, in_flight_for
 from loadtest.crowd import hopeless_retries, impatience
@@ -34,19 +34,17 @@ from loadtest.prepare import (
     locust_command,
     sampler_command,
     server_settings,
+    usable_gpus,
 )
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
 from loadtest.target import Offer, ask_models, check_port_free
 from loadtest.watch import watch
-from profiles.host import node_name
 from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import summarize
-from profiles.vendors import other_gpus
-from profiles.visible import visible_gpus
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0
@@ -100,15 +98,15 @@ class Run:
                 "it is left out",
                 highlight=False,
             )
-        gpus = visible_gpus(node_name()) or other_gpus(
-            node_name(), environment.versions().get("torch", "") if options.host is None else None
-        )
+        gpus, unread = usable_gpus(options)
         settings = server_settings(options, gpus)
         self.folder = _create_folder(options)
         self.zero = time.monotonic()
         self.manifest = first_manifest(options, self.folder, self.zero, gpus, settings)
         self.folder.write_manifest(self.manifest)
         self.folder.scenario_path.write_text(options.scenario_text, encoding="utf-8")
+        for why in unread:
+            self._event("gpu_unreadable", why)
         self.console.print(f"run folder {self.folder.path}", highlight=False, soft_wrap=True)
         adopt_orphans()
         with self._signals():

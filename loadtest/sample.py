@@ -58,8 +58,12 @@ def sample(options: SampleOptions, console: Console) -> tuple[RunFolder, Sampled
         ConfigurationError: there is no such process, or no folder can be made.
         ViralloadError: the sampler did not start, or died.
     """
-    if options.pid is not None and not psutil.pid_exists(options.pid):
-        raise ConfigurationError(f"--pid: there is no process {options.pid}; see ps")
+    watched = None
+    if options.pid is not None:
+        try:
+            watched = psutil.Process(options.pid)
+        except psutil.NoSuchProcess as err:
+            raise ConfigurationError(f"--pid: there is no process {options.pid}; see ps") from err
     if options.metrics_port is not None:
         check_port_free(options.metrics_port, "--metrics-port")
     now = datetime.now(UTC)
@@ -79,7 +83,7 @@ def sample(options: SampleOptions, console: Console) -> tuple[RunFolder, Sampled
     child = Child("sampler", _command(options, folder, zero_s), folder.log_path("sampler"), {})
     try:
         child.first_line(timeout_s=30.0)
-        died = _watch(options, folder, child, stopped, console)
+        died = _watch(options, watched, folder, child, stopped, console)
     finally:
         child.end(PATIENCE_S)
         for number, action in before.items():
@@ -180,8 +184,17 @@ class _Latest:
         return table(self.gpus, self.hosts, self.first_j, self.events)
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or waits to be reaped; another that has its number since is not it."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _watch(
     options: SampleOptions,
+    watched: psutil.Process | None,
     folder: RunFolder,
     child: Child,
     stopped: list[int],
@@ -202,7 +215,7 @@ def _watch(
                 return f"exit code {child.exit_code()}: {child.last_words()}"
             if options.for_s is not None and now_s - begin_s >= options.for_s:
                 break
-            if options.pid is not None and not psutil.pid_exists(options.pid):
+            if watched is not None and has_ended(watched):
                 break
             if live:
                 live.update(latest.table())

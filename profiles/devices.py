@@ -62,6 +62,8 @@ def summarize_gpu(
         energy_disagreement=energy.disagreement if energy else None,
         counter_frozen=energy.metered.frozen if energy else False,
         counter_resets=energy.metered.resets if energy else 0,
+        rows_pending=own[-1].rows_pending if own else None,
+        rows_failed=own[-1].rows_failed if own else None,
         unable=own[0].unable if own else {},
         **_grown(own),
     )
@@ -94,13 +96,16 @@ def _rate(t_s: Floats, counter: Floats, start_s: float, end_s: float) -> float |
 
 
 def _grown(states: list[GpuState]) -> dict[str, Any]:
-    """How many errors came between the first state and the last; None where one is not known."""
+    """How many errors came between the first state and the last.
+
+    None where one is not known, or counts anew: the driver was loaded again.
+    """
     if len(states) < 2:
         return {}
     first, last = states[0], states[-1]
     pairs = {name: (getattr(first, name), getattr(last, name)) for name in COUNTS}
     return {
-        name: None if before is None or after is None else after - before
+        name: None if before is None or after is None or after < before else after - before
         for name, (before, after) in pairs.items()
     }
 

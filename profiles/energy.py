@@ -7,7 +7,8 @@
 
 A counter moves in steps, so its samples between two moves say nothing: C is read where it moved and
 is linear between. It may wrap at 32 bits of mJ, and begin anew when the driver is loaded again (the
-sampled power bridges that interval); one that stands while the GPU is read is no measure at all.
+sampled power bridges that interval, unless it is long: a GPU that was lost meanwhile); one that
+stands while the GPU is read is no measure at all.
 A100 and H100 sample power a quarter of the time (arXiv 2312.02741), so the counter is the better
 one, and only over windows far longer than its step; the two are compared, and a reader is told when
 they disagree.
@@ -175,6 +176,9 @@ def metered(
     rise = np.where(wrapped, rise + WRAP_J, rise)
     for at in np.flatnonzero(reset).tolist():
         rise[at] = _bridge(t, rise, at, power)
+    unseen_s = float(np.diff(t)[reset].sum())  # a GPU that was lost: what it used is not known
+    if unseen_s > max(GAP_MIN_S, MAX_UNSEEN * (t[-1] - t[0])):
+        return Metered(None, power, int(wrapped.sum()), int(reset.sum()))
     lifted = np.concatenate(([0.0], np.cumsum(rise)))
     moved = np.flatnonzero(rise != 0) + 1
     frozen = _longest_stand(t, rise) >= FROZEN_S

@@ -61,6 +61,7 @@ class Gpu:
         self.handle = lib.nvmlDeviceGetHandleByIndex(index)
         self.info = describe(lib, node, index, self.handle)
         self.lost_until_s: float | None = None  # when to ask a lost GPU again; None: it answers
+        self.tries = 0  # how often it was asked in vain since it was lost
         self.unable: dict[str, str] = {}  # reading -> why it cannot be told
         self.instances: list[Instance] = []  # of MIG
         self._names: list[str] = []
@@ -104,14 +105,15 @@ class Gpu:
         self.instances = found or []
 
     def recover(self) -> None:
-        """Take a lost GPU up again.
+        """Take the GPU up again, by its UUID: after it was lost, or NVML was opened anew.
 
         Raises:
-            NVMLError: it is still lost.
+            NVMLError: it is lost.
         """
         self.handle = self._lib.nvmlDeviceGetHandleByUUID(self.info.uuid.encode())
         self.probe()
         self.lost_until_s = None
+        self.tries = 0
 
     def read(self, t_s: float) -> tuple[dict[str, Any], list[str]]:
         """GpuSample's attributes that are known now, and what failed for the first time.

@@ -94,9 +94,12 @@ def _of_gpu(gpu: GpuSummary) -> list[str]:
     if gpu.counter_frozen:
         found.append(f"The energy counter of {name} stood still: its energy is integrated power.")
     if gpu.counter_resets:
+        bridged = "power bridges those moments"
+        if gpu.energy_counter_j is None:
+            bridged = "what it used meanwhile is not known, and the counter left out"
         found.append(
             f"The energy counter of {name} began anew {gpu.counter_resets} times (the driver was "
-            "loaded again): power bridges those moments."
+            f"loaded again): {bridged}."
         )
     if gpu.ecc_uncorrected or gpu.rows_uncorrected:
         found.append(
@@ -104,6 +107,10 @@ def _of_gpu(gpu: GpuSummary) -> list[str]:
             f"{gpu.rows_uncorrected or 0:,} rows for them during the run: reset it, and replace it "
             "if they come back."
         )
+    if gpu.rows_failed:
+        found.append(f"{name} could not remap a memory row: replace it.")
+    elif gpu.rows_pending:
+        found.append(f"{name} remaps a memory row at its next reset: reset it when convenient.")
     return found
 
 

@@ -12,28 +12,32 @@
 
 What a GPU can tell is found out once, at the start; what it cannot is None. After the start
 nothing raises: a reading that fails is None and told once in `faults()`, a GPU that is lost gives
-no samples until it is back, and the others go on.
+no samples until it is back, and the others go on. A lost GPU is asked again after 5 s, then ever
+less often; where it is lost to this session of NVML, NVML is opened anew, and all handles with it.
 
 NVML numbers GPUs by PCI bus whatever CUDA_VISIBLE_DEVICES says, so records join on the UUID.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from profiles.cost import Costs
 from profiles.gpu import Gpu, describe
 from profiles.gpu_processes import GpuProcesses
-from profiles.nvml_codes import ABSENT, NO_GPU, why_not
+from profiles.nvml_codes import ABSENT, NO_GPU
 from profiles.nvml_library import GpuError, gpu_error, library
+from profiles.nvml_session import Session
 from profiles.reader import Fault
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
-from profiles.xid import Xids, meaning
+from profiles.xid import meaning
 
 __all__ = ["GpuError", "Nvml", "open_gpus"]
 
-RETRY_LOST_S = 5.0  # how often a lost GPU is asked whether it is back
+RETRY_LOST_S = 5.0  # when a lost GPU is asked whether it is back, then after twice as long ...
+RETRY_AT_MOST_S = 60.0  # ... each time up to this: each may open NVML anew, which holds all GPUs up
 
 
 def open_gpus(node: str, only: Sequence[str] = (), root_pid: int | None = None) -> "Nvml":
@@ -41,7 +45,8 @@ def open_gpus(node: str, only: Sequence[str] = (), root_pid: int | None = None) 
 
     Args:
         node: this machine's name.
-        only: UUIDs or beginnings of some, one that is not there is a fault; empty for all.
+        only: UUIDs or beginnings of some, also of MIG instances; one that is not there is a
+            fault; empty for all.
         root_pid: the process whose descendants count as the run's own.
 
     Raises:
@@ -86,21 +91,21 @@ class Nvml:
         self._costs = Costs()
         self._faults: list[Fault] = []
         self._gpus: list[Gpu] = []
-        self._xids: Xids | None = None
         self._processes = GpuProcesses(lib, node, root_pid)
-        self._open = absent is None
+        self._session = Session(lib, is_open=absent is None)
+        self._renewed_due_s: float | None = None  # the cycle in which NVML was last opened anew
         for index in range(count):
             try:
                 self._gpus.append(Gpu(lib, node, index, self._costs))
             except lib.NVMLError as err:
                 self._fault("gpu_error", f"GPU {index} cannot be opened: {err}")
-        if only:
-            self._choose(only)
         for gpu in self._gpus:
             try:
                 gpu.probe()
             except lib.NVMLError as err:
                 self._lose(gpu, -math.inf, err)
+        if only:
+            self._choose(only)
 
     def __enter__(self) -> "Nvml":
         return self
@@ -115,13 +120,9 @@ class Nvml:
 
     def close(self) -> None:
         """Let the driver go."""
-        if self._open:
-            self._open = False
-            if self._xids:
-                self._xids.close()
-            for gpu in self._gpus:
-                gpu.close()
-            self._lib.nvmlShutdown()
+        if self._session.is_open:
+            with suppress(self._lib.NVMLError):  # the process ends: the driver takes it all back
+                self._session.close(self._gpus)
 
     def describe(self) -> list[GpuInfo]:
         """The GPUs, in NVML's order (PCI bus)."""
@@ -129,7 +130,7 @@ class Nvml:
 
     def cuda_version(self) -> str | None:
         """The newest CUDA the driver supports, such as "13.0"; None where it does not tell."""
-        if not self._open:
+        if not self._session.is_open:
             return None
         try:
             version = int(self._lib.nvmlSystemGetCudaDriverVersion_v2())
@@ -139,26 +140,14 @@ class Nvml:
 
     def watch_xids(self, clock: Callable[[], float]) -> None:
         """Have XIDs reported in `faults()` from now on, each with its time from `clock`."""
-        untold: dict[str, list[str]] = {}
-        try:
-            self._xids = Xids(self._lib, clock)
-        except self._lib.NVMLError as err:
-            self._fault("xids_unread", f"XIDs cannot be waited for: {why_not(err.value)}")
-            return
-        for gpu in self._gpus:
-            try:
-                self._xids.register(gpu.handle, gpu.info.uuid)
-            except self._lib.NVMLError as err:
-                untold.setdefault(why_not(err.value), []).append(str(gpu.info.index))
-        for why, which in untold.items():
-            self._fault("xids_unread", f"no XIDs of GPU {', '.join(which)}: {why}")
+        self._faults += self._session.watch_xids(self._gpus, clock)
 
     def faults(self) -> list[Fault]:
         """What befell the GPUs since the last call."""
-        for xid in self._xids.take() if self._xids else ():
+        for xid in self._session.xids():
             whose = [str(gpu) for gpu in self._gpus if gpu.info.uuid == xid.uuid] or ["a GPU"]
             self._fault("xid", f"{whose[0]}: {meaning(xid.code)}", xid.uuid, xid.code, xid.t_s)
-        told, self._faults = self._faults, []
+        told, self._faults = self._faults + self._session.faults(), []
         return told
 
     def calls(self) -> dict[str, CallCost]:
@@ -177,7 +166,7 @@ class Nvml:
                 continue
             try:
                 if gpu.lost_until_s is not None:
-                    self._take_up(gpu)
+                    self._take_up(gpu, t_s, due_s)
                 values, failed = gpu.read(t_s)
                 samples.append(self._sample(gpu, gpu.info.uuid, t_s, due_s, clock() - t_s, values))
                 for instance in gpu.instances:
@@ -235,11 +224,19 @@ class Nvml:
             return None
 
     def _choose(self, only: Sequence[str]) -> None:
+        """Keep the GPUs that are wanted, or have a MIG instance that is."""
+        chosen = []
+        for gpu in self._gpus:
+            uuids = [gpu.info.uuid, *(one.uuid for one in gpu.instances)]
+            if any(uuid.startswith(tuple(only)) for uuid in uuids):
+                chosen.append((gpu, uuids))
+            else:
+                gpu.close()
         there = ", ".join(gpu.info.uuid for gpu in self._gpus) or "none"
         for wanted in only:
-            if not any(gpu.info.uuid.startswith(wanted) for gpu in self._gpus):
+            if not any(uuid.startswith(wanted) for _, uuids in chosen for uuid in uuids):
                 self._fault("gpu_unknown", f"there is no GPU {wanted}; those here are: {there}")
-        self._gpus = [gpu for gpu in self._gpus if gpu.info.uuid.startswith(tuple(only))]
+        self._gpus = [gpu for gpu, _ in chosen]
 
     def _sample(
         self, gpu: Gpu, uuid: str, t_s: float, due_s: float, took_s: float, values: dict[str, Any]
@@ -254,16 +251,51 @@ class Nvml:
             **values,
         )
 
-    def _take_up(self, gpu: Gpu) -> None:
-        gpu.recover()
-        if self._xids:
-            self._xids.register(gpu.handle, gpu.info.uuid)
-        self._fault("gpu_back", f"{gpu} answers again", gpu.info.uuid)
+    def _take_up(self, gpu: Gpu, t_s: float, due_s: float) -> None:
+        """Take a lost GPU up again; in a new session of NVML where it is lost to this one.
+
+        Raises:
+            NVMLError: it is still lost.
+        """
+        how = "answers again"
+        try:
+            gpu.recover()
+        except self._lib.NVMLError:
+            if self._renewed_due_s == due_s:
+                raise
+            self._renewed_due_s = due_s
+            self._renew(t_s)
+            gpu.recover()
+            how = "answers again, to NVML opened anew"
+        self._session.watch(gpu)
+        self._fault("gpu_back", f"{gpu} {how}", gpu.info.uuid)
+
+    def _renew(self, t_s: float) -> None:
+        """Open NVML anew, and take up anew every GPU that answers.
+
+        Raises:
+            NVMLError: it cannot be opened: no GPU answers.
+        """
+        there = [gpu for gpu in self._gpus if gpu.lost_until_s is None]
+        try:
+            self._faults += self._session.renew(self._gpus)
+        except self._lib.NVMLError as err:
+            for gpu in there if not self._session.is_open else ():
+                self._lose(gpu, t_s, err)
+            raise
+        for gpu in there:
+            try:
+                gpu.recover()
+            except self._lib.NVMLError as err:
+                self._lose(gpu, t_s, err)
+            else:
+                self._session.watch(gpu)
 
     def _lose(self, gpu: Gpu, t_s: float, err: Exception) -> None:
         if gpu.lost_until_s is None:
             self._fault("gpu_lost", f"{gpu}: {err}", gpu.info.uuid)
-        gpu.lost_until_s = t_s + RETRY_LOST_S
+        gpu.lost_until_s = t_s + min(RETRY_LOST_S * 2**gpu.tries, RETRY_AT_MOST_S)
+        gpu.tries += 1
 
     def _fault(
         self,

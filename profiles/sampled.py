@@ -83,7 +83,7 @@ def sampled_text(found: Sampled) -> str:
         )
     lines += [
         f"{'host':{LABEL}}{host.node}: CPU {figures.percent(host.cpu_mean_pct)} mean, "
-        f"{figures.data(host.mem_used_max_bytes)} memory at most"
+        f"{figures.data(host.mem_used_max_bytes)} memory at most{telemetry_facts.host_used(host)}"
         for host in found.hosts
     ]
     summary = Summary(

@@ -29,16 +29,14 @@ import msgspec
 
 from profiles.cadence import Cadence, Tick
 from profiles.cost import Account
-from profiles.device import Devices
 from profiles.exporter import Exporter
 from profiles.host import Host, node_name
 from profiles.lines import LineWriter
 from profiles.metrics import Sample
-from profiles.nvml import GpuError, Nvml, open_gpus
 from profiles.reader import Reader
+from profiles.readers import open_readers
 from profiles.run import RunFolder
 from profiles.schema import RunEvent
-from profiles.vendors import open_others
 
 HOST_EVERY_S = 0.5
 PROCESSES_EVERY_S = 1.0
@@ -64,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         told = signal.sigtimedwait(STOP_SIGNALS, seconds) is not None
         return told or os.getppid() != parent_pid
 
+    def event(kind: str, detail: str) -> None:
+        folder.append_event(RunEvent(t_s=clock(), kind=kind, source=node, detail=detail))
+
     _go_first()
     readers: list[Reader] = []
     exporter: Exporter | None = None
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
                 return 1
         if arguments.gpus:
-            readers += _open_readers(folder, node, clock, arguments)
+            readers += open_readers(node, arguments.gpu, arguments.root, event)
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again
         cadence = Cadence(arguments.hz, clock, stop_after)
@@ -213,40 +214,6 @@ def _note_faults(folder: RunFolder, node: str, reader: Reader, clock: Callable[[
                 code=fault.code,
             )
         )
-
-
-def _open_readers(
-    folder: RunFolder, node: str, clock: Callable[[], float], arguments: argparse.Namespace
-) -> list[Reader]:
-    """A reader for each vendor's GPUs; an event where they cannot be asked."""
-
-    def event(kind: str, detail: str) -> None:
-        folder.append_event(RunEvent(t_s=clock(), kind=kind, source=node, detail=detail))
-
-    # NVIDIA's UUIDs begin so, and no other vendor's does
-    only = [uuid for uuid in arguments.gpu if uuid.startswith(("GPU-", "MIG-"))]
-    only_others = [uuid for uuid in arguments.gpu if uuid not in only]
-    nvml: Nvml | None = None
-    others: list[Devices] = []
-    unread: list[str] = []
-    if only or not arguments.gpu:
-        try:
-            nvml = open_gpus(node, only=only, root_pid=arguments.root)
-        except GpuError as err:
-            unread.append(str(err))
-    if only_others or not arguments.gpu:
-        first_index = len(nvml) if nvml else 0
-        others, unread_others = open_others(node, first_index, only_others)
-        unread += unread_others
-    for why in unread:
-        sys.stderr.write(f"warning: no GPU readings: {why}\n")
-        event("gpu_unreadable", why)
-    if nvml is not None and nvml.absent is not None:
-        if not others:
-            event("gpu_absent", f"{nvml.absent}: {nvml.remedy}")
-        nvml.close()
-        nvml = None
-    return [*([nvml] if nvml else []), *others]
 
 
 def _hz(text: str) -> float:

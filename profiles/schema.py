@@ -405,6 +405,8 @@ class GpuSummary(msgspec.Struct, frozen=True, kw_only=True):
     ecc_uncorrected: int | None = None
     rows_corrected: int | None = None
     rows_uncorrected: int | None = None
+    rows_pending: bool | None = None  # after the run: a row is remapped at the GPU's next reset
+    rows_failed: bool | None = None  # ... one could not be remapped
     unable: dict[str, str] = {}  # readings this GPU cannot tell, and why
     replicas: list[str] = []  # that told this GPU's UUID
     images: int | None = None  # ok images they made in the load
@@ -460,6 +462,23 @@ class HostSummary(msgspec.Struct, frozen=True, kw_only=True):
     mem_used_max_bytes: int | None = None
     cpu_energy_j: float | None = None  # of the processors; None where it cannot be read
     dram_energy_j: float | None = None
+
+
+class HostEnergy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine's processors used over the load (RAPL), all that ran on them included.
+
+    Told where they made the images; never part of a GPU's energy.
+    """
+
+    parts: list[str]  # "processors", and "memory" where it has counters
+    energy_j: float
+    j_per_image: float | None = None  # over ok images, gross
+    low_j_per_image: float | None = None  # its 95 % interval
+    high_j_per_image: float | None = None
+    net_j_per_image: float | None = None  # less what idling costs
+    idle_power_w: float | None = None  # before the load
+    carbon_g_per_kwh: float | None = None  # as stated
+    carbon_g_per_image: float | None = None
 
 
 class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -597,6 +616,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     idle_power_w: float | None = None  # all GPUs, before the load
     carbon_g_per_kwh: float | None = None  # as stated
     carbon_g_per_image: float | None = None
+    host_energy: HostEnergy | None = None  # of the processors, where they made the images
     phases: list[PhaseSummary] = []
     instances: list[GpuSummary] = []  # of MIG
     samplers: list[SamplerSummary] = []

@@ -17,6 +17,7 @@ from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import summarize_host
 from profiles.energy import Energy, gpu_energy
 from profiles.evidence import Evidence, estimate
+from profiles.host_energy import host_energy
 from profiles.limits import attained, devices_in_use
 from profiles.per_image import PerImage, idle_power_w, per_image
 from profiles.rates import (
@@ -155,6 +156,7 @@ def compute(recorded: Recorded) -> Summary:
         if energy and image_energy.energy_j_per_image is not None
         else None,
         energy_disagreement=energy.disagreement if energy else None,
+        host_energy=host_energy(recorded, requests, window),
         **msgspec.structs.asdict(attained(requests, manifest, window, peak_window_s)),
         groups=groups.summaries(found, manifest),
         thresholds=thresholds,

@@ -1,7 +1,7 @@
 """The hardware in words: clocks held down, energy, phases, and how well it was read. Pure."""
 
 from profiles import figures
-from profiles.schema import GpuSummary, PhaseSummary, SamplerSummary, Summary
+from profiles.schema import GpuSummary, HostSummary, PhaseSummary, SamplerSummary, Summary
 
 Row = tuple[str, str]
 
@@ -49,15 +49,44 @@ def energy_text(summary: Summary) -> str | None:
         ).removesuffix("; ")
         told += f"; {net} without idling{f' ({apart})' if apart else ''}"
     if summary.carbon_g_per_image is not None:
-        grams = figures.number(summary.carbon_g_per_image)
-        told += f"; {grams} g CO2e at {figures.number(summary.carbon_g_per_kwh)} g/kWh"
+        told += _carbon(summary.carbon_g_per_image, summary.carbon_g_per_kwh)
     return told
+
+
+def host_energy_text(summary: Summary) -> str | None:
+    """`12 J an image, gross (11 to 13 J), ... of the machine's processors`; None where unknown."""
+    of = summary.host_energy
+    if of is None or of.j_per_image is None:
+        return None
+    between = _between(of.low_j_per_image, of.high_j_per_image).removesuffix("; ")
+    told = f"{figures.joules(of.j_per_image)} an image, gross{f' ({between})' if between else ''}"
+    if of.net_j_per_image is not None:
+        told += f"; {figures.joules(of.net_j_per_image)} without idling"
+    if of.carbon_g_per_image is not None:
+        told += _carbon(of.carbon_g_per_image, of.carbon_g_per_kwh)
+    return (
+        f"{told}; of the machine's {' and '.join(of.parts)} (RAPL), the load generator's work too"
+    )
+
+
+def host_used(host: HostSummary) -> str:
+    """`; 4.0 kJ processors, 1.2 kJ DRAM`; empty where it cannot be read."""
+    known = [
+        f"{figures.joules(joules)} {part}"
+        for part, joules in (("processors", host.cpu_energy_j), ("DRAM", host.dram_energy_j))
+        if joules is not None
+    ]
+    return f"; {', '.join(known)}" if known else ""
 
 
 def energy_rows(summary: Summary) -> list[Row]:
     """Energy twice, with what each figure is of; empty where none is known."""
-    told = energy_text(summary)
+    told, of_host = energy_text(summary), host_energy_text(summary)
     rows = [("An image", told)] if told else []
+    rows += [("An image, no GPU's energy", of_host)] if of_host else []
+    if summary.host_energy is not None and summary.host_energy.idle_power_w is not None:
+        idle = figures.watts(summary.host_energy.idle_power_w)
+        rows.append(("Idling", f"{idle}, the processors, median before the load"))
     if summary.idle_power_w is not None:
         rows.append(
             ("Idling", f"{figures.watts(summary.idle_power_w)}, all GPUs, median before the load")
@@ -156,6 +185,10 @@ def _work_row(gpu: GpuSummary) -> list[str]:
         figures.joules(gpu.energy_integrated_j),
         figures.data(gpu.replica_mem_max_bytes),
     ]
+
+
+def _carbon(grams: float, per_kwh: float | None) -> str:
+    return f"; {figures.number(grams)} g CO2e at {figures.number(per_kwh)} g/kWh"
 
 
 def _between(low: float | None, high: float | None) -> str:

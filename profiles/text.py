@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable
 
 from profiles import facts, figures, group_facts, limit_facts, telemetry_facts
-from profiles.schema import Capacity, HostSummary, Outcome, RunManifest, Summary, Verdict
+from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
 LABEL = 12
@@ -147,22 +147,14 @@ def _hardware(summary: Summary) -> list[str]:
                 "host",
                 f"{host.node} (no GPU read): CPU {figures.percent(host.cpu_mean_pct)} mean, "
                 f"{figures.percent(host.cpu_max_pct)} at most, "
-                f"{figures.data(host.mem_used_max_bytes)} memory{_host_energy(host)}",
+                f"{figures.data(host.mem_used_max_bytes)} memory{telemetry_facts.host_used(host)}",
             )
             for host in summary.hosts
         ]
-    held, energy = telemetry_facts.held_sentence(summary), telemetry_facts.energy_text(summary)
+    held = telemetry_facts.held_sentence(summary)
+    energy = telemetry_facts.energy_text(summary) or telemetry_facts.host_energy_text(summary)
     lines += _wrapped("clocks", held) if held else []
     return lines + (_wrapped("energy", energy) if energy else [])
-
-
-def _host_energy(host: HostSummary) -> str:
-    known = [
-        f"{figures.joules(joules)} {part}"
-        for part, joules in (("processors", host.cpu_energy_j), ("DRAM", host.dram_energy_j))
-        if joules is not None
-    ]
-    return f"; {', '.join(known)}" if known else ""
 
 
 def _limits(summary: Summary, manifest: RunManifest) -> list[str]:

@@ -66,6 +66,7 @@ class Xids:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._wait, name="xids", daemon=True)
         self._begun = False
+        self.refused: int | None = None  # NVML's code where waiting is not possible
         self._uuids: dict[int | None, str] = {}  # a lost GPU cannot tell its own any more
 
     def register(self, handle: Any, uuid: str) -> None:
@@ -84,13 +85,15 @@ class Xids:
         """Those that arrived since the last call."""
         return [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
 
-    def close(self) -> None:
-        """End the thread; returns within WAIT_MS."""
+    def close(self) -> bool:
+        """End the thread, within WAIT_MS; False where the driver does not let go of it."""
         self._stop.set()
         if self._begun:
             self._thread.join(WAIT_MS / 1e3 + 2 * PAUSE_S)
-        if not self._thread.is_alive():
-            self._lib.nvmlEventSetFree(self._set)
+        if self._thread.is_alive():
+            return False
+        self._lib.nvmlEventSetFree(self._set)
+        return True
 
     def _wait(self) -> None:
         lib = self._lib
@@ -99,6 +102,7 @@ class Xids:
                 event = lib.nvmlEventSetWait_v2(self._set, WAIT_MS)
             except lib.NVMLError as err:
                 if err.value in NEVER:
+                    self.refused = int(err.value)
                     return
                 if err.value != TIMEOUT:
                     self._stop.wait(PAUSE_S)  # a lost GPU makes waits fail at once

@@ -13,6 +13,7 @@ from profiles.schema import EndReason, Outcome, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
 from tests.profiles import fake_nvml
+from tests.profiles.test_exporter import page, value
 
 pytestmark = pytest.mark.e2e
 
@@ -250,14 +251,22 @@ def test_a_record_that_cannot_grow_ends_the_run_and_keeps_what_it_has(
     assert_nothing_is_left(command)
 
 
-def test_a_gpu_is_recorded_beside_the_load_and_joined_to_its_energy(
+def test_a_gpu_is_recorded_beside_the_load_scraped_and_joined_to_its_energy(
     tmp_path: Path, image_server: StartServer
 ) -> None:
     # two GPUs of 350 W by the real pynvml over a scripted library; 20 images/s: 35 J an image
     environ = fake_nvml.environment(tmp_path, "- gpus 2\n")
+    port = free_port()
     arguments = ["run", scenario(tmp_path), "--host", image_server(), "--json"]
-    command = Viralload(tmp_path, arguments, environ)
+    command = Viralload(tmp_path, [*arguments, "--metrics-port", str(port)], environ)
+    command.wait_for_records(20)
+    url = f"http://127.0.0.1:{port}/metrics"
+    told = page(url)
+    later = page(url)
+    listening = {c.laddr.ip for p in command.processes() for c in p.net_connections() if c.laddr}
     assert command.finish() == 0, command.stderr
+    assert listening <= {"127.0.0.1"}
+    assert f"metrics of GPUs and host: {url}" in command.stderr
     manifest = command.folder.manifest()
     samples = command.folder.gpu().read()
     assert len(manifest.gpus) == 2
@@ -272,7 +281,33 @@ def test_a_gpu_is_recorded_beside_the_load_and_joined_to_its_energy(
     assert [g.energy_j for g in summary.gpus] == pytest.approx([1400.0, 1400.0], rel=0.03)
     assert summary.energy_j_per_image == pytest.approx(35.0, rel=0.05)
     assert "GPU 0" in command.stderr
+    # what was scraped is what was recorded
+    for sample in (samples[0], samples[1]):
+        gpu = {"node": sample.node, "index": str(sample.index), "uuid": sample.uuid}
+        assert value(told, "viralload_gpu_power_watts", **gpu) == 350.0
+        energy_j = [value(one, "viralload_gpu_energy_joules_total", **gpu) for one in (told, later)]
+        recorded = [s.energy_j for s in samples if s.uuid == sample.uuid]
+        assert set(energy_j) <= set(recorded)
+    assert value(told, "viralload_host_cpu_ratio", node=samples[0].node) is not None
     assert_nothing_is_left(command)
+
+
+def test_a_package_that_hides_pynvml_is_named_and_the_run_goes_on(
+    tmp_path: Path, image_server: StartServer
+) -> None:
+    package = tmp_path / "shadow" / "pynvml"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("nvmlMemory_v2 = 1\n")  # as the deprecated one
+    arguments = ["run", scenario(tmp_path, rate=10, duration=1), "--host", image_server(), "--json"]
+    environ = {"PYTHONPATH": f"{package.parent}:{Path(fake_nvml.__file__).parents[2]}"}
+    command = Viralload(tmp_path, arguments, environ)
+    assert command.finish() in (0, 3), command.stderr  # 3: a busy machine sent late
+    summary = command.summary
+    assert summary.outcomes["ok"] == 10
+    assert any("pip uninstall -y pynvml" in said for said in summary.warnings)
+    assert command.stderr.count("pip uninstall -y pynvml") == 1
+    assert "pip uninstall -y pynvml" in command.folder.report_path.read_text()
+    assert command.folder.host().read()  # what can be read
 
 
 def test_what_a_traces_row_tells_is_asked_for_checked_and_recorded(

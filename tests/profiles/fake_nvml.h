@@ -3,6 +3,8 @@
  * The file named by FAKE_NVML_SCRIPT is read at nvmlInit; its lines are "<who> <key> <value>":
  *   - gpus N                how many GPUs there are (1)
  *   - init CODE             what nvmlInit returns (0)
+ *   - init_fails CODE N     what it returns the next N times after the first
+ *   - wait CODE             what nvmlEventSetWait returns (0)
  *   - driver TEXT
  *   - cuda N                the newest CUDA the driver supports (13000 is 13.0)
  *   - zero_s T              the script's zero on CLOCK_MONOTONIC, in seconds (nvmlInit)
@@ -48,6 +50,8 @@ struct gpu {
     double gpm, gpm_sm, gpm_occupancy, gpm_tensor, gpm_dram; /* gpm 1: supported */
     double gpm_follows_power; /* 1: the tensor metric is the mean power, in percent of the limit */
     double lost_after_s, back_after_s; /* -1: never */
+    double lost_after_calls, back_after_calls; /* the same, by how often the GPU was asked anything */
+    double lost_for_session;  /* 1: back only to a session of NVML that began after it was back */
     double slow_s;            /* what the field values call takes */
     int shape;
     double low_mw, high_mw, period_s;
@@ -55,14 +59,16 @@ struct gpu {
     struct { unsigned pid; double bytes; } processes[MAX_LISTED];
     struct { double t_s; unsigned code; int told; } xids[MAX_LISTED];
     struct { double t_s; char key[64], value[96]; int done; } later[MAX_LISTED];
-    int error_count, process_count, xid_count, later_count, mig_count, calls;
+    int error_count, process_count, xid_count, later_count, mig_count, calls, asked, asked_before_session;
     struct gpu *parent;       /* of a MIG instance */
     unsigned instance;
 };
 static struct gpu gpus[MAX_GPUS], mig[MAX_GPUS][MAX_MIG];
-static int gpu_count, init_code, cuda_version;
+static int gpu_count, init_code, init_fails_code, init_fails_times, wait_code, cuda_version;
 static char driver[128];
 static double zero_s;
+static int inits, session; /* how often it was opened and not yet shut; which session this is */
+static double session_s;   /* when it began */
 
 static double monotonic_s(void) {
     struct timespec t;
@@ -133,6 +139,7 @@ static void set(struct gpu *g, const char *key, const char *value) {
     NUMBER(rows_pending) NUMBER(rows_failed) NUMBER(gpm) NUMBER(gpm_sm) NUMBER(gpm_occupancy)
     NUMBER(gpm_tensor) NUMBER(gpm_dram) NUMBER(gpm_follows_power)
     NUMBER(lost_after_s) NUMBER(back_after_s) NUMBER(slow_s)
+    NUMBER(lost_after_calls) NUMBER(back_after_calls) NUMBER(lost_for_session)
     char copy[128], word[32];
     snprintf(copy, sizeof copy, "%s", value);
     if (!strcmp(key, "power")) {
@@ -192,6 +199,7 @@ static void read_script(void) {
         g->sm_mhz = 1980; g->mem_mhz = 3201; g->temp_c = 45; g->mem_temp_c = 52;
         g->power_mw = 350000; g->limit_mw = 700000; g->counter_bits = 64;
         g->counter_reset_s = g->counter_frozen_s = g->lost_after_s = g->back_after_s = -1;
+        g->lost_after_calls = g->back_after_calls = -1;
     }
     const char *path = getenv("FAKE_NVML_SCRIPT");
     FILE *file = path ? fopen(path, "r") : NULL;
@@ -200,6 +208,10 @@ static void read_script(void) {
         if (!strcmp(who, "-")) {
             if (!strcmp(key, "gpus")) gpu_count = atoi(value);
             else if (!strcmp(key, "init")) init_code = atoi(value);
+            else if (!strcmp(key, "init_fails")) {
+                if (sscanf(value, "%d %d", &init_fails_code, &init_fails_times) != 2) abort();
+            }
+            else if (!strcmp(key, "wait")) wait_code = atoi(value);
             else if (!strcmp(key, "cuda")) cuda_version = atoi(value);
             else if (!strcmp(key, "zero_s")) zero_s = atof(value);
             else if (!strcmp(key, "driver")) snprintf(driver, sizeof driver, "%s", value);

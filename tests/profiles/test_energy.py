@@ -70,6 +70,13 @@ def test_a_counter_that_begins_anew_is_bridged(known: bool) -> None:
     assert found.counter.between(0.0, 69.0) == pytest.approx(350.0 * 69.0)
 
 
+def test_a_counter_that_began_anew_while_the_gpu_was_lost_is_no_measure() -> None:
+    seen = (T_S < 20.0) | (T_S > 40.0)
+    energy_j = np.where(T_S < 30.0, counter(CONSTANT), 350.0 * (T_S - 35.0))[seen]
+    found = metered(T_S[seen], energy_j, watts(CONSTANT)[seen])
+    assert (found.counter, found.power, found.resets) == (None, None, 1)
+
+
 def test_a_counter_that_stands_is_no_measure() -> None:
     energy_j = np.minimum(counter(CONSTANT), counter(CONSTANT)[300])
     found = metered(T_S, energy_j, watts(CONSTANT))

@@ -141,6 +141,26 @@ def test_errors_that_came_during_the_run() -> None:
     assert told["GPU 0 · node-a, new errors"] == "3 ecc uncorrected"
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"rows_pending": False, "rows_failed": False}, None),
+        ({"rows_pending": True, "rows_failed": False}, "remaps a memory row at its next reset"),
+        ({"rows_pending": True, "rows_failed": True}, "could not remap a memory row: replace it"),
+    ],
+)
+def test_memory_rows_after_the_run(rows: dict[str, bool], said: str | None) -> None:
+    begin = GpuState(t_s=0.0, node="node-a", index=0, uuid="GPU-00000000", when="begin",
+                     ecc_corrected=7)  # fmt: skip
+    end = GpuState(t_s=1.0, node="node-a", index=0, uuid="GPU-00000000", when="end",
+                   ecc_corrected=0, **rows)  # type: ignore[arg-type]  # fmt: skip
+    summary = joined(states=[begin, end])
+    told = [one for one in summary.warnings if "memory row" in one]
+    assert len(told) == (said is not None)
+    assert said is None or said in told[0]
+    assert summary.gpus[0].ecc_corrected is None  # the driver was loaded again: it counts anew
+
+
 def event(t_s: float, kind: str, **changes: Any) -> RunEvent:
     values: dict[str, Any] = {"source": "node-a", "detail": f"{kind} it was"}
     return RunEvent(t_s=t_s, kind=kind, **(values | changes))

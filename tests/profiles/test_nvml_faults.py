@@ -100,6 +100,13 @@ def test_gpus_without_events_are_told(tell: Any) -> None:
     assert fault[:2] == ["xids_unread", "no XIDs of GPU 1, 2: this GPU does not have it"]
 
 
+def test_a_driver_too_old_to_wait_for_events_is_told_once(tell: Any) -> None:
+    (fault,) = tell("- gpus 2\n- wait 13\n", faults=1)["faults"]
+    assert fault[0] == "xids_unread"
+    assert "driver too old for this call" in fault[1]
+    assert "update the NVIDIA driver" in fault[1]
+
+
 def test_a_uuid_that_is_not_there_is_told_and_the_others_are_read(tell: Any) -> None:
     told = tell("- gpus 2\n", only=[UUID.format(1)[:12], "GPU-nowhere"])
     assert [sample["uuid"] for sample in told["first"]] == [UUID.format(1)]
@@ -107,6 +114,12 @@ def test_a_uuid_that_is_not_there_is_told_and_the_others_are_read(tell: Any) -> 
     assert fault[0] == "gpu_unknown"
     assert "GPU-nowhere" in fault[1]
     assert UUID.format(0) in fault[1]
+
+
+def test_a_gpu_may_be_named_by_a_mig_instance_of_it(tell: Any) -> None:
+    told = tell("- gpus 3\n1 mig_uuid MIG-a\n1 mig_uuid MIG-b\n", only=["MIG-b"])
+    assert [sample["uuid"] for sample in told["first"]] == [UUID.format(1), "MIG-a", "MIG-b"]
+    assert told["faults"] == []
 
 
 def test_memory_by_process(tell: Any) -> None:

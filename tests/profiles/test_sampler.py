@@ -14,6 +14,7 @@ from profiles.reader import Fault
 from profiles.run import RunFolder
 from profiles.sampler import record
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
+from tests.profiles.fake_nvml import Power
 from tests.profiles.sampling import NODE, Start, wait_for
 
 
@@ -42,6 +43,33 @@ def test_records_gpus_on_the_cadence_of_the_runs_clock(start_sampler: Start) -> 
     assert last.energy_j - first.energy_j == pytest.approx(
         350.0 * (last.t_s - first.t_s), abs=350.0 * 0.2
     )
+
+
+def test_every_reading_belongs_to_the_time_it_is_stamped_with(start_sampler: Start) -> None:
+    power = Power("square", 100.0, 700.0, 0.8)  # 700 W first
+    script = f"* power {power.script}\n* gpm 1\n* gpm_follows_power 1\n* limit_mw 700000\n"
+    zero_s = time.monotonic()
+    sampling = start_sampler(f"- zero_s {zero_s!r}\n{script}", "--hz", "20", zero_s=zero_s)
+    sampling.ready()
+    sampling.until_gpu_samples(50)
+    assert sampling.stop(signal.SIGTERM) == (0, "")
+    samples = sampling.all_gpu()
+    took_s = {one.t_s: one.read_s or 0.0 for one in samples}  # how long after t_s it may be of
+    averaged = 0
+    for one in samples:
+        # both of the values that power had while it was read
+        held = {700.0 if t % 0.8 < 0.4 else 100.0 for t in (one.t_s, one.t_s + took_s[one.t_s])}
+        assert one.power_w in held
+        if one.t_s > 1.0:  # the mean moves by 600 W a second at most
+            mean_w = power.energy_j(one.t_s - 1.0, one.t_s)
+            assert one.power_average_w == pytest.approx(mean_w, abs=1.0 + 600 * took_s[one.t_s])
+        if one.gpm_span_s is not None:
+            averaged += 1
+            before_s = min(took_s, key=lambda t: abs(t - (one.t_s - (one.gpm_span_s or 0.0))))
+            mean_w = power.energy_j(before_s, one.t_s) / one.gpm_span_s
+            off_s = took_s[one.t_s] + took_s[before_s]
+            assert one.tensor_pct == pytest.approx(mean_w / 7, abs=0.1 + 100 * off_s)
+    assert averaged
 
 
 class ScriptedGpu:
@@ -152,6 +180,9 @@ def test_without_a_gpu_the_machine_is_recorded(start_sampler: Start) -> None:
     gaps = [later.t_s - earlier.t_s for earlier, later in itertools.pairwise(samples)]
     assert min(gaps) > 0.05
     assert not list(sampling.folder.path.glob("gpu-*"))
+    (event,) = sampling.folder.events().read()
+    assert event.kind == "gpu_absent"
+    assert "load its module" in event.detail
 
 
 def test_no_gpus_asked_for(start_sampler: Start) -> None:

@@ -26,6 +26,26 @@ def test_a_driver_that_cannot_be_asked_is_a_warning(start_sampler: Start) -> Non
     assert "restart the machine" in event.detail
 
 
+@pytest.mark.parametrize(
+    ("script", "options", "kind", "words"),
+    [
+        ("", ["--gpu", "GPU-nowhere"], "gpu_unknown", "those here are: GPU-00000000"),
+        ("", ["--gpu", "gpu-0"], "gpu_unknown", "there is no GPU gpu-0; NVIDIA's UUIDs begin with"),
+        ("0 error:handle 15\n", [], "gpu_error", "cannot be opened: GPU is lost"),
+    ],
+)
+def test_why_no_gpu_is_left_is_an_event_and_the_machine_is_recorded(
+    start_sampler: Start, script: str, options: list[str], kind: str, words: str
+) -> None:
+    sampling = start_sampler(script, *options)
+    assert sampling.ready() == {"ready": True, "gpus": 0}
+    wait_for(lambda: sampling.folder.host().read())
+    assert sampling.stop(signal.SIGTERM) == (0, "")
+    (event,) = sampling.folder.events().read()
+    assert event.kind == kind
+    assert words in event.detail
+
+
 def test_a_lost_gpu_is_an_event_and_the_others_go_on(start_sampler: Start) -> None:
     sampling = start_sampler("- gpus 2\n0 lost_after_s 1.0\n", "--hz", "20")
     sampling.ready()
