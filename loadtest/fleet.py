@@ -15,14 +15,15 @@ from loadtest.crowd import Session
 from loadtest.curve import Array
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
 from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
+from loadtest.progress import Progress
 from loadtest.scenario import Scenario
 from loadtest.source import Source
 from loadtest.trace import Arrivals
 from loadtest.units import parse_duration
 from profiles.fleet import Demand, simulate
-from profiles.fleet_cost import afford, estimate, images_a_person
+from profiles.fleet_cost import Asked, Cost, afford, cores_here, estimate, images_a_person
 from profiles.fleet_report import render
-from profiles.fleet_search import Needed, gpus_needed
+from profiles.fleet_search import Needed, check_search, gpus_needed
 from profiles.fleet_service import read_service
 from profiles.fleet_values import Autoscaling, Failures, Fleet, FleetError, People, Simulated
 
@@ -45,36 +46,67 @@ def simulate_scenario(
         fleet = fleet_of(options)
         people = people_of(scenario)
         demand = demand_of(scenario, source, fleet, people)
-        memory_bytes, time_s = options.memory * 2**30, parse_duration(options.time)
-        cost = estimate(fleet, demand, people, memory_bytes=memory_bytes)
-        sys.stderr.write(
-            f"about {cost.requests:,.0f} requests: {cost.seconds:,.0f} s, "
-            f"{cost.memory_bytes / 2**30:.2f} GiB at most\n"
-        )
-        afford(fleet, cost, memory_bytes=memory_bytes, time_s=time_s)
-        slo_s = float(scenario.slo.latency)
-        played = simulate(
-            fleet,
-            demand,
-            seed=scenario.seed,
-            slo_s=slo_s,
-            people=people,
-            most_slots=cost.most_slots,
-        )
-        needed = None
         if options.slo_share is not None:
-            needed = gpus_needed(
-                fleet,
-                demand,
-                seed=scenario.seed,
-                slo_s=slo_s,
-                slo_share=options.slo_share,
-                people=people,
-                most=MOST_GPUS,
-            )
+            check_search(demand)
+        memory_bytes, time_s = options.memory * 2**30, parse_duration(options.time)
+        asked = Asked(
+            fleet=fleet,
+            demand=demand,
+            people=people,
+            search_most=None if options.slo_share is None else MOST_GPUS,
+            cores=cores_here(),
+        )
+        cost = estimate(asked, memory_bytes=memory_bytes)
+        afford(asked, cost, memory_bytes=memory_bytes, time_s=time_s)
+        sys.stderr.write(cost_words(cost) + "\n")
+        played, needed = _play(options, scenario, asked, cost.most_slots)
     except (FleetError, ValueError) as err:
         raise ConfigurationError(f"fleet: {err}") from err
     return msgspec.structs.replace(played, scenario=scenario.name), needed
+
+
+def _play(
+    options: argparse.Namespace, scenario: Scenario, asked: Asked, most_slots: int
+) -> tuple[Simulated, Needed | None]:
+    """The simulation and the search, telling how far they are on stderr."""
+    fleet, slo_s = asked.fleet, float(scenario.slo.latency)
+    progress = Progress(sys.stderr)
+    try:
+        played = simulate(
+            fleet,
+            asked.demand,
+            seed=scenario.seed,
+            slo_s=slo_s,
+            people=asked.people,
+            most_slots=most_slots,
+            on_share=lambda share: progress.show(f"simulating {fleet.gpus:,} GPUs", share),
+        )
+        if asked.search_most is None:
+            return played, None
+        return played, gpus_needed(
+            fleet,
+            asked.demand,
+            seed=scenario.seed,
+            slo_s=slo_s,
+            slo_share=options.slo_share,
+            people=asked.people,
+            most=asked.search_most,
+            most_slots=most_slots,
+            on_share=lambda gpus, share: progress.show(f"trying {gpus:,} GPUs", share),
+        )
+    finally:
+        progress.clear()
+
+
+def cost_words(cost: Cost) -> str:
+    """What it will take, in one line."""
+    told = (
+        f"about {cost.requests:,.0f} requests: {cost.seconds:,.0f} s, "
+        f"{cost.memory_bytes / 2**30:.2f} GiB at most"
+    )
+    if cost.search_seconds:
+        told += f"; the search of GPUs needed {cost.search_seconds:,.0f} s more at most"
+    return told
 
 
 def fleet_of(options: argparse.Namespace) -> Fleet:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from profiles.fleet_latency import BINS
-from profiles.fleet_state import CELL, COLUMNS, SERVER, SLOT, Floats, Records
+from profiles.fleet_state import COLUMNS, SERVER, SLOT, Floats, Records
 from profiles.fleet_values import POLICIES, ROUTINGS, Fleet, People
 
 SAMPLES_MOST = 4096
@@ -28,6 +28,7 @@ class Memory:
         rates_per_s: Arrivals/s in bins of equal width that fill the duration, (bins,).
         times_s: Arrivals in seconds, sorted; where there are any, the rates are not read.
         most_slots: Requests held at once, at most.
+        cell: The record to fill, (1,); others may look at its clock meanwhile.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class Memory:
         rates_per_s: Floats,
         times_s: Floats,
         most_slots: int,
+        cell: Records,
     ) -> None:
         rows = minute_rows(span["duration_s"])
         scaling = fleet.autoscaling
         ring = 1
         if scaling is not None:
             ring = min(max(1, round(scaling.look_back_s / scaling.sample_s)), SAMPLES_MOST)
-        self.cell: Records = np.zeros(1, CELL)
+        self.cell = cell
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         for name, value in _rules(fleet, people, servers, span).items():
             self.cell[name] = value

@@ -26,6 +26,10 @@ class FleetError(Exception):
     """A fleet that cannot be simulated as asked; the text says what to change."""
 
 
+class BacklogError(FleetError):
+    """More requests are held at once than the memory given has room for."""
+
+
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A value whose keys are all known."""
 
