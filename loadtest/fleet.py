@@ -1,7 +1,6 @@
 """`viralload fleet`: a scenario at the scale of a block, simulated from measured service times."""
 
 import argparse
-import itertools
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,9 +10,9 @@ import msgspec
 import numpy as np
 
 from loadtest.arrivals import Process, Word, arrival_times
-from loadtest.crowd import Session
 from loadtest.curve import Array
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
+from loadtest.fleet_people import left_out, people_of
 from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
 from loadtest.progress import Progress
 from loadtest.scenario import Scenario
@@ -21,7 +20,7 @@ from loadtest.source import Source
 from loadtest.trace import Arrivals
 from loadtest.units import parse_duration
 from profiles.fleet import Demand, simulate
-from profiles.fleet_cost import Asked, Cost, afford, cores_here, estimate, images_a_person
+from profiles.fleet_cost import Asked, Cost, afford, cores_here, estimate
 from profiles.fleet_report import render
 from profiles.fleet_search import Needed, check_search, gpus_needed
 from profiles.fleet_service import read_service
@@ -29,8 +28,6 @@ from profiles.fleet_values import Autoscaling, Failures, Fleet, FleetError, Peop
 
 BIN_S = 1.0
 MOST_BINS = 20_000
-TABLE = 201  # quantiles kept of think time and patience
-LAST = 0.999  # the share that stands for the end of an endless distribution
 MOST_GPUS = 10_000_000
 
 
@@ -43,7 +40,7 @@ def simulate_scenario(
         ConfigurationError: it cannot be simulated, or does not fit into --memory and --time.
     """
     try:
-        fleet = fleet_of(options)
+        fleet = with_steps(fleet_of(options), scenario)
         people = people_of(scenario)
         demand = demand_of(scenario, source, fleet, people)
         if options.slo_share is not None:
@@ -58,11 +55,13 @@ def simulate_scenario(
         )
         cost = estimate(asked, memory_bytes=memory_bytes)
         afford(asked, cost, memory_bytes=memory_bytes, time_s=time_s)
+        missed = left_out(scenario)
+        sys.stderr.write("".join(f"warning: not simulated: {one}\n" for one in missed))
         sys.stderr.write(cost_words(cost) + "\n")
         played, needed = _play(options, scenario, asked, cost.most_slots)
     except (FleetError, ValueError) as err:
         raise ConfigurationError(f"fleet: {err}") from err
-    return msgspec.structs.replace(played, scenario=scenario.name), needed
+    return msgspec.structs.replace(played, scenario=scenario.name, left_out=missed), needed
 
 
 def _play(
@@ -136,41 +135,15 @@ def fleet_of(options: argparse.Namespace) -> Fleet:
     )
 
 
-def people_of(scenario: Scenario) -> People:
-    """Who arrives: a request by itself, waited for as long as its timeout, or the [session]'s."""
-    timeout_s = float(scenario.request.timeout)
-    session = scenario.session
-    if session is None:
-        return People(timeout_s=timeout_s)
-    shares = {name: one.share for name, one in session.classes.items()}
-    total = sum(shares.values())
-    grid = np.linspace(0.0, 1.0, TABLE)
-    inside = np.clip(grid, 1 - LAST, LAST)
-    patience = session.patience
-    return People(
-        go_on=_go_on(session),
-        think_s=tuple(session.think.quantile(inside).tolist()),
-        patience_s=() if patience is None else tuple(patience.quantile(inside).tolist()),
-        timeout_s=timeout_s,
-        retry=session.retry.policy,
-        most_attempts=session.retry.most_attempts,
-        first_s=max(float(session.retry.first), 1e-3),
-        cap_s=max(float(session.retry.cap), 1e-3),
-        paying_share=shares.get("paying", 0.0) / total if total else 1.0,
+def with_steps(fleet: Fleet, scenario: Scenario) -> Fleet:
+    """The block where every request asks for so many steps, if the scenario says how many."""
+    asked, service = scenario.request.steps, fleet.service
+    if asked is None or asked == service.steps:
+        return fleet
+    basis = f"{service.basis}, there {service.steps} steps"
+    return msgspec.structs.replace(
+        fleet, service=msgspec.structs.replace(service, steps=asked, basis=basis)
     )
-
-
-def _go_on(session: Session) -> tuple[float, ...]:
-    """Probability of another request after the n-th."""
-    if not isinstance(session.requests, dict):
-        more = 1.0 - 1.0 / float(session.requests)
-        return (more,) if more > 0 else ()
-    weights = {int(count): weight for count, weight in session.requests.items()}
-    survive = [
-        sum(weight for count, weight in weights.items() if count >= n)
-        for n in range(1, max(weights) + 2)
-    ]
-    return tuple(b / a if a else 0.0 for a, b in itertools.pairwise(survive))
 
 
 def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) -> Demand:
@@ -186,14 +159,15 @@ def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) 
         )
     node = Node(
         gpus=fleet.gpus,
-        capacity_images_per_s=fleet.capacity_images_per_s,
+        capacity_images_per_s=fleet.images_per_s(people.mean_steps),
         capacity_basis="all GPUs busy with full batches",
     )
     peak, _ = stated_peak(scenario, source, node)
     kappa = compression(scenario, source)
     duration_s = source.duration_s / kappa
     shape = source.shape
-    factor = peak / source.peak_images_per_s * source.images_per_arrival / images_a_person(people)
+    scale = peak / source.peak_images_per_s
+    factor = scale * source.images_per_arrival / source.images_per_request
 
     def arrivals_by(t: Array) -> Array:
         return shape.integral(kappa * t) * (factor / kappa)

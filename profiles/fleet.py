@@ -85,8 +85,8 @@ def simulate(
         BacklogError: a backlog outgrew `most_slots`.
         FleetError: the fleet cannot be simulated.
     """
-    check(fleet)
     people = people or People()
+    check(fleet, people)
     if not 0 < demand.duration_s < math.inf:
         raise FleetError("the demand lasts no time: give a duration above 0")
     rates = np.array(demand.rates_per_s, np.float64)

@@ -13,12 +13,13 @@ from collections.abc import Callable
 import msgspec
 
 from profiles.fleet import MOST_SLOTS, Demand, simulate, steady
-from profiles.fleet_memory import FIRST_SLOTS, cell_bytes, minute_rows
+from profiles.fleet_memory import FIRST_SLOTS, cell_bytes, minute_rows, stride_of
 from profiles.fleet_search import part_of, sizes_at_most
 from profiles.fleet_values import Fleet, FleetError, People
 
 PROCESS_BYTES = 250 * 2**20  # Python, numpy, numba and its compiler
 PROBE_REQUESTS = 200_000
+MOST_REQUESTS = 1000  # of one person
 RESTS = 8.0  # people at rest (thinking, backing off) to one being served, allowed for
 A_SLOT = (cell_bytes(0, 1, 1000, 0) - cell_bytes(0, 1, 0, 0)) / 1000  # bytes
 
@@ -35,7 +36,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def requests(self) -> float:
         """Expected."""
-        return self.demand.expected * images_a_person(self.people)
+        return self.demand.expected * requests_a_person(self.people)
 
     def of(self, gpus: int) -> "Asked":
         """The same rules on fewer GPUs, with their share of the load."""
@@ -163,7 +164,7 @@ def _search_seconds(asked: Asked, seconds_each: float) -> float:
     """Of all sizes a search may try, each with the most requests it plays."""
     if asked.search_most is None or asked.demand.expected <= 0:
         return 0.0
-    tries, start = sizes_at_most(asked.fleet, asked.demand, asked.search_most)
+    tries, start = sizes_at_most(asked.fleet, asked.demand, asked.people, asked.search_most)
     part = part_of(start, asked.demand)
     cells = math.ceil(part / asked.fleet.cell_gpus)
     requests = asked.requests * part / start
@@ -181,15 +182,16 @@ def _held_bytes(asked: Asked, slots: float) -> float:
 
 
 def _slots(asked: Asked) -> float:
-    """The most requests a cell can hold: what its rules allow, at most all that arrive."""
+    """The most slots a cell can need: for what its rules let wait, at most for all who come."""
     fleet, people = asked.fleet, asked.people
     gpus = min(fleet.gpus, fleet.cell_gpus)
     most = asked.demand.expected * gpus / fleet.gpus
     if fleet.max_queue is None:
-        return most
+        return most * stride_of(people)
     rests = people.retry != "none" or bool(people.go_on)
-    held = gpus * (fleet.max_queue + fleet.batch_limit)
-    return min(held * (1 + RESTS if rests else 1), most)
+    images = gpus * (fleet.max_queue + fleet.batch_limit)
+    held = images / people.mean_images * (1 + RESTS if rests else 1)
+    return min(held, most) * stride_of(people)
 
 
 def cores_here() -> int:
@@ -197,13 +199,15 @@ def cores_here() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def images_a_person(people: People) -> float:
-    """Expected, whatever cuts it short."""
-    expected, reach = 1.0, 1.0
-    for share in people.go_on[:-1]:
-        reach *= share
-        expected += reach
-    if people.go_on:
-        last = min(people.go_on[-1], 0.999)
-        expected += reach * last / (1 - last)
-    return expected
+def requests_a_person(people: People) -> float:
+    """Expected, at most: a limit of n images leaves no more than n requests."""
+    reach = [1.0]
+    while len(reach) < MOST_REQUESTS and people.go_on:
+        reach.append(reach[-1] * people.go_on[min(len(reach), len(people.go_on)) - 1])
+    return sum(
+        share * sum(reach[:most])
+        for share, most in (
+            (people.paying_share, people.paying_images),
+            (1.0 - people.paying_share, people.free_images),
+        )
+    )

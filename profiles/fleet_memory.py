@@ -56,18 +56,24 @@ class Memory:
             self.cell[name] = value
         self.cell["seed"], self.cell["most_slots"] = seed, most_slots
         self.cell["minute_rows"], self.cell["ring"] = rows, ring
+        images = _cumulated(people.images) if people.counts_images else ()
+        steps = _cumulated(people.steps)
         for name, table in (
             ("think_s", people.think_s),
             ("patience_s", people.patience_s),
             ("go_on", people.go_on),
+            ("image_mix", images),
+            ("step_mix", steps),
             ("rates_per_s", rates_per_s),
             ("times_s", times_s),
         ):
-            self._hold(name, np.array([*table, 0.0]))  # an address even where there are none
+            self._hold(name, np.append(np.asarray(table, np.float64), 0.0))  # never of no length
         for name, table in (
             ("thinks", people.think_s),
             ("patiences", people.patience_s),
             ("go_ons", people.go_on),
+            ("image_mixes", images[::2]),
+            ("step_mixes", steps[::2]),
             ("rates", rates_per_s),
             ("times", times_s),
         ):
@@ -102,7 +108,9 @@ class Memory:
         held = self._arrays.get("slots", np.zeros(0, SLOT))
         grown = np.zeros(count, SLOT)
         grown[: len(held)] = held
-        grown["after"][len(held) :] = np.append(np.arange(len(held) + 1, count), -1)
+        stride = int(self.cell["stride"][0])
+        leads = np.arange(len(held), count, stride)
+        grown["after"][leads] = np.append(leads[1:], -1)
         self._hold("slots", grown)
         for name, new in (
             ("keys", np.full((4, wide), np.inf)),
@@ -125,6 +133,21 @@ def minute_rows(duration_s: float) -> int:
     return math.ceil(duration_s / 60.0 - 1e-9) + 1
 
 
+def stride_of(people: People) -> int:
+    """Slots a person: a power of two, for the most images of a request."""
+    return 1 << (max(count for count, _ in people.images) - 1).bit_length()
+
+
+def _cumulated(mix: tuple[tuple[int, float], ...]) -> tuple[float, ...]:
+    """Cumulative share and value, one pair after the other."""
+    total, reached = sum(weight for _, weight in mix), 0.0
+    told: list[float] = []
+    for value, weight in mix:
+        reached += weight
+        told += [reached / total, float(value)]
+    return tuple(told)
+
+
 def _rules(
     fleet: Fleet,
     people: People,
@@ -144,7 +167,12 @@ def _rules(
         "base_s": service.step_base_s,
         "image_s": service.step_image_s,
         "tail_s": service.tail_s,
-        "rate_per_s": fleet.capacity_images_per_s / fleet.gpus,
+        "rate_per_s": fleet.images_per_s(people.mean_steps) / fleet.gpus,
+        "mean_steps": people.mean_steps or service.steps,
+        "stride": stride_of(people),
+        "lead_mask": ~(stride_of(people) - 1),
+        "paying_most": people.paying_images or UNBOUNDED,
+        "free_most": people.free_images or UNBOUNDED,
         "max_queue": UNBOUNDED if fleet.max_queue is None else fleet.max_queue,
         "deadline_s": fleet.deadline_s or np.inf,
         "load_least_s": fleet.load_least_s,

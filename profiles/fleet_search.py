@@ -79,7 +79,7 @@ def gpus_needed(
         tried.append((gpus, share))
         return share >= slo_share
 
-    low, high = 0, _start(fleet, demand, most)
+    low, high = 0, _start(fleet, demand, people or People(), most)
     while not suffices(high):
         if high >= most:
             return Needed(gpus=None, slo_s=slo_s, slo_share=slo_share, tried=tried)
@@ -103,12 +103,12 @@ def check_search(demand: Demand) -> None:
         )
 
 
-def sizes_at_most(fleet: Fleet, demand: Demand, most: int) -> tuple[int, int]:
+def sizes_at_most(fleet: Fleet, demand: Demand, people: People, most: int) -> tuple[int, int]:
     """How many sizes a search tries at most, and the first of them in GPUs.
 
     It doubles until a size suffices, then halves what is between down to TOLERANCE.
     """
-    start = _start(fleet, demand, most)
+    start = _start(fleet, demand, people, most)
     doublings = math.ceil(math.log2(most / start))
     return 1 + doublings + math.ceil(math.log2(1.0 / TOLERANCE)), start
 
@@ -119,7 +119,7 @@ def part_of(gpus: int, demand: Demand) -> int:
     return min(gpus, max(LEAST_GPUS, within))
 
 
-def _start(fleet: Fleet, demand: Demand, most: int) -> int:
-    """GPUs whose full batches just carry the mean rate, at most `most`."""
-    each = fleet.capacity_images_per_s / fleet.gpus
+def _start(fleet: Fleet, demand: Demand, people: People, most: int) -> int:
+    """GPUs whose full batches just carry a request of each who comes, at most `most`."""
+    each = fleet.images_per_s(people.mean_steps) / fleet.gpus / people.mean_images
     return max(1, min(most, math.ceil(demand.expected / demand.duration_s / each)))

@@ -13,7 +13,9 @@ from profiles.fleet_people import end_ok, end_otherwise, timer
 from profiles.fleet_state import (
     DRAINING,
     OFF,
+    OVER,
     REJECTED,
+    REQUEST,
     ROOM,
     RUNNING,
     STEP,
@@ -21,6 +23,7 @@ from profiles.fleet_state import (
     UP,
     WAITING,
     WORK,
+    lead_of,
     running,
     servers,
     slots,
@@ -111,21 +114,32 @@ def fill(cell: Any, t_s: float, s: int) -> None:
     takes = server.phase == UP or (server.phase == DRAINING and not cell.central)
     while takes and lined.waiting > 0 and server.running < cell.limit:
         slot = lined.first_paying if lined.first_paying >= 0 else lined.first_free
-        leave_line(cell, line, slot)
-        person = slots(cell)[slot]
+        if cell.step_mixes > 0 and cell.policy == REQUEST and server.running > 0:
+            slot = _companion(cell, slot, lined.first_free, running(cell)[s, 0])
+            if slot < 0:
+                break
+        lead = lead_of(cell, slot)
+        person = slots(cell)[lead]
         alone_s = server.speed * (cell.tail_s + person.work * step_s(cell, 1))
         if t_s + alone_s > person.sent_s + cell.deadline_s:
+            if cell.stride == 1:
+                leave_line(cell, line, slot)
+            else:
+                withdraw(cell, t_s, lead, s)
+                server.running = _close_up(cell, s)
             count_on(cell, t_s, line, -1)
-            end_otherwise(cell, slot, t_s, REJECTED, 1.0, True)
+            end_otherwise(cell, lead, t_s, REJECTED, 1.0, True)
             continue
+        leave_line(cell, line, slot)
         lined.ongoing -= 1  # nothing changes for who stood in the server's own line
         server.ongoing += 1
         running(cell)[s, server.running] = slot
         server.running += 1
-        person.server = s
-        person.phase = RUNNING
-        person.left = cell.steps
-        if person.wanted_s >= cell.from_s:
+        image = slots(cell)[slot]
+        image.server = s
+        image.phase = RUNNING
+        image.left = int(person.work)
+        if slot == lead and person.wanted_s >= cell.from_s:
             cell.waits += 1
             cell.wait_s += t_s - person.sent_s
             if t_s > person.sent_s:
@@ -140,6 +154,45 @@ def fill(cell: Any, t_s: float, s: int) -> None:
 
 
 @compiled
+def _companion(cell: Any, slot: int, first_free: int, beside: int) -> int:
+    """The first in line from `slot` on with as many steps as `beside`; -1 for none."""
+    is_free = slot == first_free
+    while slot >= 0 and slots(cell)[slot].work != slots(cell)[beside].work:
+        slot = slots(cell)[slot].after
+        if slot < 0 and not is_free:
+            slot, is_free = first_free, True
+    return slot
+
+
+@compiled
+def withdraw(cell: Any, t_s: float, lead: int, here: int) -> None:
+    """Take a request's images out of the line and the batches; server `here` looks by itself."""
+    for slot in range(lead, lead + slots(cell)[lead].images):
+        image = slots(cell)[slot]
+        s = image.server
+        if image.phase == WAITING:
+            leave_line(cell, s, slot)
+        elif image.phase == RUNNING:
+            for i in range(servers(cell)[s].running):
+                if running(cell)[s, i] == slot:
+                    running(cell)[s, i] = -1
+            if cell.policy == STEP and s != here:
+                _stop_soon(cell, t_s, s)
+        image.phase = OVER
+
+
+@compiled
+def _close_up(cell: Any, s: int) -> int:
+    """Close the gaps in a batch that has not begun; how many it now holds."""
+    kept = 0
+    for i in range(servers(cell)[s].running):
+        if running(cell)[s, i] >= 0:
+            running(cell)[s, kept] = running(cell)[s, i]
+            kept += 1
+    return kept
+
+
+@compiled
 def _plan(cell: Any, t_s: float, s: int) -> None:
     """When a server that begins a batch or a step now stops next."""
     server = servers(cell)[s]
@@ -150,8 +203,8 @@ def _plan(cell: Any, t_s: float, s: int) -> None:
     server.began_s = t_s
     server.step_s = took_s
     if cell.policy == STEP:
-        least = cell.steps
-        for i in range(server.running):
+        least = slots(cell)[running(cell)[s, 0]].left
+        for i in range(1, server.running):
             least = min(least, slots(cell)[running(cell)[s, i]].left)
         stop_s = t_s + least * took_s
     else:
@@ -177,9 +230,14 @@ def nudge(cell: Any, t_s: float, s: int) -> None:
     if server.running == 0:
         fill(cell, t_s, s)
     elif cell.policy == STEP:
-        stop_s = boundary_s(cell, t_s, s)
-        if stop_s < key_of(cell, WORK, s):
-            put(cell, WORK, s, stop_s)
+        _stop_soon(cell, t_s, s)
+
+
+@compiled
+def _stop_soon(cell: Any, t_s: float, s: int) -> None:
+    stop_s = boundary_s(cell, t_s, s)
+    if stop_s < key_of(cell, WORK, s):
+        put(cell, WORK, s, stop_s)
 
 
 @compiled
@@ -197,14 +255,12 @@ def stop(cell: Any, t_s: float, s: int) -> None:
             if slots(cell)[slot].left > 0:
                 running(cell)[s, kept] = slot
                 kept += 1
-            else:
-                _finish(cell, slot, t_s, t_s + server.speed * cell.tail_s)
+            elif _finish(cell, slot, t_s, t_s + server.speed * cell.tail_s):
                 count_on(cell, t_s, s, -1)
     else:
         for i in range(had):
             slot = running(cell)[s, i]
-            if slot >= 0:
-                _finish(cell, slot, t_s, t_s)
+            if slot >= 0 and _finish(cell, slot, t_s, t_s):
                 count_on(cell, t_s, s, -1)
     server.running = kept
     cell.images -= had - kept
@@ -214,15 +270,26 @@ def stop(cell: Any, t_s: float, s: int) -> None:
 
 
 @compiled
-def _finish(cell: Any, slot: int, t_s: float, done_s: float) -> None:
-    """The last step of an image is over at t, its answer out at `done_s`."""
-    person = slots(cell)[slot]
+def _finish(cell: Any, slot: int, t_s: float, done_s: float) -> bool:
+    """The last step of an image is over at t, its file out at `done_s`; was it the request's last?
+
+    A request is answered with its last image.
+    """
+    lead = lead_of(cell, slot)
+    person = slots(cell)[lead]
+    if cell.stride > 1:
+        slots(cell)[slot].phase = OVER
+        person.pending -= 1
+        done_s = person.done_s = max(person.done_s, done_s)
+        if person.pending > 0:
+            return False
     if done_s > person.expires_s:  # its client will have left: the timer ends it
         person.phase = TAIL
-        return
+        return True
     if done_s > cell.from_s:
         cell.flight_s += done_s - t_s  # in flight still, though no event will say so
-    end_ok(cell, slot, done_s)
+    end_ok(cell, lead, done_s)
+    return True
 
 
 @compiled
@@ -230,7 +297,11 @@ def hang_up(cell: Any, t_s: float, slot: int, outcome: int) -> None:
     """A client leaves: from the line, from the batch (its work is lost), or just before the end."""
     person = slots(cell)[slot]
     s = person.server
-    if person.phase == WAITING:
+    if cell.stride > 1:
+        if person.pending > 0:
+            withdraw(cell, t_s, slot, -1)
+            count_on(cell, t_s, s, -1)
+    elif person.phase == WAITING:
         leave_line(cell, s, slot)
         count_on(cell, t_s, s, -1)
     elif person.phase == RUNNING:
@@ -247,12 +318,20 @@ def hang_up(cell: Any, t_s: float, slot: int, outcome: int) -> None:
 def enqueue(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
     """Take a request on: into a line, and server s (if any) is told."""
     person = slots(cell)[slot]
-    join_line(cell, line, slot)
+    for image in range(slot, slot + person.images):
+        slots(cell)[image].paying = person.paying
+        slots(cell)[image].work = person.work
+        join_line(cell, line, image)
     count_on(cell, t_s, line, 1)
     if person.expires_s < math.inf:
         timer(cell, slot, person.expires_s)
-    if s < 0:
-        return
+    if s >= 0:
+        call(cell, t_s, s)
+
+
+@compiled
+def call(cell: Any, t_s: float, s: int) -> None:
+    """Tell a server that something in its line is for it."""
     if cell.central and servers(cell)[s].running > 0:
         servers(cell)[s].claimed += 1
         offer(cell, s)

@@ -9,7 +9,7 @@ import pytest
 
 from profiles import fleet_latency
 from profiles.fleet import simulate, steady
-from profiles.fleet_cost import Asked, Cost, afford, estimate, images_a_person
+from profiles.fleet_cost import Asked, Cost, afford, estimate, requests_a_person
 from profiles.fleet_report import render
 from profiles.fleet_search import gpus_needed, sizes_at_most
 from profiles.fleet_text import fleet_text
@@ -89,7 +89,7 @@ def test_the_estimate_is_in_proportion() -> None:
     assert told.seconds == pytest.approx(10.0, rel=0.05)
     assert told.memory_bytes < 2**31
     # 100/s need 111 GPUs of 4 images in 4.4 s: 6 doublings to 4,000 at most, then 8 halvings
-    tries, start = sizes_at_most(one.fleet, one.demand, 4000)
+    tries, start = sizes_at_most(one.fleet, one.demand, People(), 4000)
     assert told.search_seconds == pytest.approx(tries * told.seconds, rel=0.1)
     assert (tries, start) == (1 + 6 + 8, 111)
 
@@ -100,7 +100,7 @@ def test_a_search_tries_no_more_than_was_said() -> None:
     sizes: set[int] = set()
     gpus_needed(block, demand, seed=1, slo_s=1.000001, slo_share=0.95, most=1000,
                 on_share=lambda gpus, _: sizes.add(gpus))  # fmt: skip
-    assert 3 <= len(sizes) <= sizes_at_most(block, demand, 1000)[0]
+    assert 3 <= len(sizes) <= sizes_at_most(block, demand, People(), 1000)[0]
 
 
 def test_a_size_whose_backlog_outgrows_memory_does_not_suffice() -> None:
@@ -111,10 +111,13 @@ def test_a_size_whose_backlog_outgrows_memory_does_not_suffice() -> None:
     assert found.gpus is not None
 
 
-def test_images_a_person() -> None:
-    assert images_a_person(People()) == 1
-    assert images_a_person(People(go_on=(0.5,))) == pytest.approx(2.0)  # geometric
-    assert images_a_person(People(go_on=(0.6, 0.3, 0.0))) == pytest.approx(1.78)  # 1 + .6 + .18
+def test_requests_a_person() -> None:
+    assert requests_a_person(People()) == 1
+    assert requests_a_person(People(go_on=(0.5,))) == pytest.approx(2.0)  # geometric
+    assert requests_a_person(People(go_on=(0.6, 0.3, 0.0))) == pytest.approx(1.78)  # 1 + .6 + .18
+    # a tenth go on for ever, 1/(1 - 0.5); the others at most twice, 1 + 0.5
+    limited = People(go_on=(0.5,), paying_share=0.1, free_images=2)
+    assert requests_a_person(limited) == pytest.approx(0.1 * 2.0 + 0.9 * 1.5)
 
 
 def test_gpus_needed_for_a_lone_queue() -> None:
