@@ -5,7 +5,7 @@ from typing import Any
 from profiles.fleet_compile import compiled
 from profiles.fleet_heap import key_of
 from profiles.fleet_server import boundary_s, step_s
-from profiles.fleet_state import PAYING, STEP, WORK, running, scratch, servers, slots
+from profiles.fleet_state import PAYING, STEP, WORK, images_of, running, scratch, servers, slots
 
 
 @compiled
@@ -18,7 +18,7 @@ def forecast_s(cell: Any, t_s: float, s: int, slot: int) -> float:
         while waits >= 0:
             ahead += 1
             waits = slots(cell)[waits].after
-    ahead += person.images - 1  # the last of its images
+    ahead += images_of(cell, slot) - 1  # the last of its images
     if cell.policy == STEP:
         return float(_played_s(cell, t_s, s, ahead, slot) + server.speed * cell.tail_s)
     left_s = key_of(cell, WORK, s) - t_s if server.running > 0 else 0.0
@@ -56,7 +56,7 @@ def _played_s(cell: Any, t_s: float, s: int, ahead: int, slot: int) -> float:
     own = -1  # steps left; not joined yet
     while own != 0:
         while n < cell.limit and ahead > 0:
-            is_own = ahead < slots(cell)[slot].images
+            is_own = ahead < images_of(cell, slot)
             scratch(cell)[n] = _steps(cell, slot if is_own else waits)
             if cell.step_mixes > 0 and not is_own:
                 waits = _behind(cell, s, waits)

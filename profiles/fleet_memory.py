@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from profiles.fleet_latency import BINS
-from profiles.fleet_state import COLUMNS, SERVER, SLOT, Floats, Records
+from profiles.fleet_state import CELL, COLUMNS, MORE, SERVER, SLOT, Floats, Records
 from profiles.fleet_values import POLICIES, ROUTINGS, Fleet, People
 
 SAMPLES_MOST = 4096
@@ -28,7 +28,7 @@ class Memory:
         rates_per_s: Arrivals/s in bins of equal width that fill the duration, (bins,).
         times_s: Arrivals in seconds, sorted; where there are any, the rates are not read.
         most_slots: Requests held at once, at most.
-        cell: The record to fill, (1,); others may look at its clock meanwhile.
+        cell: The record to fill, (1,), whose clock others may look at; default: its own.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Memory:
         rates_per_s: Floats,
         times_s: Floats,
         most_slots: int,
-        cell: Records,
+        cell: Records | None = None,
     ) -> None:
         rows = minute_rows(span["duration_s"])
         scaling = fleet.autoscaling
         ring = 1
         if scaling is not None:
             ring = min(max(1, round(scaling.look_back_s / scaling.sample_s)), SAMPLES_MOST)
-        self.cell = cell
+        self.cell: Records = np.zeros(1, CELL) if cell is None else cell
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         for name, value in _rules(fleet, people, servers, span).items():
             self.cell[name] = value
@@ -112,6 +112,9 @@ class Memory:
         leads = np.arange(len(held), count, stride)
         grown["after"][leads] = np.append(leads[1:], -1)
         self._hold("slots", grown)
+        more = np.zeros(count, MORE)
+        more[: len(held)] = self._arrays.get("more", more[:0])
+        self._hold("more", more)
         for name, new in (
             ("keys", np.full((4, wide), np.inf)),
             ("order", np.zeros((4, wide), np.int64)),
@@ -218,5 +221,5 @@ def _rules(
 def cell_bytes(servers: int, limit: int, slots: int, minutes: int) -> int:
     """Memory of a cell with so many slots, at its growth: old and new slots together."""
     a_server = SERVER.itemsize + 8 * limit + 8 + 4 * 24
-    a_slot = SLOT.itemsize + 4 * 24
+    a_slot = SLOT.itemsize + MORE.itemsize + 4 * 24
     return servers * a_server + 3 * slots * a_slot + minutes * 8 * (COLUMNS + BINS)

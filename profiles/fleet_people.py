@@ -46,6 +46,7 @@ from profiles.fleet_state import (
     image_mix,
     latency,
     minutes,
+    more_of,
     patience_s,
     slots,
     step_mix,
@@ -79,8 +80,9 @@ def arrive(cell: Any, t_s: float) -> int:
     cell.used += 1
     person.person = cell.people
     cell.people += 1
-    person.wish = person.had = 0
-    person.ideal_s = t_s
+    person.wish = 0
+    if cell.go_ons > 0:
+        more_of(cell)[slot].ideal_s = t_s
     person.paying = PAYING
     if cell.paying_share < 1.0:
         paying = draw(cell.seed, CLASS, person.person) < cell.paying_share
@@ -104,16 +106,17 @@ def _want(cell: Any, slot: int, t_s: float) -> None:
         person.work *= exponential(cell.seed, WORK_DRAWS, n)
     elif cell.step_mixes > 0:
         person.work = float(picked(step_mix(cell), draw(cell.seed, STEPS, n)))
-    person.images = 1
     person.row = cell.row if t_s == cell.clock_s else minute_of(cell, t_s)
     minutes(cell)[person.row, OFFERED] += 1
     if cell.paying_share < 1.0 and person.paying == PAYING:
         cell.paying_requests += 1
     if cell.image_mixes > 0:
         images = picked(image_mix(cell), draw(cell.seed, IMAGES, n))
-        person.images = min(images, _most(cell, person.paying) - person.had)
-        person.had += person.images
-        minutes(cell)[person.row, OFFERED_IMAGES] += person.images
+        more = more_of(cell)[slot]
+        had = 0 if person.wish == 0 else more.had
+        more.images = min(images, _most(cell, person.paying) - had)
+        more.had = had + more.images
+        minutes(cell)[person.row, OFFERED_IMAGES] += more.images
 
 
 @compiled
@@ -128,12 +131,13 @@ def begin_attempt(cell: Any, slot: int, t_s: float) -> None:
     person = slots(cell)[slot]
     person.sent_s = t_s
     person.expires_s = min(t_s + cell.timeout_s, person.until_s)
-    person.pending = person.images
-    person.done_s = 0.0
     cell.flight += 1
     minutes(cell)[cell.row, ATTEMPTS] += 1
     if cell.image_mixes > 0:
-        minutes(cell)[cell.row, TRIED_IMAGES] += person.images
+        more = more_of(cell)[slot]
+        more.pending = more.images
+        more.done_s = 0.0
+        minutes(cell)[cell.row, TRIED_IMAGES] += more.images
 
 
 @compiled
@@ -150,9 +154,10 @@ def end_ok(cell: Any, slot: int, done_s: float) -> None:
         if cell.paying_share < 1.0 and person.paying == PAYING:
             cell.paying_good += 1
     if cell.image_mixes > 0:
-        minutes(cell)[done, DONE_IMAGES] += person.images
+        images = more_of(cell)[slot].images
+        minutes(cell)[done, DONE_IMAGES] += images
         if is_good:
-            minutes(cell)[done, GOOD_IMAGES] += person.images
+            minutes(cell)[done, GOOD_IMAGES] += images
     if person.wanted_s >= cell.from_s:
         cell.oks += 1
         cell.latency_s += latency_s
@@ -193,25 +198,37 @@ def _through(cell: Any, slot: int, t_s: float, outcome: int) -> None:
     """A request has its outcome: on to the next one, or gone."""
     person = slots(cell)[slot]
     minutes(cell)[person.row, outcome] += 1
-    while cell.go_ons > 0 and person.wish < WISHES - 1:
+    if cell.go_ons > 0 and _goes_on(cell, slot, t_s, outcome):
+        return
+    person.after = cell.spare
+    cell.spare = slot
+    cell.used -= 1
+
+
+@compiled
+def _goes_on(cell: Any, slot: int, t_s: float, outcome: int) -> bool:
+    """Whether a person now waits for the next request to come due.
+
+    Who has left, or is late for the load's end, makes none of those still intended: each of these
+    is counted, too.
+    """
+    person = slots(cell)[slot]
+    while person.wish < WISHES - 1:
         n = person.person * WISHES + person.wish
-        more = draw(cell.seed, GO_ON, n) < go_on(cell)[min(person.wish, cell.go_ons - 1)]
+        goes_on = draw(cell.seed, GO_ON, n) < go_on(cell)[min(person.wish, cell.go_ons - 1)]
         pause_s = quantile(think_s(cell), draw(cell.seed, THINK, n))
-        person.ideal_s += pause_s
-        is_allowed = cell.image_mixes == 0 or person.had < _most(cell, person.paying)
-        if not (more and is_allowed and person.ideal_s < cell.load_end_s):
-            break
-        # it was intended; who has left, or is late for the load's end, makes none of what is left
+        more_of(cell)[slot].ideal_s += pause_s
+        is_allowed = cell.image_mixes == 0 or more_of(cell)[slot].had < _most(cell, person.paying)
+        if not (goes_on and is_allowed and more_of(cell)[slot].ideal_s < cell.load_end_s):
+            return False
         person.wish += 1
         due_s = t_s if outcome in (ABANDONED, UNSENT) else t_s + pause_s
         _want(cell, slot, due_s)
         if outcome != ABANDONED and due_s < cell.load_end_s:
             person.phase = RESTING
             timer(cell, slot, due_s)
-            return
+            return True
         if outcome != ABANDONED:
             t_s, outcome = due_s, UNSENT
         minutes(cell)[person.row, outcome] += 1
-    person.after = cell.spare
-    cell.spare = slot
-    cell.used -= 1
+    return False

@@ -19,6 +19,7 @@ from profiles.fleet_state import (
     ROUND_ROBIN,
     WAITING,
     alive,
+    images_of,
     lead_of,
     servers,
     slots,
@@ -40,10 +41,10 @@ def send(cell: Any, t_s: float, slot: int) -> None:
         s = first(cell, ROOM)
     if _is_taken(cell, t_s, s, line, slot):
         enqueue(cell, t_s, s, line, slot)
-        for _ in range(1, slots(cell)[slot].images):  # each image to whichever has room
-            room_s = first_key(cell, ROOM) if cell.central else math.inf
-            if servers(cell)[line].waiting > 0 and room_s < math.inf:
-                call(cell, t_s, first(cell, ROOM))
+        if cell.stride > 1 and cell.central:
+            for _ in range(1, images_of(cell, slot)):  # each to whichever has room
+                if servers(cell)[line].waiting > 0 and first_key(cell, ROOM) < math.inf:
+                    call(cell, t_s, first(cell, ROOM))
 
 
 @compiled
@@ -91,15 +92,15 @@ def _is_taken(cell: Any, t_s: float, s: int, line: int, slot: int) -> bool:
     person = slots(cell)[slot]
     share = cell.up if cell.central else 1
     waiting = servers(cell)[line].waiting
-    excess = waiting + person.images - cell.max_queue * share
-    if waiting > 0 and excess > 0:
+    if waiting > 0 and waiting + images_of(cell, slot) > cell.max_queue * share:
+        excess = waiting + images_of(cell, slot) - cell.max_queue * share
         retry_s = _retry_after_s(excess / (cell.rate_per_s * share))
         if person.paying != PAYING or _sheddable(cell, line, excess) < excess:
             end_otherwise(cell, slot, t_s, REJECTED, retry_s, True)
             return False
         while excess > 0:
             free = _newest(cell, servers(cell)[line].last_free)
-            excess -= slots(cell)[free].images
+            excess -= images_of(cell, free)
             withdraw(cell, t_s, free, -1)
             count_on(cell, t_s, line, -1)
             end_otherwise(cell, free, t_s, REJECTED, retry_s, True)
@@ -107,7 +108,7 @@ def _is_taken(cell: Any, t_s: float, s: int, line: int, slot: int) -> bool:
         if cell.central:
             done_s = cell.tail_s + person.work * step_s(cell, 1)
             if s < 0:
-                ahead = servers(cell)[line].waiting + person.images
+                ahead = servers(cell)[line].waiting + images_of(cell, slot)
                 done_s += ahead / (cell.rate_per_s * share)
         else:
             done_s = forecast_s(cell, t_s, s, slot)
@@ -135,7 +136,7 @@ def _sheddable(cell: Any, line: int, enough: int) -> int:
     images = 0
     lead = _newest(cell, servers(cell)[line].last_free)
     while lead >= 0 and images < enough:
-        images += slots(cell)[lead].images
+        images += images_of(cell, lead)
         lead = _newest(cell, slots(cell)[lead].before)
     return images
 

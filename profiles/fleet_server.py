@@ -23,7 +23,9 @@ from profiles.fleet_state import (
     UP,
     WAITING,
     WORK,
+    images_of,
     lead_of,
+    more_of,
     running,
     servers,
     slots,
@@ -118,27 +120,20 @@ def fill(cell: Any, t_s: float, s: int) -> None:
             slot = _companion(cell, slot, lined.first_free, running(cell)[s, 0])
             if slot < 0:
                 break
-        lead = lead_of(cell, slot)
+        lead = lead_of(cell, slot) if cell.stride > 1 else slot
         person = slots(cell)[lead]
         alone_s = server.speed * (cell.tail_s + person.work * step_s(cell, 1))
         if t_s + alone_s > person.sent_s + cell.deadline_s:
-            if cell.stride == 1:
-                leave_line(cell, line, slot)
-            else:
-                withdraw(cell, t_s, lead, s)
-                server.running = _close_up(cell, s)
-            count_on(cell, t_s, line, -1)
-            end_otherwise(cell, lead, t_s, REJECTED, 1.0, True)
+            _refuse(cell, t_s, s, line, slot)
             continue
         leave_line(cell, line, slot)
         lined.ongoing -= 1  # nothing changes for who stood in the server's own line
         server.ongoing += 1
         running(cell)[s, server.running] = slot
         server.running += 1
-        image = slots(cell)[slot]
-        image.server = s
-        image.phase = RUNNING
-        image.left = int(person.work)
+        slots(cell)[slot].server = s
+        slots(cell)[slot].phase = RUNNING
+        slots(cell)[slot].left = int(person.work)
         if slot == lead and person.wanted_s >= cell.from_s:
             cell.waits += 1
             cell.wait_s += t_s - person.sent_s
@@ -151,6 +146,19 @@ def fill(cell: Any, t_s: float, s: int) -> None:
     offer(cell, s)
     if server.phase == DRAINING and server.running == 0 and (cell.central or server.waiting == 0):
         server.phase = OFF
+
+
+@compiled
+def _refuse(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
+    """Server s gives up an image that cannot be in time any more, and all of its request."""
+    lead = lead_of(cell, slot)
+    if cell.stride == 1:
+        leave_line(cell, line, slot)
+    else:
+        withdraw(cell, t_s, lead, s)
+        servers(cell)[s].running = _close_up(cell, s)
+    count_on(cell, t_s, line, -1)
+    end_otherwise(cell, lead, t_s, REJECTED, 1.0, True)
 
 
 @compiled
@@ -167,7 +175,7 @@ def _companion(cell: Any, slot: int, first_free: int, beside: int) -> int:
 @compiled
 def withdraw(cell: Any, t_s: float, lead: int, here: int) -> None:
     """Take a request's images out of the line and the batches; server `here` looks by itself."""
-    for slot in range(lead, lead + slots(cell)[lead].images):
+    for slot in range(lead, lead + images_of(cell, lead)):
         image = slots(cell)[slot]
         s = image.server
         if image.phase == WAITING:
@@ -275,14 +283,16 @@ def _finish(cell: Any, slot: int, t_s: float, done_s: float) -> bool:
 
     A request is answered with its last image.
     """
-    lead = lead_of(cell, slot)
-    person = slots(cell)[lead]
+    lead = slot
     if cell.stride > 1:
+        lead = lead_of(cell, slot)
         slots(cell)[slot].phase = OVER
-        person.pending -= 1
-        done_s = person.done_s = max(person.done_s, done_s)
-        if person.pending > 0:
+        request = more_of(cell)[lead]
+        request.pending -= 1
+        done_s = request.done_s = max(request.done_s, done_s)
+        if request.pending > 0:
             return False
+    person = slots(cell)[lead]
     if done_s > person.expires_s:  # its client will have left: the timer ends it
         person.phase = TAIL
         return True
@@ -298,7 +308,7 @@ def hang_up(cell: Any, t_s: float, slot: int, outcome: int) -> None:
     person = slots(cell)[slot]
     s = person.server
     if cell.stride > 1:
-        if person.pending > 0:
+        if more_of(cell)[slot].pending > 0:
             withdraw(cell, t_s, slot, -1)
             count_on(cell, t_s, s, -1)
     elif person.phase == WAITING:
@@ -318,10 +328,12 @@ def hang_up(cell: Any, t_s: float, slot: int, outcome: int) -> None:
 def enqueue(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
     """Take a request on: into a line, and server s (if any) is told."""
     person = slots(cell)[slot]
-    for image in range(slot, slot + person.images):
-        slots(cell)[image].paying = person.paying
-        slots(cell)[image].work = person.work
-        join_line(cell, line, image)
+    join_line(cell, line, slot)
+    if cell.stride > 1:
+        for image in range(slot + 1, slot + images_of(cell, slot)):
+            slots(cell)[image].paying = person.paying
+            slots(cell)[image].work = person.work
+            join_line(cell, line, image)
     count_on(cell, t_s, line, 1)
     if person.expires_s < math.inf:
         timer(cell, slot, person.expires_s)

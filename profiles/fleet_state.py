@@ -72,7 +72,7 @@ CELL = np.dtype(
         *((f"{name}_at", "i8") for name in ("order", "place", "sizes", "minutes", "latency")),
         *((f"{name}_at", "i8") for name in ("samples", "scratch", "think_s", "patience_s")),
         *((f"{name}_at", "i8") for name in ("go_on", "rates_per_s", "times_s")),
-        *((f"{name}_at", "i8") for name in ("image_mix", "step_mix")),
+        *((f"{name}_at", "i8") for name in ("image_mix", "step_mix", "more")),
         *((name, "i8") for name in ("slot_rows", "width", "minute_rows", "ring")),
         *((name, "i8") for name in ("thinks", "patiences", "go_ons", "rates", "times")),
         *((name, "i8") for name in ("image_mixes", "step_mixes")),
@@ -90,14 +90,22 @@ SERVER = np.dtype(
 SLOT = np.dtype(
     [
         *((name, "f8") for name in ("wanted_s", "sent_s", "expires_s", "until_s", "patience_s")),
-        *((name, "f8") for name in ("work", "ideal_s", "done_s")),
+        *((name, "f8") for name in ("work",)),
         ("person", "i8"),
         *((name, "i8") for name in ("wish", "attempt", "left", "server", "before", "after", "row")),
-        *((name, "i8") for name in ("phase", "paying", "images", "pending", "had")),
+        *((name, "i8") for name in ("phase", "paying")),
     ],
 )
 
 
+# More of a slot, apart, so that a simple request's stays small: read and written only where
+# requests differ in images, or people go on (ideal_s).
+MORE = np.dtype(
+    [
+        *((name, "i8") for name in ("images", "pending", "had")),
+        *((name, "f8") for name in ("ideal_s", "done_s")),
+    ]
+)
 INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 
 
@@ -111,6 +119,18 @@ def servers(cell: Any) -> Any:
 def slots(cell: Any) -> Any:
     """Of SLOT, shape (slot_rows,)."""
     return carray(pointer(cell.slots_at), (cell.slot_rows,), SLOT)
+
+
+@compiled
+def more_of(cell: Any) -> Any:
+    """Of MORE, shape (slot_rows,)."""
+    return carray(pointer(cell.more_at), (cell.slot_rows,), MORE)
+
+
+@compiled
+def images_of(cell: Any, slot: int) -> int:
+    """Images of the request in a slot."""
+    return int(more_of(cell)[slot].images) if cell.stride > 1 else 1
 
 
 @compiled
