@@ -7,8 +7,9 @@ from profiles.fleet_compile import compiled
 from profiles.fleet_draws import ROUTE, draw
 from profiles.fleet_forecast import forecast_s
 from profiles.fleet_heap import first, first_key
+from profiles.fleet_line import count_on
 from profiles.fleet_people import begin_attempt, end_otherwise
-from profiles.fleet_server import call, count_on, enqueue, step_s, withdraw
+from profiles.fleet_server import call, enqueue, step_s, withdraw
 from profiles.fleet_state import (
     LEAST,
     PAYING,

@@ -1,4 +1,4 @@
-"""What a server does: its line, its batch, its steps. Paying requests stand before free ones.
+"""What a server does: its batch, its steps, and whom it takes from its line.
 
 Under step, nothing changes between two departures, so a server leaps from one to the next; an
 arrival that finds room makes it stop at the next step's end. A server's next stop is in queue WORK.
@@ -9,6 +9,7 @@ from typing import Any
 
 from profiles.fleet_compile import compiled
 from profiles.fleet_heap import drop, key_of, put
+from profiles.fleet_line import companion, count_on, join_line, leave_line, line_of
 from profiles.fleet_people import end_ok, end_otherwise, timer
 from profiles.fleet_state import (
     DRAINING,
@@ -39,60 +40,6 @@ def step_s(cell: Any, images: int) -> float:
 
 
 @compiled
-def join_line(cell: Any, line: int, slot: int) -> None:
-    """Stand at the end of the class."""
-    person, server = slots(cell)[slot], servers(cell)[line]
-    last = server.last_paying if person.paying else server.last_free
-    person.before, person.after = last, -1
-    if last >= 0:
-        slots(cell)[last].after = slot
-    elif person.paying:
-        server.first_paying = slot
-    else:
-        server.first_free = slot
-    if person.paying:
-        server.last_paying = slot
-    else:
-        server.last_free = slot
-    person.phase = WAITING
-    person.server = line
-    server.waiting += 1
-
-
-@compiled
-def leave_line(cell: Any, line: int, slot: int) -> None:
-    """Step out of the line, from anywhere in it."""
-    person, server = slots(cell)[slot], servers(cell)[line]
-    if person.before >= 0:
-        slots(cell)[person.before].after = person.after
-    elif person.paying:
-        server.first_paying = person.after
-    else:
-        server.first_free = person.after
-    if person.after >= 0:
-        slots(cell)[person.after].before = person.before
-    elif person.paying:
-        server.last_paying = person.before
-    else:
-        server.last_free = person.before
-    server.waiting -= 1
-
-
-@compiled
-def count_on(cell: Any, t_s: float, s: int, more: int) -> None:
-    """A server (or the line) has `more` requests than before, negative for fewer."""
-    server = servers(cell)[s]
-    server.ongoing += more
-    server.changed_s = t_s
-
-
-@compiled
-def line_of(cell: Any, s: int) -> int:
-    """Where a server takes its next images from."""
-    return int(cell.servers) if cell.central else s
-
-
-@compiled
 def offer(cell: Any, s: int) -> None:
     """Tell the central line whether a server has room, and how much."""
     if not cell.central:
@@ -117,7 +64,7 @@ def fill(cell: Any, t_s: float, s: int) -> None:
     while takes and lined.waiting > 0 and server.running < cell.limit:
         slot = lined.first_paying if lined.first_paying >= 0 else lined.first_free
         if cell.step_mixes > 0 and cell.policy == REQUEST and server.running > 0:
-            slot = _companion(cell, slot, lined.first_free, running(cell)[s, 0])
+            slot = companion(cell, slot, lined.first_free, running(cell)[s, 0])
             if slot < 0:
                 break
         lead = lead_of(cell, slot) if cell.stride > 1 else slot
@@ -159,17 +106,6 @@ def _refuse(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
         servers(cell)[s].running = _close_up(cell, s)
     count_on(cell, t_s, line, -1)
     end_otherwise(cell, lead, t_s, REJECTED, 1.0, True)
-
-
-@compiled
-def _companion(cell: Any, slot: int, first_free: int, beside: int) -> int:
-    """The first in line from `slot` on with as many steps as `beside`; -1 for none."""
-    is_free = slot == first_free
-    while slot >= 0 and slots(cell)[slot].work != slots(cell)[beside].work:
-        slot = slots(cell)[slot].after
-        if slot < 0 and not is_free:
-            slot, is_free = first_free, True
-    return slot
 
 
 @compiled
