@@ -1,7 +1,6 @@
 """`viralload fleet`: a scenario at the scale of a block, simulated from measured service times."""
 
 import argparse
-import itertools
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,25 +10,24 @@ import msgspec
 import numpy as np
 
 from loadtest.arrivals import Process, Word, arrival_times
-from loadtest.crowd import Session
 from loadtest.curve import Array
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
+from loadtest.fleet_people import left_out, people_of
 from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
+from loadtest.progress import Progress
 from loadtest.scenario import Scenario
 from loadtest.source import Source
 from loadtest.trace import Arrivals
 from loadtest.units import parse_duration
 from profiles.fleet import Demand, simulate
-from profiles.fleet_cost import afford, estimate, images_a_person
+from profiles.fleet_cost import Asked, Cost, afford, cores_here, estimate
 from profiles.fleet_report import render
-from profiles.fleet_search import Needed, gpus_needed
+from profiles.fleet_search import Needed, check_search, gpus_needed
 from profiles.fleet_service import read_service
 from profiles.fleet_values import Autoscaling, Failures, Fleet, FleetError, People, Simulated
 
 BIN_S = 1.0
 MOST_BINS = 20_000
-TABLE = 201  # quantiles kept of think time and patience
-LAST = 0.999  # the share that stands for the end of an endless distribution
 MOST_GPUS = 10_000_000
 
 
@@ -42,39 +40,72 @@ def simulate_scenario(
         ConfigurationError: it cannot be simulated, or does not fit into --memory and --time.
     """
     try:
-        fleet = fleet_of(options)
+        fleet = with_steps(fleet_of(options), scenario)
         people = people_of(scenario)
         demand = demand_of(scenario, source, fleet, people)
-        memory_bytes, time_s = options.memory * 2**30, parse_duration(options.time)
-        cost = estimate(fleet, demand, people, memory_bytes=memory_bytes)
-        sys.stderr.write(
-            f"about {cost.requests:,.0f} requests: {cost.seconds:,.0f} s, "
-            f"{cost.memory_bytes / 2**30:.2f} GiB at most\n"
-        )
-        afford(fleet, cost, memory_bytes=memory_bytes, time_s=time_s)
-        slo_s = float(scenario.slo.latency)
-        played = simulate(
-            fleet,
-            demand,
-            seed=scenario.seed,
-            slo_s=slo_s,
-            people=people,
-            most_slots=cost.most_slots,
-        )
-        needed = None
         if options.slo_share is not None:
-            needed = gpus_needed(
-                fleet,
-                demand,
-                seed=scenario.seed,
-                slo_s=slo_s,
-                slo_share=options.slo_share,
-                people=people,
-                most=MOST_GPUS,
-            )
+            check_search(demand)
+        memory_bytes, time_s = options.memory * 2**30, parse_duration(options.time)
+        asked = Asked(
+            fleet=fleet,
+            demand=demand,
+            people=people,
+            search_most=None if options.slo_share is None else MOST_GPUS,
+            cores=cores_here(),
+        )
+        cost = estimate(asked, memory_bytes=memory_bytes)
+        afford(asked, cost, memory_bytes=memory_bytes, time_s=time_s)
+        missed = left_out(scenario)
+        sys.stderr.write("".join(f"warning: not simulated: {one}\n" for one in missed))
+        sys.stderr.write(cost_words(cost) + "\n")
+        played, needed = _play(options, scenario, asked, cost.most_slots)
     except (FleetError, ValueError) as err:
         raise ConfigurationError(f"fleet: {err}") from err
-    return msgspec.structs.replace(played, scenario=scenario.name), needed
+    return msgspec.structs.replace(played, scenario=scenario.name, left_out=missed), needed
+
+
+def _play(
+    options: argparse.Namespace, scenario: Scenario, asked: Asked, most_slots: int
+) -> tuple[Simulated, Needed | None]:
+    """The simulation and the search, telling how far they are on stderr."""
+    fleet, slo_s = asked.fleet, float(scenario.slo.latency)
+    progress = Progress(sys.stderr)
+    try:
+        played = simulate(
+            fleet,
+            asked.demand,
+            seed=scenario.seed,
+            slo_s=slo_s,
+            people=asked.people,
+            most_slots=most_slots,
+            on_share=lambda share: progress.show(f"simulating {fleet.gpus:,} GPUs", share),
+        )
+        if asked.search_most is None:
+            return played, None
+        return played, gpus_needed(
+            fleet,
+            asked.demand,
+            seed=scenario.seed,
+            slo_s=slo_s,
+            slo_share=options.slo_share,
+            people=asked.people,
+            most=asked.search_most,
+            most_slots=most_slots,
+            on_share=lambda gpus, share: progress.show(f"trying {gpus:,} GPUs", share),
+        )
+    finally:
+        progress.clear()
+
+
+def cost_words(cost: Cost) -> str:
+    """What it will take, in one line."""
+    told = (
+        f"about {cost.requests:,.0f} requests: {cost.seconds:,.0f} s, "
+        f"{cost.memory_bytes / 2**30:.2f} GiB at most"
+    )
+    if cost.search_seconds:
+        told += f"; the search of GPUs needed {cost.search_seconds:,.0f} s more at most"
+    return told
 
 
 def fleet_of(options: argparse.Namespace) -> Fleet:
@@ -104,41 +135,15 @@ def fleet_of(options: argparse.Namespace) -> Fleet:
     )
 
 
-def people_of(scenario: Scenario) -> People:
-    """Who arrives: a request by itself, waited for as long as its timeout, or the [session]'s."""
-    timeout_s = float(scenario.request.timeout)
-    session = scenario.session
-    if session is None:
-        return People(timeout_s=timeout_s)
-    shares = {name: one.share for name, one in session.classes.items()}
-    total = sum(shares.values())
-    grid = np.linspace(0.0, 1.0, TABLE)
-    inside = np.clip(grid, 1 - LAST, LAST)
-    patience = session.patience
-    return People(
-        go_on=_go_on(session),
-        think_s=tuple(session.think.quantile(inside).tolist()),
-        patience_s=() if patience is None else tuple(patience.quantile(inside).tolist()),
-        timeout_s=timeout_s,
-        retry=session.retry.policy,
-        most_attempts=session.retry.most_attempts,
-        first_s=max(float(session.retry.first), 1e-3),
-        cap_s=max(float(session.retry.cap), 1e-3),
-        paying_share=shares.get("paying", 0.0) / total if total else 1.0,
+def with_steps(fleet: Fleet, scenario: Scenario) -> Fleet:
+    """The block where every request asks for so many steps, if the scenario says how many."""
+    asked, service = scenario.request.steps, fleet.service
+    if asked is None or asked == service.steps:
+        return fleet
+    basis = f"{service.basis}, there {service.steps} steps"
+    return msgspec.structs.replace(
+        fleet, service=msgspec.structs.replace(service, steps=asked, basis=basis)
     )
-
-
-def _go_on(session: Session) -> tuple[float, ...]:
-    """Probability of another request after the n-th."""
-    if not isinstance(session.requests, dict):
-        more = 1.0 - 1.0 / float(session.requests)
-        return (more,) if more > 0 else ()
-    weights = {int(count): weight for count, weight in session.requests.items()}
-    survive = [
-        sum(weight for count, weight in weights.items() if count >= n)
-        for n in range(1, max(weights) + 2)
-    ]
-    return tuple(b / a if a else 0.0 for a, b in itertools.pairwise(survive))
 
 
 def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) -> Demand:
@@ -154,14 +159,15 @@ def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) 
         )
     node = Node(
         gpus=fleet.gpus,
-        capacity_images_per_s=fleet.capacity_images_per_s,
+        capacity_images_per_s=fleet.images_per_s(people.mean_steps),
         capacity_basis="all GPUs busy with full batches",
     )
     peak, _ = stated_peak(scenario, source, node)
     kappa = compression(scenario, source)
     duration_s = source.duration_s / kappa
     shape = source.shape
-    factor = peak / source.peak_images_per_s * source.images_per_arrival / images_a_person(people)
+    scale = peak / source.peak_images_per_s
+    factor = scale * source.images_per_arrival / source.images_per_request
 
     def arrivals_by(t: Array) -> Array:
         return shape.integral(kappa * t) * (factor / kappa)

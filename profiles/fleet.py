@@ -8,7 +8,7 @@ check it in the tests; `python -m benchmarks.fleet` says how fast it is.
 import math
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from statistics import NormalDist
 
 import msgspec
@@ -19,11 +19,12 @@ from profiles.fleet_draws import CELL, SPEED, cell_seed, draw
 from profiles.fleet_latency import BINS
 from profiles.fleet_memory import Memory, minute_rows
 from profiles.fleet_state import CELL as CELL_RECORD
-from profiles.fleet_state import COLUMNS, Floats, Records
+from profiles.fleet_state import COLUMNS, Floats, Ints, Records
 from profiles.fleet_totals import Totals, simulated
-from profiles.fleet_values import Fleet, FleetError, People, Simulated, check
+from profiles.fleet_values import BacklogError, Fleet, FleetError, People, Simulated, check
 
 MOST_SLOTS = 2**30
+LOOK_S = 0.5  # between two looks at how far the cells are
 DRAIN_S = 600.0  # after the load, what is not answered by then never comes back
 
 
@@ -64,7 +65,7 @@ def simulate(
     from_s: float = 0.0,
     drain_s: float = DRAIN_S,
     most_slots: int = MOST_SLOTS,
-    on_cell: Callable[[int], None] = lambda done: None,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> Simulated:
     """Play the fleet under the demand.
 
@@ -78,13 +79,14 @@ def simulate(
         from_s: Means (not curves) count what was due from here on: leave a warm-up out.
         drain_s: How long answers are waited for after the load.
         most_slots: Requests held at once in a cell, at most.
-        on_cell: Told how many cells are done, from any thread.
+        on_share: Told every now and then which share of the cells' time is played, 0 .. 1.
 
     Raises:
-        FleetError: the fleet cannot be simulated, or a backlog outgrew `most_slots`.
+        BacklogError: a backlog outgrew `most_slots`.
+        FleetError: the fleet cannot be simulated.
     """
-    check(fleet)
     people = people or People()
+    check(fleet, people)
     if not 0 < demand.duration_s < math.inf:
         raise FleetError("the demand lasts no time: give a duration above 0")
     rates = np.array(demand.rates_per_s, np.float64)
@@ -95,7 +97,9 @@ def simulate(
 
     span = {"duration_s": demand.duration_s, "slo_s": slo_s, "from_s": from_s, "drain_s": drain_s}
 
-    def one(index: int) -> Memory:
+    state: Records = np.zeros(len(sizes), CELL_RECORD)
+
+    def one(index: int) -> tuple[Floats, Ints]:
         own = cell_seed(seed, index)
         memory = Memory(
             fleet,
@@ -107,22 +111,29 @@ def simulate(
             rates_per_s=rates * (sizes[index] / fleet.gpus),
             times_s=times[index],
             most_slots=most_slots,
+            cell=state[index : index + 1],
         )
         if not play(memory):
-            raise FleetError(
+            raise BacklogError(
                 "the backlog outgrew the memory given: bound the queue (--max-queue), or give more"
             )
-        return memory
+        return memory.minutes, memory.latency
 
     rows = minute_rows(demand.duration_s)
     minutes, latency = np.zeros((rows, COLUMNS)), np.zeros((rows, BINS), np.int64)
-    state: Records = np.zeros(len(sizes), CELL_RECORD)
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        for index, memory in enumerate(pool.map(one, range(len(sizes)))):
-            minutes += memory.minutes
-            latency += memory.latency
-            state[index] = memory.cell[0]
-            on_cell(index + 1)
+        left = [pool.submit(one, index) for index in reversed(range(len(sizes)))]
+        try:
+            while left:  # cell after cell, as sums of floats depend on the order
+                is_done = bool(wait([left[-1]], timeout=LOOK_S).done)
+                if is_done:
+                    of_cell = left.pop().result()  # held by nobody any more
+                    minutes += of_cell[0]
+                    latency += of_cell[1]
+                ahead = state["clock_s"][len(sizes) - len(left) :] / demand.duration_s
+                on_share(1.0 - (len(left) - float(np.minimum(ahead, 1.0).sum())) / len(sizes))
+        finally:
+            pool.shutdown(cancel_futures=True)
     totals = Totals(minutes=minutes, latency=latency, state=state)
     return simulated(fleet, people, totals, seed=seed, duration_s=demand.duration_s,
                      slo_s=slo_s, from_s=from_s)  # fmt: skip

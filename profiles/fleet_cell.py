@@ -164,7 +164,7 @@ def _cut_off(cell: Any) -> None:
         slot = slots(cell)[slot].after
     cell.most_attempts = 0  # nobody tries again, nobody goes on
     cell.load_end_s = min(cell.load_end_s, cell.clock_s)
-    for slot in range(cell.slot_rows):
+    for slot in range(0, cell.slot_rows, cell.stride):
         if not spare[slot]:
             rests = slots(cell)[slot].phase == RESTING
             end_otherwise(cell, slot, cell.clock_s, TIMEOUT, 0.0, not rests)

@@ -14,6 +14,7 @@ from profiles.fleet_compile import compiled
 
 # Streams.
 ARRIVAL, ROUTE, WORK, SPEED, CLASS, PATIENCE, THINK, GO_ON, JITTER, COLD, FAILURE, CELL = range(12)
+IMAGES, STEPS = 12, 13
 WISHES = 1024  # draws kept apart for one person: of each wish one
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -53,6 +54,15 @@ def quantile(table: npt.NDArray[np.float64], u: float) -> float:
     low = min(int(at), table.size - 1)
     high = min(low + 1, table.size - 1)
     return float(table[low] + (at - low) * (table[high] - table[low]))
+
+
+@compiled
+def picked(mix: npt.NDArray[np.float64], u: float) -> int:
+    """The value of a mix at u; rows of (cumulative share, value), shape (values, 2)."""
+    at = 0
+    while at < mix.shape[0] - 1 and u >= mix[at, 0]:
+        at += 1
+    return int(mix[at, 1])
 
 
 def cell_seed(seed: int, cell: int) -> np.uint64:

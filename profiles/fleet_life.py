@@ -8,7 +8,7 @@ from profiles.fleet_draws import COLD, FAILURE, draw, exponential
 from profiles.fleet_heap import drop, put
 from profiles.fleet_people import end_otherwise
 from profiles.fleet_scaling import delayed, desired, mean_of_last
-from profiles.fleet_server import fill, leave_line, offer
+from profiles.fleet_server import fill, offer, withdraw
 from profiles.fleet_state import (
     DOWN,
     DRAINING,
@@ -19,6 +19,7 @@ from profiles.fleet_state import (
     UP,
     WORK,
     alive,
+    lead_of,
     running,
     samples,
     servers,
@@ -123,15 +124,22 @@ def _break(cell: Any, t_s: float, s: int) -> None:
         cell.images -= server.running
     for i in range(server.running):
         if running(cell)[s, i] >= 0:
-            end_otherwise(cell, running(cell)[s, i], t_s, FAILED, 0.0, True)
+            _lose(cell, t_s, s, running(cell)[s, i])
     while server.waiting > 0:
         slot = server.first_paying if server.first_paying >= 0 else server.first_free
-        leave_line(cell, s, slot)
-        end_otherwise(cell, slot, t_s, FAILED, 0.0, True)
+        _lose(cell, t_s, s, slot)
     server.running = server.ongoing = server.claimed = 0
     server.changed_s = t_s
     drop(cell, WORK, s)
     offer(cell, s)
+
+
+@compiled
+def _lose(cell: Any, t_s: float, s: int, slot: int) -> None:
+    """An image is lost with server s, and its request with it."""
+    lead = lead_of(cell, slot)
+    withdraw(cell, t_s, lead, s)
+    end_otherwise(cell, lead, t_s, FAILED, 0.0, True)
 
 
 @compiled

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from profiles.fleet_latency import BINS
-from profiles.fleet_state import CELL, COLUMNS, SERVER, SLOT, Floats, Records
+from profiles.fleet_state import CELL, COLUMNS, MORE, SERVER, SLOT, Floats, Records
 from profiles.fleet_values import POLICIES, ROUTINGS, Fleet, People
 
 SAMPLES_MOST = 4096
@@ -28,6 +28,7 @@ class Memory:
         rates_per_s: Arrivals/s in bins of equal width that fill the duration, (bins,).
         times_s: Arrivals in seconds, sorted; where there are any, the rates are not read.
         most_slots: Requests held at once, at most.
+        cell: The record to fill, (1,), whose clock others may look at; default: its own.
     """
 
     def __init__(
@@ -42,30 +43,37 @@ class Memory:
         rates_per_s: Floats,
         times_s: Floats,
         most_slots: int,
+        cell: Records | None = None,
     ) -> None:
         rows = minute_rows(span["duration_s"])
         scaling = fleet.autoscaling
         ring = 1
         if scaling is not None:
             ring = min(max(1, round(scaling.look_back_s / scaling.sample_s)), SAMPLES_MOST)
-        self.cell: Records = np.zeros(1, CELL)
+        self.cell: Records = np.zeros(1, CELL) if cell is None else cell
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         for name, value in _rules(fleet, people, servers, span).items():
             self.cell[name] = value
         self.cell["seed"], self.cell["most_slots"] = seed, most_slots
         self.cell["minute_rows"], self.cell["ring"] = rows, ring
+        images = _cumulated(people.images) if people.counts_images else ()
+        steps = _cumulated(people.steps)
         for name, table in (
             ("think_s", people.think_s),
             ("patience_s", people.patience_s),
             ("go_on", people.go_on),
+            ("image_mix", images),
+            ("step_mix", steps),
             ("rates_per_s", rates_per_s),
             ("times_s", times_s),
         ):
-            self._hold(name, np.array([*table, 0.0]))  # an address even where there are none
+            self._hold(name, np.append(np.asarray(table, np.float64), 0.0))  # never of no length
         for name, table in (
             ("thinks", people.think_s),
             ("patiences", people.patience_s),
             ("go_ons", people.go_on),
+            ("image_mixes", images[::2]),
+            ("step_mixes", steps[::2]),
             ("rates", rates_per_s),
             ("times", times_s),
         ):
@@ -100,8 +108,13 @@ class Memory:
         held = self._arrays.get("slots", np.zeros(0, SLOT))
         grown = np.zeros(count, SLOT)
         grown[: len(held)] = held
-        grown["after"][len(held) :] = np.append(np.arange(len(held) + 1, count), -1)
+        stride = int(self.cell["stride"][0])
+        leads = np.arange(len(held), count, stride)
+        grown["after"][leads] = np.append(leads[1:], -1)
         self._hold("slots", grown)
+        more = np.zeros(count, MORE)
+        more[: len(held)] = self._arrays.get("more", more[:0])
+        self._hold("more", more)
         for name, new in (
             ("keys", np.full((4, wide), np.inf)),
             ("order", np.zeros((4, wide), np.int64)),
@@ -123,6 +136,21 @@ def minute_rows(duration_s: float) -> int:
     return math.ceil(duration_s / 60.0 - 1e-9) + 1
 
 
+def stride_of(people: People) -> int:
+    """Slots a person: a power of two, for the most images of a request."""
+    return 1 << (max(count for count, _ in people.images) - 1).bit_length()
+
+
+def _cumulated(mix: tuple[tuple[int, float], ...]) -> tuple[float, ...]:
+    """Cumulative share and value, one pair after the other."""
+    total, reached = sum(weight for _, weight in mix), 0.0
+    told: list[float] = []
+    for value, weight in mix:
+        reached += weight
+        told += [reached / total, float(value)]
+    return tuple(told)
+
+
 def _rules(
     fleet: Fleet,
     people: People,
@@ -142,7 +170,12 @@ def _rules(
         "base_s": service.step_base_s,
         "image_s": service.step_image_s,
         "tail_s": service.tail_s,
-        "rate_per_s": fleet.capacity_images_per_s / fleet.gpus,
+        "rate_per_s": fleet.images_per_s(people.mean_steps) / fleet.gpus,
+        "mean_steps": people.mean_steps or service.steps,
+        "stride": stride_of(people),
+        "lead_mask": ~(stride_of(people) - 1),
+        "paying_most": people.paying_images or UNBOUNDED,
+        "free_most": people.free_images or UNBOUNDED,
         "max_queue": UNBOUNDED if fleet.max_queue is None else fleet.max_queue,
         "deadline_s": fleet.deadline_s or np.inf,
         "load_least_s": fleet.load_least_s,
@@ -188,5 +221,5 @@ def _rules(
 def cell_bytes(servers: int, limit: int, slots: int, minutes: int) -> int:
     """Memory of a cell with so many slots, at its growth: old and new slots together."""
     a_server = SERVER.itemsize + 8 * limit + 8 + 4 * 24
-    a_slot = SLOT.itemsize + 4 * 24
+    a_slot = SLOT.itemsize + MORE.itemsize + 4 * 24
     return servers * a_server + 3 * slots * a_slot + minutes * 8 * (COLUMNS + BINS)

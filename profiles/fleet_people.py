@@ -7,12 +7,15 @@ from profiles.fleet_compile import compiled
 from profiles.fleet_draws import (
     CLASS,
     GO_ON,
+    IMAGES,
     JITTER,
     PATIENCE,
+    STEPS,
     THINK,
     WISHES,
     draw,
     exponential,
+    picked,
     quantile,
 )
 from profiles.fleet_draws import WORK as WORK_DRAWS
@@ -23,10 +26,13 @@ from profiles.fleet_state import (
     AT_ONCE,
     ATTEMPTS,
     DONE,
+    DONE_IMAGES,
     FREE,
     GOOD,
+    GOOD_IMAGES,
     NEVER,
     OFFERED,
+    OFFERED_IMAGES,
     OK,
     PAYING,
     REFUSED,
@@ -34,11 +40,16 @@ from profiles.fleet_state import (
     RESTING,
     TIMEOUT,
     TIMERS,
+    TRIED_IMAGES,
+    UNSENT,
     go_on,
+    image_mix,
     latency,
     minutes,
+    more_of,
     patience_s,
     slots,
+    step_mix,
     think_s,
 )
 
@@ -70,6 +81,8 @@ def arrive(cell: Any, t_s: float) -> int:
     person.person = cell.people
     cell.people += 1
     person.wish = 0
+    if cell.go_ons > 0:
+        more_of(cell)[slot].ideal_s = t_s
     person.paying = PAYING
     if cell.paying_share < 1.0:
         paying = draw(cell.seed, CLASS, person.person) < cell.paying_share
@@ -87,11 +100,29 @@ def _want(cell: Any, slot: int, t_s: float) -> None:
     person.wanted_s = t_s
     person.until_s = t_s + person.patience_s
     person.attempt = 1
+    n = person.person * WISHES + person.wish
     person.work = float(cell.steps)
     if cell.exponential:
-        person.work *= exponential(cell.seed, WORK_DRAWS, person.person * WISHES + person.wish)
+        person.work *= exponential(cell.seed, WORK_DRAWS, n)
+    elif cell.step_mixes > 0:
+        person.work = float(picked(step_mix(cell), draw(cell.seed, STEPS, n)))
     person.row = cell.row if t_s == cell.clock_s else minute_of(cell, t_s)
     minutes(cell)[person.row, OFFERED] += 1
+    if cell.paying_share < 1.0 and person.paying == PAYING:
+        cell.paying_requests += 1
+    if cell.image_mixes > 0:
+        images = picked(image_mix(cell), draw(cell.seed, IMAGES, n))
+        more = more_of(cell)[slot]
+        had = 0 if person.wish == 0 else more.had
+        more.images = min(images, _most(cell, person.paying) - had)
+        more.had = had + more.images
+        minutes(cell)[person.row, OFFERED_IMAGES] += more.images
+
+
+@compiled
+def _most(cell: Any, paying: int) -> int:
+    """Images that one person of a class may ask for."""
+    return int(cell.paying_most if paying == PAYING else cell.free_most)
 
 
 @compiled
@@ -102,18 +133,31 @@ def begin_attempt(cell: Any, slot: int, t_s: float) -> None:
     person.expires_s = min(t_s + cell.timeout_s, person.until_s)
     cell.flight += 1
     minutes(cell)[cell.row, ATTEMPTS] += 1
+    if cell.image_mixes > 0:
+        more = more_of(cell)[slot]
+        more.pending = more.images
+        more.done_s = 0.0
+        minutes(cell)[cell.row, TRIED_IMAGES] += more.images
 
 
 @compiled
 def end_ok(cell: Any, slot: int, done_s: float) -> None:
-    """An image came back at `done_s`."""
+    """All images of a request came back at `done_s`."""
     person = slots(cell)[slot]
     latency_s = done_s - person.wanted_s
     done = cell.row if done_s < cell.row_end_s else minute_of(cell, done_s)
     latency(cell)[person.row, bin_of(latency_s)] += 1
+    is_good = latency_s <= cell.slo_s
     minutes(cell)[done, DONE] += 1
-    if latency_s <= cell.slo_s:
+    if is_good:
         minutes(cell)[done, GOOD] += 1
+        if cell.paying_share < 1.0 and person.paying == PAYING:
+            cell.paying_good += 1
+    if cell.image_mixes > 0:
+        images = more_of(cell)[slot].images
+        minutes(cell)[done, DONE_IMAGES] += images
+        if is_good:
+            minutes(cell)[done, GOOD_IMAGES] += images
     if person.wanted_s >= cell.from_s:
         cell.oks += 1
         cell.latency_s += latency_s
@@ -151,19 +195,40 @@ def end_otherwise(
 
 @compiled
 def _through(cell: Any, slot: int, t_s: float, outcome: int) -> None:
-    """A request has its outcome: on to the next image, or gone."""
+    """A request has its outcome: on to the next one, or gone."""
     person = slots(cell)[slot]
     minutes(cell)[person.row, outcome] += 1
-    if cell.go_ons > 0 and outcome != ABANDONED and person.wish < WISHES - 1:
-        n = person.person * WISHES + person.wish
-        more = draw(cell.seed, GO_ON, n) < go_on(cell)[min(person.wish, cell.go_ons - 1)]
-        due_s = t_s + quantile(think_s(cell), draw(cell.seed, THINK, n))
-        if more and due_s < cell.load_end_s:
-            person.wish += 1
-            _want(cell, slot, due_s)
-            person.phase = RESTING
-            timer(cell, slot, due_s)
-            return
+    if cell.go_ons > 0 and _goes_on(cell, slot, t_s, outcome):
+        return
     person.after = cell.spare
     cell.spare = slot
     cell.used -= 1
+
+
+@compiled
+def _goes_on(cell: Any, slot: int, t_s: float, outcome: int) -> bool:
+    """Whether a person now waits for the next request to come due.
+
+    Who has left, or is late for the load's end, makes none of those still intended: each of these
+    is counted, too.
+    """
+    person = slots(cell)[slot]
+    while person.wish < WISHES - 1:
+        n = person.person * WISHES + person.wish
+        goes_on = draw(cell.seed, GO_ON, n) < go_on(cell)[min(person.wish, cell.go_ons - 1)]
+        pause_s = quantile(think_s(cell), draw(cell.seed, THINK, n))
+        more_of(cell)[slot].ideal_s += pause_s
+        is_allowed = cell.image_mixes == 0 or more_of(cell)[slot].had < _most(cell, person.paying)
+        if not (goes_on and is_allowed and more_of(cell)[slot].ideal_s < cell.load_end_s):
+            return False
+        person.wish += 1
+        due_s = t_s if outcome in (ABANDONED, UNSENT) else t_s + pause_s
+        _want(cell, slot, due_s)
+        if outcome != ABANDONED and due_s < cell.load_end_s:
+            person.phase = RESTING
+            timer(cell, slot, due_s)
+            return True
+        if outcome != ABANDONED:
+            t_s, outcome = due_s, UNSENT
+        minutes(cell)[person.row, outcome] += 1
+    return False

@@ -7,8 +7,9 @@ from profiles.fleet_compile import compiled
 from profiles.fleet_draws import ROUTE, draw
 from profiles.fleet_forecast import forecast_s
 from profiles.fleet_heap import first, first_key
+from profiles.fleet_line import count_on
 from profiles.fleet_people import begin_attempt, end_otherwise
-from profiles.fleet_server import count_on, enqueue, leave_line, step_s
+from profiles.fleet_server import call, enqueue, step_s, withdraw
 from profiles.fleet_state import (
     LEAST,
     PAYING,
@@ -17,7 +18,10 @@ from profiles.fleet_state import (
     RETRY_AFTER_MOST_S,
     ROOM,
     ROUND_ROBIN,
+    WAITING,
     alive,
+    images_of,
+    lead_of,
     servers,
     slots,
 )
@@ -38,6 +42,10 @@ def send(cell: Any, t_s: float, slot: int) -> None:
         s = first(cell, ROOM)
     if _is_taken(cell, t_s, s, line, slot):
         enqueue(cell, t_s, s, line, slot)
+        if cell.stride > 1 and cell.central:
+            for _ in range(1, images_of(cell, slot)):  # each to whichever has room
+                if servers(cell)[line].waiting > 0 and first_key(cell, ROOM) < math.inf:
+                    call(cell, t_s, first(cell, ROOM))
 
 
 @compiled
@@ -85,20 +93,24 @@ def _is_taken(cell: Any, t_s: float, s: int, line: int, slot: int) -> bool:
     person = slots(cell)[slot]
     share = cell.up if cell.central else 1
     waiting = servers(cell)[line].waiting
-    if waiting > 0 and waiting + 1 > cell.max_queue * share:
-        free = servers(cell)[line].last_free
-        retry_s = _retry_after_s(1.0 / (cell.rate_per_s * share))
-        if person.paying != PAYING or free < 0:
+    if waiting > 0 and waiting + images_of(cell, slot) > cell.max_queue * share:
+        excess = waiting + images_of(cell, slot) - cell.max_queue * share
+        retry_s = _retry_after_s(excess / (cell.rate_per_s * share))
+        if person.paying != PAYING or _sheddable(cell, line, excess) < excess:
             end_otherwise(cell, slot, t_s, REJECTED, retry_s, True)
             return False
-        leave_line(cell, line, free)
-        count_on(cell, t_s, line, -1)
-        end_otherwise(cell, free, t_s, REJECTED, retry_s, True)
+        while excess > 0:
+            free = _newest(cell, servers(cell)[line].last_free)
+            excess -= images_of(cell, free)
+            withdraw(cell, t_s, free, -1)
+            count_on(cell, t_s, line, -1)
+            end_otherwise(cell, free, t_s, REJECTED, retry_s, True)
     if cell.deadline_s < math.inf:
         if cell.central:
             done_s = cell.tail_s + person.work * step_s(cell, 1)
             if s < 0:
-                done_s += (servers(cell)[line].waiting + 1) / (cell.rate_per_s * share)
+                ahead = servers(cell)[line].waiting + images_of(cell, slot)
+                done_s += ahead / (cell.rate_per_s * share)
         else:
             done_s = forecast_s(cell, t_s, s, slot)
         if done_s > cell.deadline_s:
@@ -106,6 +118,28 @@ def _is_taken(cell: Any, t_s: float, s: int, line: int, slot: int) -> bool:
             end_otherwise(cell, slot, t_s, REJECTED, retry_s, True)
             return False
     return True
+
+
+@compiled
+def _newest(cell: Any, slot: int) -> int:
+    """Of the free requests up to `slot` in line, the newest none of whose images runs; -1: none."""
+    while slot >= 0:
+        lead = lead_of(cell, slot)
+        if slots(cell)[lead].phase == WAITING:
+            return lead
+        slot = slots(cell)[slot].before
+    return -1
+
+
+@compiled
+def _sheddable(cell: Any, line: int, enough: int) -> int:
+    """Images that free requests can give back, the newest first; `enough` or more, if they can."""
+    images = 0
+    lead = _newest(cell, servers(cell)[line].last_free)
+    while lead >= 0 and images < enough:
+        images += images_of(cell, lead)
+        lead = _newest(cell, slots(cell)[lead].before)
+    return images
 
 
 @compiled

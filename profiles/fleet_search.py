@@ -3,12 +3,14 @@
 Cells are independent and alike, so a search plays a part of the block, at the load it would get.
 """
 
+import contextlib
 import math
+from collections.abc import Callable
 
 import msgspec
 
-from profiles.fleet import Demand, simulate
-from profiles.fleet_values import Fleet, FleetError, People
+from profiles.fleet import MOST_SLOTS, Demand, simulate
+from profiles.fleet_values import BacklogError, Fleet, FleetError, People
 
 REQUESTS = 2_000_000  # simulated of each size tried, at most; a few servers always
 LEAST_GPUS = 50
@@ -16,7 +18,10 @@ TOLERANCE = 0.005  # of the number of GPUs
 
 
 class Needed(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer, and what was tried on the way: (GPUs, share of requests within the SLO)."""
+    """The answer, and what was tried on the way: (GPUs, share of requests within the SLO).
+
+    The share is 0 where the backlog outgrew the memory given.
+    """
 
     gpus: int | None  # None: not even `most` suffice
     slo_s: float
@@ -33,6 +38,8 @@ def gpus_needed(
     slo_share: float,
     people: People | None = None,
     most: int,
+    most_slots: int = MOST_SLOTS,
+    on_share: Callable[[int, float], None] = lambda gpus, share: None,
 ) -> Needed:
     """The fewest GPUs at which a share of all requests is ok within the SLO, by bisection.
 
@@ -44,31 +51,35 @@ def gpus_needed(
         slo_share: Of requests, 0..1.
         people: See `simulate`.
         most: GPUs at most.
+        most_slots: See `simulate`.
+        on_share: Told the size that is being tried, and which share of its time is played.
 
     Raises:
         FleetError: the demand is given as instants, which no other number of cells can share.
     """
-    if demand.times_s is not None:
-        raise FleetError("a search needs a rate: arrivals as instants cannot be scaled")
+    check_search(demand)
     tried: list[tuple[int, float]] = []
 
     def suffices(gpus: int) -> bool:
-        within = max(LEAST_GPUS, int(gpus * min(1.0, REQUESTS / max(1.0, demand.expected))))
-        part = min(gpus, within)
+        part = part_of(gpus, demand)
         own = msgspec.structs.replace(fleet, gpus=part)
         rates = tuple(rate * part / gpus for rate in demand.rates_per_s)
-        played = simulate(
-            own,
-            Demand(duration_s=demand.duration_s, rates_per_s=rates),
-            seed=seed,
-            slo_s=slo_s,
-            people=people,
-        )
-        share = 1.0 if played.slo_share is None else played.slo_share
+        share: float | None = 0.0
+        with contextlib.suppress(BacklogError):
+            share = simulate(
+                own,
+                Demand(duration_s=demand.duration_s, rates_per_s=rates),
+                seed=seed,
+                slo_s=slo_s,
+                people=people,
+                most_slots=most_slots,
+                on_share=lambda played: on_share(gpus, played),
+            ).slo_share
+        share = 1.0 if share is None else share
         tried.append((gpus, share))
         return share >= slo_share
 
-    low, high = 0, max(1, min(most, _enough_for_mean(fleet, demand)))
+    low, high = 0, _start(fleet, demand, people or People(), most)
     while not suffices(high):
         if high >= most:
             return Needed(gpus=None, slo_s=slo_s, slo_share=slo_share, tried=tried)
@@ -79,7 +90,36 @@ def gpus_needed(
     return Needed(gpus=high, slo_s=slo_s, slo_share=slo_share, tried=tried)
 
 
-def _enough_for_mean(fleet: Fleet, demand: Demand) -> int:
-    """GPUs whose full batches just carry the mean rate."""
-    each = fleet.capacity_images_per_s / fleet.gpus
-    return math.ceil(demand.expected / demand.duration_s / each)
+def check_search(demand: Demand) -> None:
+    """Make sure that a demand can be shared by other numbers of GPUs.
+
+    Raises:
+        FleetError: it is given as instants.
+    """
+    if demand.times_s is not None:
+        raise FleetError(
+            "--slo-share: a search needs a rate, and arrivals as instants cannot be scaled: use "
+            "--arrivals poisson"
+        )
+
+
+def sizes_at_most(fleet: Fleet, demand: Demand, people: People, most: int) -> tuple[int, int]:
+    """How many sizes a search tries at most, and the first of them in GPUs.
+
+    It doubles until a size suffices, then halves what is between down to TOLERANCE.
+    """
+    start = _start(fleet, demand, people, most)
+    doublings = math.ceil(math.log2(most / start))
+    return 1 + doublings + math.ceil(math.log2(1.0 / TOLERANCE)), start
+
+
+def part_of(gpus: int, demand: Demand) -> int:
+    """How many of the GPUs are played: enough for REQUESTS people, all or a few at least."""
+    within = int(gpus * min(1.0, REQUESTS / max(1.0, demand.expected)))
+    return min(gpus, max(LEAST_GPUS, within))
+
+
+def _start(fleet: Fleet, demand: Demand, people: People, most: int) -> int:
+    """GPUs whose full batches just carry a request of each who comes, at most `most`."""
+    each = fleet.images_per_s(people.mean_steps) / fleet.gpus / people.mean_images
+    return max(1, min(most, math.ceil(demand.expected / demand.duration_s / each)))

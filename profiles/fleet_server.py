@@ -1,4 +1,4 @@
-"""What a server does: its line, its batch, its steps. Paying requests stand before free ones.
+"""What a server does: its batch, its steps, and whom it takes from its line.
 
 Under step, nothing changes between two departures, so a server leaps from one to the next; an
 arrival that finds room makes it stop at the next step's end. A server's next stop is in queue WORK.
@@ -9,11 +9,14 @@ from typing import Any
 
 from profiles.fleet_compile import compiled
 from profiles.fleet_heap import drop, key_of, put
+from profiles.fleet_line import companion, count_on, join_line, leave_line, line_of
 from profiles.fleet_people import end_ok, end_otherwise, timer
 from profiles.fleet_state import (
     DRAINING,
     OFF,
+    OVER,
     REJECTED,
+    REQUEST,
     ROOM,
     RUNNING,
     STEP,
@@ -21,6 +24,9 @@ from profiles.fleet_state import (
     UP,
     WAITING,
     WORK,
+    images_of,
+    lead_of,
+    more_of,
     running,
     servers,
     slots,
@@ -31,60 +37,6 @@ from profiles.fleet_state import (
 def step_s(cell: Any, images: int) -> float:
     """Seconds of a step of so many images on an average GPU: base + image·n."""
     return float(cell.base_s + cell.image_s * images)
-
-
-@compiled
-def join_line(cell: Any, line: int, slot: int) -> None:
-    """Stand at the end of the class."""
-    person, server = slots(cell)[slot], servers(cell)[line]
-    last = server.last_paying if person.paying else server.last_free
-    person.before, person.after = last, -1
-    if last >= 0:
-        slots(cell)[last].after = slot
-    elif person.paying:
-        server.first_paying = slot
-    else:
-        server.first_free = slot
-    if person.paying:
-        server.last_paying = slot
-    else:
-        server.last_free = slot
-    person.phase = WAITING
-    person.server = line
-    server.waiting += 1
-
-
-@compiled
-def leave_line(cell: Any, line: int, slot: int) -> None:
-    """Step out of the line, from anywhere in it."""
-    person, server = slots(cell)[slot], servers(cell)[line]
-    if person.before >= 0:
-        slots(cell)[person.before].after = person.after
-    elif person.paying:
-        server.first_paying = person.after
-    else:
-        server.first_free = person.after
-    if person.after >= 0:
-        slots(cell)[person.after].before = person.before
-    elif person.paying:
-        server.last_paying = person.before
-    else:
-        server.last_free = person.before
-    server.waiting -= 1
-
-
-@compiled
-def count_on(cell: Any, t_s: float, s: int, more: int) -> None:
-    """A server (or the line) has `more` requests than before, negative for fewer."""
-    server = servers(cell)[s]
-    server.ongoing += more
-    server.changed_s = t_s
-
-
-@compiled
-def line_of(cell: Any, s: int) -> int:
-    """Where a server takes its next images from."""
-    return int(cell.servers) if cell.central else s
 
 
 @compiled
@@ -111,21 +63,25 @@ def fill(cell: Any, t_s: float, s: int) -> None:
     takes = server.phase == UP or (server.phase == DRAINING and not cell.central)
     while takes and lined.waiting > 0 and server.running < cell.limit:
         slot = lined.first_paying if lined.first_paying >= 0 else lined.first_free
-        leave_line(cell, line, slot)
-        person = slots(cell)[slot]
+        if cell.step_mixes > 0 and cell.policy == REQUEST and server.running > 0:
+            slot = companion(cell, slot, lined.first_free, running(cell)[s, 0])
+            if slot < 0:
+                break
+        lead = lead_of(cell, slot) if cell.stride > 1 else slot
+        person = slots(cell)[lead]
         alone_s = server.speed * (cell.tail_s + person.work * step_s(cell, 1))
         if t_s + alone_s > person.sent_s + cell.deadline_s:
-            count_on(cell, t_s, line, -1)
-            end_otherwise(cell, slot, t_s, REJECTED, 1.0, True)
+            _refuse(cell, t_s, s, line, slot)
             continue
+        leave_line(cell, line, slot)
         lined.ongoing -= 1  # nothing changes for who stood in the server's own line
         server.ongoing += 1
         running(cell)[s, server.running] = slot
         server.running += 1
-        person.server = s
-        person.phase = RUNNING
-        person.left = cell.steps
-        if person.wanted_s >= cell.from_s:
+        slots(cell)[slot].server = s
+        slots(cell)[slot].phase = RUNNING
+        slots(cell)[slot].left = int(person.work)
+        if slot == lead and person.wanted_s >= cell.from_s:
             cell.waits += 1
             cell.wait_s += t_s - person.sent_s
             if t_s > person.sent_s:
@@ -140,6 +96,47 @@ def fill(cell: Any, t_s: float, s: int) -> None:
 
 
 @compiled
+def _refuse(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
+    """Server s gives up an image that cannot be in time any more, and all of its request."""
+    lead = lead_of(cell, slot)
+    if cell.stride == 1:
+        leave_line(cell, line, slot)
+    else:
+        withdraw(cell, t_s, lead, s)
+        servers(cell)[s].running = _close_up(cell, s)
+    count_on(cell, t_s, line, -1)
+    end_otherwise(cell, lead, t_s, REJECTED, 1.0, True)
+
+
+@compiled
+def withdraw(cell: Any, t_s: float, lead: int, here: int) -> None:
+    """Take a request's images out of the line and the batches; server `here` looks by itself."""
+    for slot in range(lead, lead + images_of(cell, lead)):
+        image = slots(cell)[slot]
+        s = image.server
+        if image.phase == WAITING:
+            leave_line(cell, s, slot)
+        elif image.phase == RUNNING:
+            for i in range(servers(cell)[s].running):
+                if running(cell)[s, i] == slot:
+                    running(cell)[s, i] = -1
+            if cell.policy == STEP and s != here:
+                _stop_soon(cell, t_s, s)
+        image.phase = OVER
+
+
+@compiled
+def _close_up(cell: Any, s: int) -> int:
+    """Close the gaps in a batch that has not begun; how many it now holds."""
+    kept = 0
+    for i in range(servers(cell)[s].running):
+        if running(cell)[s, i] >= 0:
+            running(cell)[s, kept] = running(cell)[s, i]
+            kept += 1
+    return kept
+
+
+@compiled
 def _plan(cell: Any, t_s: float, s: int) -> None:
     """When a server that begins a batch or a step now stops next."""
     server = servers(cell)[s]
@@ -150,8 +147,8 @@ def _plan(cell: Any, t_s: float, s: int) -> None:
     server.began_s = t_s
     server.step_s = took_s
     if cell.policy == STEP:
-        least = cell.steps
-        for i in range(server.running):
+        least = slots(cell)[running(cell)[s, 0]].left
+        for i in range(1, server.running):
             least = min(least, slots(cell)[running(cell)[s, i]].left)
         stop_s = t_s + least * took_s
     else:
@@ -177,9 +174,14 @@ def nudge(cell: Any, t_s: float, s: int) -> None:
     if server.running == 0:
         fill(cell, t_s, s)
     elif cell.policy == STEP:
-        stop_s = boundary_s(cell, t_s, s)
-        if stop_s < key_of(cell, WORK, s):
-            put(cell, WORK, s, stop_s)
+        _stop_soon(cell, t_s, s)
+
+
+@compiled
+def _stop_soon(cell: Any, t_s: float, s: int) -> None:
+    stop_s = boundary_s(cell, t_s, s)
+    if stop_s < key_of(cell, WORK, s):
+        put(cell, WORK, s, stop_s)
 
 
 @compiled
@@ -197,14 +199,12 @@ def stop(cell: Any, t_s: float, s: int) -> None:
             if slots(cell)[slot].left > 0:
                 running(cell)[s, kept] = slot
                 kept += 1
-            else:
-                _finish(cell, slot, t_s, t_s + server.speed * cell.tail_s)
+            elif _finish(cell, slot, t_s, t_s + server.speed * cell.tail_s):
                 count_on(cell, t_s, s, -1)
     else:
         for i in range(had):
             slot = running(cell)[s, i]
-            if slot >= 0:
-                _finish(cell, slot, t_s, t_s)
+            if slot >= 0 and _finish(cell, slot, t_s, t_s):
                 count_on(cell, t_s, s, -1)
     server.running = kept
     cell.images -= had - kept
@@ -214,15 +214,28 @@ def stop(cell: Any, t_s: float, s: int) -> None:
 
 
 @compiled
-def _finish(cell: Any, slot: int, t_s: float, done_s: float) -> None:
-    """The last step of an image is over at t, its answer out at `done_s`."""
-    person = slots(cell)[slot]
+def _finish(cell: Any, slot: int, t_s: float, done_s: float) -> bool:
+    """The last step of an image is over at t, its file out at `done_s`; was it the request's last?
+
+    A request is answered with its last image.
+    """
+    lead = slot
+    if cell.stride > 1:
+        lead = lead_of(cell, slot)
+        slots(cell)[slot].phase = OVER
+        request = more_of(cell)[lead]
+        request.pending -= 1
+        done_s = request.done_s = max(request.done_s, done_s)
+        if request.pending > 0:
+            return False
+    person = slots(cell)[lead]
     if done_s > person.expires_s:  # its client will have left: the timer ends it
         person.phase = TAIL
-        return
+        return True
     if done_s > cell.from_s:
         cell.flight_s += done_s - t_s  # in flight still, though no event will say so
-    end_ok(cell, slot, done_s)
+    end_ok(cell, lead, done_s)
+    return True
 
 
 @compiled
@@ -230,7 +243,11 @@ def hang_up(cell: Any, t_s: float, slot: int, outcome: int) -> None:
     """A client leaves: from the line, from the batch (its work is lost), or just before the end."""
     person = slots(cell)[slot]
     s = person.server
-    if person.phase == WAITING:
+    if cell.stride > 1:
+        if more_of(cell)[slot].pending > 0:
+            withdraw(cell, t_s, slot, -1)
+            count_on(cell, t_s, s, -1)
+    elif person.phase == WAITING:
         leave_line(cell, s, slot)
         count_on(cell, t_s, s, -1)
     elif person.phase == RUNNING:
@@ -248,11 +265,21 @@ def enqueue(cell: Any, t_s: float, s: int, line: int, slot: int) -> None:
     """Take a request on: into a line, and server s (if any) is told."""
     person = slots(cell)[slot]
     join_line(cell, line, slot)
+    if cell.stride > 1:
+        for image in range(slot + 1, slot + images_of(cell, slot)):
+            slots(cell)[image].paying = person.paying
+            slots(cell)[image].work = person.work
+            join_line(cell, line, image)
     count_on(cell, t_s, line, 1)
     if person.expires_s < math.inf:
         timer(cell, slot, person.expires_s)
-    if s < 0:
-        return
+    if s >= 0:
+        call(cell, t_s, s)
+
+
+@compiled
+def call(cell: Any, t_s: float, s: int) -> None:
+    """Tell a server that something in its line is for it."""
     if cell.central and servers(cell)[s].running > 0:
         servers(cell)[s].claimed += 1
         offer(cell, s)

@@ -5,7 +5,9 @@ arrays behind it. `profiles.fleet_memory` owns them, and makes room for more slo
 
 `servers` has one row more than there are servers, number `cell.servers`: the cell's central line.
 All whole numbers are of 64 bits: of every mix of widths numba would compile a kernel of its own.
-A *slot* holds one person from arrival until they are through, with the request they now want.
+A *slot* holds one person from arrival until they are through, with the request they now want. Where
+a request is of several images, a person has `stride` slots, a power of two: the first, the *lead*,
+is also that of the first image, the others are the other images'; `slot & lead_mask` is the lead.
 """
 
 from typing import Any, TypeAlias
@@ -24,13 +26,15 @@ NONE, REQUEST, STEP = range(3)  # policy
 RANDOM, ROUND_ROBIN, TWO, CENTRAL, LEAST = range(5)  # routing
 NEVER, AT_ONCE, BACKOFF = range(3)  # retry
 OFF, STARTING, UP, DRAINING, DOWN = range(5)  # a server's phase
-RESTING, WAITING, RUNNING, TAIL = range(4)  # a slot's phase
+RESTING, WAITING, RUNNING, TAIL, OVER = range(5)  # a slot's phase
 WORK, LIFE, TIMERS, ROOM = range(4)  # queues of profiles.fleet_heap
 FREE, PAYING = range(2)
 OK, REJECTED, FAILED, TIMEOUT, ABANDONED, UNSENT = range(6)  # in the order of schema.Outcome
 # Columns of `minutes`: the six outcomes, then these.
 OFFERED, ATTEMPTS, REFUSED, DONE, GOOD, FLIGHT_S, UP_S, BUSY_S, IMAGES_S = range(6, 15)
-COLUMNS = 15
+# Four of them in images; kept only where requests differ in their images.
+OFFERED_IMAGES, TRIED_IMAGES, DONE_IMAGES, GOOD_IMAGES = range(15, 19)
+COLUMNS = 19
 RETRY_AFTER_MOST_S = 600.0  # serve.admission.RETRY_AFTER_MAX_S
 
 CELL = np.dtype(
@@ -48,7 +52,8 @@ CELL = np.dtype(
         *((name, "f8") for name in ("report_s",)),
         *((name, "i8") for name in ("least", "most", "node", "rack", "most_slots")),
         *((name, "f8") for name in ("failures_per_s", "rack_share", "repair_least_s")),
-        *((name, "f8") for name in ("repair_most_s",)),
+        *((name, "f8") for name in ("repair_most_s", "mean_steps")),
+        *((name, "i8") for name in ("stride", "lead_mask", "paying_most", "free_most")),
         ("seed", "u8"),
         # how things stand
         *((name, "i8") for name in ("people", "flight", "up", "starting", "busy", "images")),
@@ -58,6 +63,7 @@ CELL = np.dtype(
         *((name, "f8") for name in ("next_failure_s", "since_s", "ongoing")),
         # of what was due from `from_s` on:
         *((name, "f8") for name in ("waits", "wait_s", "waited", "oks", "latency_s", "flight_s")),
+        *((name, "f8") for name in ("paying_requests", "paying_good")),
         ("arrival_s", "f8"),
         ("row", "i8"),  # of the minute that clock_s is in ...
         ("row_end_s", "f8"),  # ... and its end
@@ -66,8 +72,10 @@ CELL = np.dtype(
         *((f"{name}_at", "i8") for name in ("order", "place", "sizes", "minutes", "latency")),
         *((f"{name}_at", "i8") for name in ("samples", "scratch", "think_s", "patience_s")),
         *((f"{name}_at", "i8") for name in ("go_on", "rates_per_s", "times_s")),
+        *((f"{name}_at", "i8") for name in ("image_mix", "step_mix", "more")),
         *((name, "i8") for name in ("slot_rows", "width", "minute_rows", "ring")),
         *((name, "i8") for name in ("thinks", "patiences", "go_ons", "rates", "times")),
+        *((name, "i8") for name in ("image_mixes", "step_mixes")),
         *((name, "f8") for name in ("bin_s",)),  # of rates_per_s
         *((name, "i8") for name in ("bin",)),  # that the next arrival is in
     ]
@@ -90,6 +98,14 @@ SLOT = np.dtype(
 )
 
 
+# More of a slot, apart, so that a simple request's stays small: read and written only where
+# requests differ in images, or people go on (ideal_s).
+MORE = np.dtype(
+    [
+        *((name, "i8") for name in ("images", "pending", "had")),
+        *((name, "f8") for name in ("ideal_s", "done_s")),
+    ]
+)
 INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 
 
@@ -103,6 +119,18 @@ def servers(cell: Any) -> Any:
 def slots(cell: Any) -> Any:
     """Of SLOT, shape (slot_rows,)."""
     return carray(pointer(cell.slots_at), (cell.slot_rows,), SLOT)
+
+
+@compiled
+def more_of(cell: Any) -> Any:
+    """Of MORE, shape (slot_rows,)."""
+    return carray(pointer(cell.more_at), (cell.slot_rows,), MORE)
+
+
+@compiled
+def images_of(cell: Any, slot: int) -> int:
+    """Images of the request in a slot."""
+    return int(more_of(cell)[slot].images) if cell.stride > 1 else 1
 
 
 @compiled
@@ -193,3 +221,21 @@ def rates_per_s(cell: Any) -> Any:
 def times_s(cell: Any) -> Any:
     """The arrivals, sorted, (times,); where there are any, the rates are not read."""
     return carray(pointer(cell.times_s_at), (cell.times,), FLOAT64)
+
+
+@compiled
+def image_mix(cell: Any) -> Any:
+    """Images a request: rows of cumulative share and count, (image_mixes, 2)."""
+    return carray(pointer(cell.image_mix_at), (cell.image_mixes, 2), FLOAT64)
+
+
+@compiled
+def step_mix(cell: Any) -> Any:
+    """Steps of a request: rows of cumulative share and count, (step_mixes, 2)."""
+    return carray(pointer(cell.step_mix_at), (cell.step_mixes, 2), FLOAT64)
+
+
+@compiled
+def lead_of(cell: Any, slot: int) -> int:
+    """The lead of an image's slot."""
+    return int(slot & cell.lead_mask)

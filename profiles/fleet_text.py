@@ -13,16 +13,25 @@ def fleet_text(played: Simulated, needed: Needed | None = None) -> str:
     lines.append("")
     lines += [f"{'stands on' if i == 0 else '':<12}- {one}"
               for i, one in enumerate(played.assumptions)]  # fmt: skip
+    lines += [f"{'left out' if i == 0 else '':<12}- {one}"
+              for i, one in enumerate(played.left_out)]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def headline(played: Simulated) -> str:
     """The verdict in one sentence."""
     return (
-        f"SIMULATED — {figures.share(played.slo_share)} of {played.requests:,} images would come "
+        f"SIMULATED — {figures.share(played.slo_share)} of {_asked(played)} would come "
         f"back within {figures.seconds(played.slo_s)} on {played.fleet.gpus:,} GPUs; "
         f"{figures.share(played.shed_share)} of the attempts would be refused."
     )
+
+
+def _asked(played: Simulated) -> str:
+    """The requests, or the images where each is one."""
+    if not played.people.counts_images:
+        return f"{played.requests:,} images"
+    return f"{played.requests:,} requests for {played.images:,} images"
 
 
 def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str]]:
@@ -73,6 +82,10 @@ def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str
             ),
         ),
     ]
+    if played.slo_share_by_class:
+        shares = [f"{name} {figures.share(value)}"
+                  for name, value in played.slo_share_by_class.items()]  # fmt: skip
+        told.insert(3, ("in time", "   ".join(shares)))
     if needed is not None:
         told.append(("GPUs needed", needed_words(needed)))
     return told

@@ -10,12 +10,16 @@ from profiles.fleet_state import (
     ATTEMPTS,
     BUSY_S,
     DONE,
+    DONE_IMAGES,
     FLIGHT_S,
     GOOD,
+    GOOD_IMAGES,
     IMAGES_S,
     OFFERED,
+    OFFERED_IMAGES,
     OK,
     REFUSED,
+    TRIED_IMAGES,
     UP_S,
     Floats,
     Records,
@@ -46,14 +50,18 @@ def simulated(
     from_s: float,
 ) -> Simulated:
     """The result in numbers."""
-    every = totals.minutes.sum(axis=0)
-    load = totals.minutes[:-1].sum(axis=0)
+    minutes = totals.minutes
+    if not people.counts_images:  # the kernel kept no count of its own
+        minutes = minutes.copy()
+        minutes[:, [OFFERED_IMAGES, TRIED_IMAGES, DONE_IMAGES, GOOD_IMAGES]] = minutes[
+            :, [OFFERED, ATTEMPTS, DONE, GOOD]
+        ]
+    every, load = minutes.sum(axis=0), minutes[:-1].sum(axis=0)
     counts = totals.latency.sum(axis=0)
     state = {name: float(totals.state[name].sum()) for name in ("waits", "wait_s", "waited",
-             "oks", "latency_s", "flight_s")}  # fmt: skip
+             "oks", "latency_s", "flight_s", "paying_requests", "paying_good")}  # fmt: skip
     requests, attempts = int(every[OFFERED]), int(every[ATTEMPTS])
-    in_time = int(counts[: fleet_latency.bin_of(slo_s)].sum())
-    good = max(in_time, int(every[GOOD]))
+    images, good = int(every[OFFERED_IMAGES]), int(every[GOOD])
     return Simulated(
         fleet=fleet,
         people=people,
@@ -61,13 +69,20 @@ def simulated(
         duration_s=duration_s,
         slo_s=slo_s,
         requests=requests,
+        images=images,
         attempts=attempts,
         outcomes={name.value: int(every[code]) for code, name in enumerate(Outcome)},
         refused_attempts=int(every[REFUSED]),
-        offered_images_per_s=requests / duration_s,
-        completed_images_per_s=float(load[DONE]) / duration_s,
-        goodput_images_per_s=float(load[GOOD]) / duration_s,
+        offered_images_per_s=images / duration_s,
+        completed_images_per_s=float(load[DONE_IMAGES]) / duration_s,
+        goodput_images_per_s=float(load[GOOD_IMAGES]) / duration_s,
         slo_share=_ratio(good, requests),
+        slo_share_by_class=_by_class(
+            (state["paying_good"], state["paying_requests"]),
+            (good - state["paying_good"], requests - state["paying_requests"]),
+        )
+        if people.paying_share < 1.0
+        else {},
         shed_share=_ratio(every[REFUSED], attempts),
         latency_p50_s=fleet_latency.quantile_s(counts, 0.5),
         latency_p95_s=fleet_latency.quantile_s(counts, 0.95),
@@ -79,7 +94,7 @@ def simulated(
         in_flight_mean=state["flight_s"] / max(duration_s - from_s, 1e-9),
         busy_share=_ratio(load[BUSY_S], load[UP_S]),
         batch_mean=_ratio(load[IMAGES_S], load[BUSY_S]),
-        minutes=_by_minute(totals.minutes[:-1], duration_s),
+        minutes=_by_minute(minutes[:-1], duration_s),
         latency_by_minute_s={
             name: [fleet_latency.quantile_s(row, share) for row in totals.latency[:-1]]
             for name, share in SHARES.items()
@@ -93,11 +108,18 @@ def _by_minute(rows: Floats, duration_s: float) -> dict[str, list[float]]:
     """Curves: rates a second, and means over each minute."""
     width_s = np.full(len(rows), 60.0)
     width_s[-1] = duration_s - 60.0 * (len(rows) - 1)
-    columns = {"offered_per_s": OFFERED, "attempts_per_s": ATTEMPTS, "refused_per_s": REFUSED,
-               "completed_per_s": DONE, "goodput_per_s": GOOD, "in_flight": FLIGHT_S,
+    columns = {"offered_per_s": OFFERED_IMAGES, "attempts_per_s": TRIED_IMAGES,
+               "refused_per_s": REFUSED, "completed_per_s": DONE_IMAGES,
+               "goodput_per_s": GOOD_IMAGES, "in_flight": FLIGHT_S,
                "gpus_ready": UP_S, "gpus_busy": BUSY_S, "images_running": IMAGES_S}  # fmt: skip
     named = {f"{name.value}_per_s": OK + code for code, name in enumerate(Outcome)}
     return {name: (rows[:, at] / width_s).tolist() for name, at in (columns | named).items()}
+
+
+def _by_class(paying: tuple[float, float], free: tuple[float, float]) -> dict[str, float]:
+    """Shares in time of those classes that asked for anything."""
+    told = {"paying": _ratio(*paying), "free": _ratio(*free)}
+    return {name: share for name, share in told.items() if share is not None}
 
 
 def assumptions(fleet: Fleet, people: People) -> list[str]:
@@ -106,10 +128,13 @@ def assumptions(fleet: Fleet, people: People) -> list[str]:
     line = f"{service.step_base_s:.4g} s + n·{service.step_image_s:.4g} s"
     stand = "Assumed" if service.basis == "stated" else "Measured"
     tail = f"a tail of {service.tail_s:.4g} s"
+    steps = _mixed(people.steps) or service.steps
+    images = "one image" if not people.counts_images else f"{_mixed(people.images)} images"
     told = [
-        f"{stand}: {service.steps} steps of {line} for n images; {tail} ({service.basis})",
+        f"{stand}: {steps} steps of {line} for n images; {tail} ({service.basis})",
         f"Assumed: cells of {fleet.cell_gpus:,} GPUs, a router each; arrivals fall at random",
-        "Assumed: a request is one image; the router knows how many requests each GPU has",
+        f"Assumed: a request is of {images}, on one GPU unless the queue is central",
+        "Assumed: the router knows how many requests each GPU has",
         "Assumed: network, HTTP and the shared layer before the cells cost no time",
     ]
     if fleet.gpu_spread:
@@ -130,7 +155,19 @@ def assumptions(fleet: Fleet, people: People) -> list[str]:
     if people.go_on or people.patience_s or people.retry != "none":
         told.append(f"Assumed: people wait, go on and try again ({people.retry}) as the scenario "
                     "says")  # fmt: skip
+    for name, most in (("paying", people.paying_images), ("free", people.free_images)):
+        if most is not None:
+            told.append(f"Assumed: a session lies within a day, so a {name} person's ends with "
+                        f"image {most}, the most of a day")  # fmt: skip
     return told
+
+
+def _mixed(mix: tuple[tuple[int, float], ...]) -> str:
+    """Values with their shares, such as "1 (60 %) or 4 (40 %)"; of one value, that."""
+    if len(mix) == 1:
+        return str(mix[0][0])
+    total = sum(weight for _, weight in mix)
+    return " or ".join(f"{value} ({100 * weight / total:.3g} %)" for value, weight in mix)
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -1,7 +1,7 @@
 """What a fleet is made of, and what simulating it gives: frozen values, checked at the door.
 
 A *fleet* is `gpus` servers, one a GPU, in independent *cells* of `cell_gpus` that each have a
-router of their own and get an equal share of the arrivals at random. A request is one image.
+router of their own and get an equal share of the arrivals at random.
 """
 
 import math
@@ -15,6 +15,8 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Weight = Annotated[float, msgspec.Meta(gt=0)]
+ImagesARequest = Annotated[int, msgspec.Meta(ge=1, le=16)]
 
 Policy = Literal["none", "request", "step"]
 Routing = Literal["random", "round-robin", "two", "central", "least"]
@@ -24,6 +26,10 @@ ROUTINGS: tuple[Routing, ...] = ("random", "round-robin", "two", "central", "lea
 
 class FleetError(Exception):
     """A fleet that cannot be simulated as asked; the text says what to change."""
+
+
+class BacklogError(FleetError):
+    """More requests are held at once than the memory given has room for."""
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,7 +95,11 @@ class People(_Table, frozen=True, kw_only=True):
 
     `think_s` and `patience_s` are quantile functions at equal shares from 0 to 1, straight between;
     one number is a fixed time; an empty patience is endless, an empty `go_on` one image a person.
-    `go_on[n]` is the probability of another image after the (n+1)-th; the last holds for all later.
+    `go_on[n]` is the probability of another request after the (n+1)-th; the last holds for all
+    later ones.
+    `images` and `steps` are mixes of (value, weight): images of a request, denoising steps of its
+    images; empty steps are the service's. `paying_images` and `free_images` are all that one person
+    of the class may ask for.
     """
 
     go_on: tuple[Share, ...] = ()
@@ -101,6 +111,28 @@ class People(_Table, frozen=True, kw_only=True):
     first_s: Positive = 1.0
     cap_s: Positive = 30.0
     paying_share: Share = 1.0
+    images: Annotated[tuple[tuple[ImagesARequest, Weight], ...], msgspec.Meta(min_length=1)] = (
+        (1, 1.0),
+    )
+    steps: tuple[tuple[Count, Weight], ...] = ()
+    paying_images: Count | None = None
+    free_images: Count | None = None
+
+    @property
+    def counts_images(self) -> bool:
+        """Whether requests are not just one image each, without a limit."""
+        limited = self.paying_images is not None or self.free_images is not None
+        return limited or any(count != 1 for count, _ in self.images)
+
+    @property
+    def mean_images(self) -> float:
+        """Of a request, before limits."""
+        return _mean(self.images)
+
+    @property
+    def mean_steps(self) -> float | None:
+        """Of an image; None: the service's."""
+        return _mean(self.steps) if self.steps else None
 
 
 class Fleet(_Table, frozen=True, kw_only=True):
@@ -140,10 +172,18 @@ class Fleet(_Table, frozen=True, kw_only=True):
 
     @property
     def capacity_images_per_s(self) -> float:
-        """All GPUs busy with full batches; under step the tail takes none of their time."""
-        tail_s = self.service.tail_s if self.policy == "step" else 0.0
-        batch_s = self.service.batch_s(self.batch_limit) - tail_s
-        return self.gpus * self.batch_limit / batch_s
+        """All GPUs busy with full batches of the service's steps."""
+        return self.images_per_s()
+
+    def images_per_s(self, steps: float | None = None) -> float:
+        """The same of images of so many steps on average; None: the service's.
+
+        Under step the tail takes none of the GPUs' time.
+        """
+        service = self.service
+        tail_s = 0.0 if self.policy == "step" else service.tail_s
+        step_s = service.step_base_s + service.step_image_s * self.batch_limit
+        return self.gpus * self.batch_limit / (tail_s + (steps or service.steps) * step_s)
 
     @property
     def cells(self) -> int:
@@ -151,8 +191,8 @@ class Fleet(_Table, frozen=True, kw_only=True):
         return math.ceil(self.gpus / self.cell_gpus)
 
 
-def check(fleet: Fleet) -> None:
-    """Make sure that a fleet can be simulated.
+def check(fleet: Fleet, people: People) -> None:
+    """Make sure that people can be played on a fleet.
 
     Raises:
         FleetError: names the field and the remedy.
@@ -167,6 +207,8 @@ def check(fleet: Fleet) -> None:
         )
     if service.spread == "exponential" and fleet.policy == "step":
         raise FleetError("service.spread: exponential goes with policies none and request")
+    if service.spread == "exponential" and people.steps:
+        raise FleetError("service.spread: exponential goes without a mix of steps")
     if fleet.load_least_s > fleet.load_most_s:
         raise FleetError("load_least_s is above load_most_s: swap them")
     failures = fleet.failures
@@ -177,12 +219,17 @@ def check(fleet: Fleet) -> None:
         raise FleetError("autoscaling.least is above what the cell holds: lower it")
 
 
+def _mean(mix: tuple[tuple[int, float], ...]) -> float:
+    return sum(value * weight for value, weight in mix) / sum(weight for _, weight in mix)
+
+
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """A simulated hour in numbers; nothing in it was measured. Curves have one entry a minute.
 
     Rates are over the load, as in `profiles.schema.Summary`; minutes are those in which a request
     was due, for `done`, `good` and `attempts` those in which it happened. A latency is known to
-    `latency_resolution` of itself, for percentiles are read from a logarithmic histogram.
+    `latency_resolution` of itself, for percentiles are read from a logarithmic histogram. Of the
+    curves, offered, attempts, completed and goodput are images/s, refused and outcomes requests/s.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -194,6 +241,7 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     slo_s: float
     requests: int  # due
+    images: int  # due: those of all requests
     attempts: int
     outcomes: dict[str, int]  # every Outcome to its count; sums to `requests`
     refused_attempts: int
@@ -201,6 +249,7 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     completed_images_per_s: float
     goodput_images_per_s: float
     slo_share: float | None  # of requests: ok and within the SLO
+    slo_share_by_class: dict[str, float]  # the same of paying and free; empty without classes
     shed_share: float | None  # of attempts: refused
     latency_p50_s: float | None
     latency_p95_s: float | None
@@ -216,3 +265,4 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     latency_by_minute_s: dict[str, list[float | None]]
     latency_counts: list[int]  # the histogram: see profiles.fleet_latency
     assumptions: list[str] = []
+    left_out: list[str] = []  # what the scenario says and is not simulated

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from loadtest.cli import main
-from loadtest.crowd import Retry, Session
-from loadtest.fleet import demand_of, people_of
+from loadtest.crowd import PersonClass, Retry, Session
+from loadtest.fleet import demand_of
+from loadtest.fleet_people import people_of
+from loadtest.plan import Node, make_plan
 from loadtest.scenario import parse_scenario
 from loadtest.source import load_source
+from profiles.fleet import simulate
 from profiles.fleet_values import Fleet, People, Service
 
 PROFILE = str(Path(__file__).parents[2] / "profiles" / "reference" / "engine-tiny-cpu.json")
@@ -97,14 +100,79 @@ def test_bursts_come_as_instants(tmp_path: Path) -> None:
         # of all, 0.4 make a second; of these, three quarters (0.3 of 0.4) a third
         (Session(requests={"1": 0.6, "2": 0.1, "3": 0.3}), {"go_on": (0.4, 0.75, 0.0)}),
         (Session(retry=Retry(policy="backoff")), {"retry": "backoff", "most_attempts": 5}),
+        (Session(steps={"30": 3.0, "9": 1.0}), {"steps": ((9, 1.0), (30, 3.0))}),
+        (
+            Session(
+                classes={
+                    "free": PersonClass(share=3.0, images_a_day=3),
+                    "paying": PersonClass(share=1.0),
+                }
+            ),
+            {"paying_share": 0.25, "free_images": 3, "paying_images": None},
+        ),
     ],
 )
 def test_people(session: Session, expected: dict[str, Any]) -> None:
     people = people_of(msgspec.structs.replace(parse_scenario(STEADY), session=session))
     told = {name: getattr(people, name) for name in expected}
     for name, value in expected.items():
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and name != "steps":
             assert told[name] == pytest.approx(value)
         else:
             assert told[name] == value
     assert people.timeout_s == 20.0
+
+
+CROWD = """
+[load]
+peak = 60.0
+[request]
+images = { "1" = 0.6, "4" = 0.4 }
+[session]
+requests = 3.0
+think = { kind = "exponential", mean = "10s" }
+steps = { "10" = 0.8, "20" = 0.2 }
+[session.classes.free]
+share = 0.8
+images_a_day = 3
+[session.classes.paying]
+share = 0.2
+"""
+
+
+def test_people_ask_for_as_much_as_those_of_a_run(tmp_path: Path) -> None:
+    scenario = parse_scenario(STEADY.replace('[request]\ntimeout = "20s"', CROWD))
+    source = load_source(scenario, tmp_path)
+    plan, schedule = make_plan(scenario, source, Node())
+    people, idle = people_of(scenario), block(gpus=4000)
+    demand = demand_of(scenario, source, idle, people)
+    assert plan.people is not None
+    assert demand.expected == pytest.approx(plan.people, rel=0.1)  # 5 sd of 1,900 people
+    played = simulate(idle, demand, seed=1, slo_s=10.0, people=people)
+    a_person = played.images / demand.expected
+    assert a_person == pytest.approx(len(schedule) and plan.images / plan.people, rel=0.1)
+    assert played.images / played.requests == pytest.approx(plan.images / plan.requests, rel=0.05)
+
+
+def test_what_is_not_simulated_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fleet(tmp_path, "--gpus", "5", text=STEADY + """
+steps = 30
+size = "64x64"
+[thresholds]
+latency = ["p(95) < 10s"]
+[server]
+policy = "none"
+""") == 0  # fmt: skip
+    told = capsys.readouterr()
+    for words in ("request.size: an image takes", "policy = none", "thresholds (latency)"):
+        assert f"warning: not simulated: {words}" in told.err.replace("[server] ", "")
+        assert words in told.out.replace("[server] ", "")
+    assert "30 steps of" in told.out  # the profile's 20 are not
+    (report,) = (tmp_path / "fleets").glob("*/report.html")
+    assert "What is left out" in report.read_text()
+
+
+def test_bursts_cannot_be_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = STEADY + '[load]\npeak = 30.0\narrivals = "agent-like"\n'
+    assert fleet(tmp_path, "--slo-share", "0.9", text=text) == 2
+    assert "--arrivals poisson" in capsys.readouterr().err

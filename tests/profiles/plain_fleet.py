@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from profiles import fleet_draws as d
 from profiles.fleet_scaling import delayed, desired
@@ -28,11 +29,13 @@ class Person:
     sent_s: float = 0.0
     attempt: int = 1
     wish: int = 0
+    wants: int = 1  # images
+    had: int = 0
+    ideal_s: float = 0.0  # when the wish would be due if servers took no time
     work: float = 0.0
-    left: int = 0
-    where: str = "rest"  # rest | line | batch | tail
-    server: "Server | None" = None
-    line: "list[Person] | None" = None
+    where: str = "rest"  # rest | served | tail
+    images: "list[Image]" = field(default_factory=list)
+    done_s: float = 0.0
     timer: int = 0  # only the newest counts
 
     @property
@@ -41,11 +44,28 @@ class Person:
 
 
 @dataclass(eq=False)
+class Image:
+    person: Person
+    left: int
+    where: str = "line"  # line | batch | over
+    server: "Server | None" = None
+    line: "list[Image] | None" = None
+
+    @property
+    def paying(self) -> bool:
+        return self.person.paying
+
+    @property
+    def work(self) -> float:
+        return self.person.work
+
+
+@dataclass(eq=False)
 class Server:
     number: int
     phase: str = "off"
-    line: list[Person] = field(default_factory=list)
-    batch: list[Person | None] = field(default_factory=list)
+    line: list[Image] = field(default_factory=list)
+    batch: list[Image | None] = field(default_factory=list)
     event: int = 0
     life: int = 0
     told: bool = False
@@ -55,7 +75,7 @@ class Server:
 
     @property
     def ongoing(self) -> int:
-        return len(self.line) + sum(one is not None for one in self.batch)
+        return len({one.person for one in [*self.line, *self.batch] if one is not None})
 
 
 class PlainFleet:
@@ -80,13 +100,15 @@ class PlainFleet:
         self.now = 0.0
         self.servers = [Server(n) for n in range(fleet.gpus)]
         self.alive: list[Server] = []
-        self.central: list[Person] = []
+        self.central: list[Image] = []
         self.drawn: Counter[int] = Counter()
         self.turn = 0
         self.flight = 0
         self.inside: set[Person] = set()
         self.latencies: list[float] = []
         self.waits: list[float] = []
+        self.requests = self.attempts = 0
+        self.good = {True: 0, False: 0}
 
     # -- bookkeeping
 
@@ -152,8 +174,10 @@ class PlainFleet:
                 if arrivals:
                     self.at(self.times[number + 1], ARRIVAL, number + 1, None)
                 self.arrive(number)
-        for person in self.inside:
-            self.count("timeout", person.wanted_s)
+        self.people = replace(self.people, retry="none")
+        self.end_s = min(self.end_s, self.now)
+        for person in list(self.inside):
+            self.ended(person, "timeout")
         return self
 
     def let_pass(self, t_s: float) -> None:
@@ -177,6 +201,7 @@ class PlainFleet:
             paying=people.paying_share >= 1 or self.draw(d.CLASS, number) < people.paying_share,
             patience_s=self.table(people.patience_s, d.PATIENCE, number),
         )
+        person.ideal_s = self.now
         self.inside.add(person)
         self.want(person, self.now)
         self.send(person)
@@ -195,7 +220,23 @@ class PlainFleet:
         if self.fleet.service.spread == "exponential":
             u = self.draw(d.WORK, person.number * d.WISHES + person.wish)
             person.work *= -math.log1p(-u)
-        self.count("offered", t_s)
+        n = person.number * d.WISHES + person.wish
+        if self.people.steps:
+            person.work = float(self.pick(self.people.steps, d.STEPS, n))
+        person.wants = min(self.pick(self.people.images, d.IMAGES, n), self.allowed(person))
+        person.had += person.wants
+        self.requests += 1
+        self.count("offered", t_s, person.wants)
+
+    def pick(self, mix: tuple[tuple[int, float], ...], stream: int, n: int) -> int:
+        values, weights = zip(*mix, strict=True)
+        shares = np.cumsum(weights) / sum(weights)
+        at = np.searchsorted(shares, self.draw(stream, n), side="right")
+        return int(values[min(int(at), len(values) - 1)])
+
+    def allowed(self, person: Person) -> int:
+        most = self.people.paying_images if person.paying else self.people.free_images
+        return 10**9 if most is None else most - person.had
 
     def set_timer(self, person: Person, t_s: float) -> None:
         person.timer = self.at(t_s, TIMER, 0, person) if t_s < math.inf else 0
@@ -204,9 +245,10 @@ class PlainFleet:
         self.flight -= 1
         latency_s = done_s - person.wanted_s
         self.latencies.append(latency_s)
-        self.count("completed", done_s)
+        self.count("completed", done_s, person.wants)
         if latency_s <= self.slo_s:
-            self.count("goodput", done_s)
+            self.count("goodput", done_s, person.wants)
+            self.good[person.paying] += 1
         self.through(person, done_s, "ok")
 
     def ended(self, person: Person, outcome: str, retry_after_s: float = 0.0) -> None:
@@ -233,36 +275,53 @@ class PlainFleet:
         go_on = self.people.go_on
         self.count(outcome, person.wanted_s)
         person.timer = 0
-        if go_on and outcome != "abandoned":
+        while go_on:
             n = person.number * d.WISHES + person.wish
             goes_on = self.draw(d.GO_ON, n) < go_on[min(person.wish, len(go_on) - 1)]
-            due_s = t_s + self.table(self.people.think_s, d.THINK, n)
-            if goes_on and due_s < self.end_s:
-                person.wish += 1
-                self.want(person, due_s)
+            think_s = self.table(self.people.think_s, d.THINK, n)
+            person.ideal_s += think_s
+            if not goes_on or self.allowed(person) <= 0 or person.ideal_s >= self.end_s:
+                break
+            person.wish += 1
+            if outcome == "abandoned":
+                self.want(person, t_s)
+                self.count("abandoned", t_s)
+                continue
+            if outcome != "unsent":
+                t_s += think_s
+            self.want(person, t_s)
+            if t_s < self.end_s:
                 person.where = "rest"
-                self.set_timer(person, due_s)
+                self.set_timer(person, t_s)
                 return
+            outcome = "unsent"
+            self.count("unsent", t_s)
         self.inside.discard(person)
 
+    def withdraw(self, person: Person) -> None:
+        for image in person.images:
+            if image.where == "line":
+                assert image.line is not None
+                image.line.remove(image)
+                self.note(image.line)
+            elif image.where == "batch":
+                server = image.server
+                assert server is not None
+                server.batch[server.batch.index(image)] = None
+                server.changed_s = self.now
+                server.told = True
+            image.where = "over"
+
     def hang_up(self, person: Person) -> None:
-        if person.where == "line":
-            assert person.line is not None
-            person.line.remove(person)
-            self.note(person.line)
-        elif person.where == "batch":
-            server = person.server
-            assert server is not None
-            server.batch[server.batch.index(person)] = None
-            server.changed_s = self.now
-            server.told = True
+        self.withdraw(person)
         self.ended(person, "abandoned" if person.until_s <= self.now else "timeout")
 
     # -- the door
 
     def send(self, person: Person) -> None:
         self.flight += 1
-        self.count("attempts", self.now)
+        self.attempts += 1
+        self.count("attempts", self.now, person.wants)
         person.sent_s = self.now
         if not self.alive:
             self.ended(person, "rejected", 1.0)
@@ -273,17 +332,21 @@ class PlainFleet:
         if self.is_refused(person, server, line):
             return
         place = len(line) if not person.paying else sum(one.paying for one in line)
-        line.insert(place, person)
-        person.where, person.line = "line", line
+        person.where, person.done_s = "served", 0.0
+        person.images = [Image(person, int(person.work), line=line) for _ in range(person.wants)]
+        line[place:place] = person.images
         self.note(line)
         timeout_s = self.people.timeout_s or math.inf
         self.set_timer(person, min(self.now + timeout_s, person.until_s))
-        if server is not None:
+        for _ in range(person.wants if central else 1):
+            if server is None or not line:
+                break
             if central and server.batch:
                 server.claimed += 1
             server.told = True
             if not server.batch:
                 self.fill(server)
+            server = self.roomiest() if central else None
 
     def chosen(self) -> Server:
         if self.fleet.routing == "round-robin":
@@ -307,26 +370,33 @@ class PlainFleet:
         free = [server for server in self.alive if taken(server) < most]
         return min(free, key=lambda server: (taken(server), server.number), default=None)
 
-    def is_refused(self, person: Person, server: Server | None, line: list[Person]) -> bool:
+    def is_refused(self, person: Person, server: Server | None, line: list[Image]) -> bool:
         fleet, central = self.fleet, self.fleet.routing == "central"
         share = len(self.alive) if central else 1
-        rate = fleet.capacity_images_per_s / fleet.gpus * share
-        if line and fleet.max_queue is not None and len(line) + 1 > fleet.max_queue * share:
-            free = [one for one in line if not one.paying]
-            retry_s = min(max(math.ceil(1 / rate), 1), 600)
-            if not person.paying or not free:
+        tail_s = 0.0 if fleet.policy == "step" else fleet.service.tail_s
+        batch_s = tail_s + self.mean_steps() * self.step_s(fleet.batch_limit)
+        rate = fleet.batch_limit / batch_s * share
+        bound = math.inf if fleet.max_queue is None else fleet.max_queue * share
+        excess = len(line) + person.wants - bound
+        if line and excess > 0:
+            newest = {one.person: None for one in reversed(line) if not one.paying}
+            free = [one for one in newest if all(image.where == "line" for image in one.images)]
+            retry_s = min(max(math.ceil(excess / rate), 1), 600)
+            if not person.paying or sum(one.wants for one in free) < excess:
                 self.ended(person, "rejected", retry_s)
                 return True
-            line.remove(free[-1])
-            self.note(line)
-            self.ended(free[-1], "rejected", retry_s)
+            for one in free:
+                if excess > 0:
+                    excess -= one.wants
+                    self.withdraw(one)
+                    self.ended(one, "rejected", retry_s)
         if fleet.deadline_s is None:
             return False
         if central:
             done_s = fleet.service.batch_s(1) - fleet.service.steps * self.step_s(1)
             done_s += person.work * self.step_s(1)
             if server is None:
-                done_s += (len(line) + 1) / rate
+                done_s += (len(line) + person.wants) / rate
         else:
             assert server is not None
             done_s = self.forecast_s(server, person)
@@ -338,17 +408,20 @@ class PlainFleet:
 
     def forecast_s(self, server: Server, person: Person) -> float:
         service, limit = self.fleet.service, self.fleet.batch_limit
-        ahead = len([one for one in server.line if one.paying or not person.paying])
+        before = [int(one.work) for one in server.line if one.paying or not person.paying]
+        before += [int(person.work)] * (person.wants - 1)
+        ahead = len(before)
+        work = int(person.work) if service.spread == "fixed" else service.steps
         if self.fleet.policy != "step":
             left_s = server.tick_s - self.now if server.batch else 0.0
             return (
                 left_s
-                + ahead // limit * service.batch_s(limit)
-                + service.batch_s(ahead % limit + 1)
-            )
+                + ahead // limit * (service.tail_s + self.mean_steps() * self.step_s(limit))
+                + service.tail_s + work * self.step_s(ahead % limit + 1)
+            )  # fmt: skip
         now_s = server.tick_s - self.now if server.batch else 0.0
         lefts = [one.left - 1 for one in server.batch if one is not None and one.left > 1]
-        waiting = [service.steps] * (ahead + 1)
+        waiting = [work, *reversed(before)]  # popped from its end
         mine = None
         while mine is None or mine in range(len(lefts)):
             while waiting and len(lefts) < limit:
@@ -364,7 +437,13 @@ class PlainFleet:
             lefts = [left for left in lefts if left > 0]
         return now_s + service.tail_s
 
-    def note(self, line: list[Person]) -> None:
+    def mean_steps(self) -> float:
+        if not self.people.steps:
+            return self.fleet.service.steps
+        values, weights = zip(*self.people.steps, strict=True)
+        return float(np.average(values, weights=weights))
+
+    def note(self, line: list[Image]) -> None:
         for server in self.servers:
             if server.line is line:
                 server.changed_s = self.now
@@ -379,21 +458,31 @@ class PlainFleet:
         line = self.central if central else server.line
         deadline_s = fleet.deadline_s or math.inf
         takes = server.phase == "up" or (server.phase == "draining" and not central)
-        while takes and line and len(server.batch) < fleet.batch_limit:
-            person = line.pop(0)
+        while takes and len(server.batch) < fleet.batch_limit:
+            image = next((one for one in line if self.may_join(one, server)), None)
+            if image is None:
+                break
+            person = image.person
             alone_s = fleet.service.tail_s + person.work * self.step_s(1)
             if self.now + alone_s > person.sent_s + deadline_s:
-                self.note(line)
+                self.withdraw(person)
+                server.batch = [one for one in server.batch if one is not None]
                 self.ended(person, "rejected", 1.0)
                 continue
-            server.batch.append(person)
-            person.where, person.server, person.left = "batch", server, fleet.service.steps
-            self.waits.append(self.now - person.sent_s)
+            line.remove(image)
+            server.batch.append(image)
+            image.where, image.server = "batch", server
+            if image is person.images[0]:
+                self.waits.append(self.now - person.sent_s)
         server.claimed, server.told = 0, False
         if server.batch:
             self.begin(server)
         elif server.phase == "draining" and not server.line:
             server.phase = "off"
+
+    def may_join(self, image: Image, server: Server) -> bool:
+        whole = self.fleet.policy == "request" and self.people.steps
+        return not whole or all(one is None or one.work == image.work for one in server.batch)
 
     def begin(self, server: Server) -> None:
         took_s = self.step_s(len(server.batch))
@@ -414,15 +503,18 @@ class PlainFleet:
         changed = bool(done) or server.told or not is_step
         if changed:
             server.batch = [one for one in server.batch if one is not None and one.left > 0]
-        if done:
+        tail_s = self.fleet.service.tail_s if is_step else 0.0
+        for image in done:
+            person, image.where = image.person, "over"
+            person.done_s = max(person.done_s, self.now + tail_s)
+            if any(each.where != "over" for each in person.images):
+                continue
             server.changed_s = self.now
-        for one in done:
-            done_s = self.now + (self.fleet.service.tail_s if is_step else 0.0)
-            expires_s = min(one.sent_s + (self.people.timeout_s or math.inf), one.until_s)
-            if done_s > expires_s:
-                one.where = "tail"
+            expires_s = min(person.sent_s + (self.people.timeout_s or math.inf), person.until_s)
+            if person.done_s > expires_s:
+                person.where = "tail"
             else:
-                self.ok(one, done_s)
+                self.ok(person, person.done_s)
         if changed:
             self.fill(server)
         else:
@@ -474,10 +566,11 @@ class PlainFleet:
             if server.phase == "up":
                 self.fall(server)
             server.phase = "down"
-            batch, server.batch = server.batch, []
-            line, server.line[:] = list(server.line), []
-            for one in [*(one for one in batch if one is not None), *line]:
-                self.ended(one, "failed")
+            for image in [*(one for one in server.batch if one is not None), *server.line]:
+                if image.where != "over":
+                    self.withdraw(image.person)
+                    self.ended(image.person, "failed")
+            server.batch = []
             server.claimed, server.told, server.event = 0, False, 0
             server.changed_s = self.now
             back_s = self.now + least + repair * (most - least)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,6 +33,12 @@ IMPATIENT = People(
     retry="backoff",
     paying_share=0.4,
 )
+MANIFOLD = msgspec.structs.replace(
+    IMPATIENT,
+    images=((1, 0.5), (3, 0.3), (5, 0.2)),
+    steps=((20, 0.7), (12, 0.2), (31, 0.1)),
+    free_images=4,
+)
 SCALED = Autoscaling(
     upscale_delay_s=3.0,
     downscale_delay_s=20.0,
@@ -49,6 +56,14 @@ FRAIL = Failures(
     repair_least_s=5.0,
     repair_most_s=40.0,
 )
+
+
+RULES: list[dict[str, Any]] = [
+    {},
+    {"deadline_s": 6.0},
+    {"max_queue": None, "failures": FRAIL},
+    {"autoscaling": SCALED, "deadline_s": 9.0, "failures": FRAIL},
+]
 
 
 def fleet(**changes: Any) -> Fleet:
@@ -72,12 +87,13 @@ def arrivals(rate_per_s: float, duration_s: float, seed: int) -> np.ndarray[Any,
 
 
 def assert_same(fast: Simulated, plain: PlainFleet) -> None:
-    totals = {name: int(rows.sum()) for name, rows in plain.counts.items()}
+    totals = {name: round(rows.sum()) for name, rows in plain.counts.items()}
     assert {k: v for k, v in fast.outcomes.items() if v} == {
         k: totals[k] for k in fast.outcomes if totals.get(k)
     }
-    assert fast.requests == totals["offered"]
-    assert fast.attempts == totals["attempts"]
+    assert (fast.requests, fast.images) == (plain.requests, totals["offered"])
+    assert fast.attempts == plain.attempts
+    assert fast.slo_share == pytest.approx(sum(plain.good.values()) / plain.requests)
     assert fast.refused_attempts == totals.get("refused", 0)
     assert fast.latency_mean_s == pytest.approx(np.mean(plain.latencies), rel=1e-9)
     assert fast.wait_mean_s == pytest.approx(np.mean(plain.waits), rel=1e-9, abs=1e-12)
@@ -109,21 +125,18 @@ def both(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("routing", ROUTINGS)
-@pytest.mark.parametrize("people", [People(), IMPATIENT], ids=["patient", "impatient"])
 @pytest.mark.parametrize(
-    "changes",
+    ("people", "changes"),
     [
-        {},
-        {"deadline_s": 6.0},
-        {"max_queue": None, "failures": FRAIL},
-        {"autoscaling": SCALED, "deadline_s": 9.0, "failures": FRAIL},
+        *((people, changes) for people in (People(), IMPATIENT) for changes in RULES),
+        (MANIFOLD, RULES[0]),
+        (MANIFOLD, RULES[3]),
     ],
-    ids=["bounded", "deadline", "failing", "scaled"],
 )
 def test_a_plain_simulation_agrees(
     policy: Any, routing: Any, people: People, changes: dict[str, Any]
 ) -> None:
-    rate_per_s = 3.0 if policy == "none" else 9.0
+    rate_per_s = (3.0 if policy == "none" else 9.0) / people.mean_images
     assert_same(*both(fleet(policy=policy, routing=routing, **changes), people,
                       rate_per_s=rate_per_s))  # fmt: skip
 
@@ -154,14 +167,76 @@ def test_every_request_has_one_outcome(
 
 
 def test_threads_change_nothing() -> None:
-    block = fleet(gpus=30, gpu_spread=0.08)
+    block = fleet(gpus=30, gpu_spread=0.08, deadline_s=9.0, failures=FRAIL, autoscaling=SCALED)
     one, two = (
-        simulate(block, steady(40.0, 90.0), seed=3, slo_s=5.0, people=IMPATIENT, threads=threads)
+        simulate(block, steady(40.0, 90.0), seed=3, slo_s=5.0, people=MANIFOLD, threads=threads)
         for threads in (1, 3)
     )
-    assert one == two
-    other = simulate(block, steady(40.0, 90.0), seed=4, slo_s=5.0, people=IMPATIENT)
+    assert msgspec.json.encode(one) == msgspec.json.encode(two)
+    other = simulate(block, steady(40.0, 90.0), seed=4, slo_s=5.0, people=MANIFOLD)
     assert other.requests != one.requests
+
+
+def test_progress_never_goes_back_and_ends_at_all() -> None:
+    told: list[float] = []
+    simulate(fleet(gpus=18), steady(9.0, 90.0), seed=1, slo_s=5.0, on_share=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) >= 3  # once a cell
+
+
+def test_a_request_takes_as_long_as_its_images() -> None:
+    # 3 images at once: 20 steps of 0.06 + 3·0.04 s and the tail; alone, 3 after another: 3 x 2.3 s
+    times = np.array([5.0])
+    for policy, expected_s in (("step", 3.9), ("request", 3.9), ("none", 6.9)):
+        played = simulate(
+            fleet(policy=policy), Demand(duration_s=60.0, times_s=times), seed=1, slo_s=5.0,
+            people=People(images=((3, 1.0),)),
+        )  # fmt: skip
+        assert played.latency_mean_s == pytest.approx(expected_s)
+        assert (played.requests, played.images) == (1, 3)
+        assert played.completed_images_per_s == pytest.approx(3 / 60)
+
+
+def test_steps_make_a_request_longer() -> None:
+    played = simulate(fleet(), Demand(duration_s=60.0, times_s=np.array([5.0])), seed=1, slo_s=5.0,
+                      people=People(steps=((50, 1.0),)))  # fmt: skip
+    assert played.latency_mean_s == pytest.approx(50 * 0.1 + 0.3)
+
+
+def test_a_limit_ends_a_session() -> None:
+    # everyone would go on for ever, at once, two images each: the free stop with their third
+    people = People(go_on=(1.0,), images=((2, 1.0),), paying_share=0.0, free_images=3)
+    times = np.arange(10.0)
+    played = simulate(fleet(), Demand(duration_s=60.0, times_s=times), seed=1, slo_s=50.0,
+                      people=people)  # fmt: skip
+    assert (played.requests, played.images) == (20, 30)
+    assert played.slo_share_by_class == {"free": 1.0}
+
+
+def test_the_paying_are_served_before_the_free() -> None:
+    people = People(paying_share=0.3)
+    played = simulate(fleet(), steady(8.0, 300.0), seed=1, slo_s=9.0, people=people)
+    shares = played.slo_share_by_class
+    assert shares["paying"] > 0.99 > 0.9 > shares["free"]
+    assert played.slo_share is not None
+    assert shares["free"] < played.slo_share < shares["paying"]
+
+
+def test_who_leaves_abandons_all_that_was_still_intended() -> None:
+    # one GPU, 2.3 s an image, patience of 1 s: nobody waits for the first of five
+    people = People(go_on=(1.0, 1.0, 1.0, 1.0, 0.0), patience_s=(1.0,))
+    played = simulate(fleet(gpus=1, cell_gpus=1), Demand(duration_s=60.0, times_s=np.array([5.0])),
+                      seed=1, slo_s=5.0, people=people)  # fmt: skip
+    assert (played.outcomes["abandoned"], played.attempts) == (5, 1)
+
+
+def test_what_slow_answers_push_past_the_end_is_unsent() -> None:
+    # 2.3 s an image, no time to think: of five from 55 s on, three begin before 60 s
+    people = People(go_on=(1.0, 1.0, 1.0, 1.0, 0.0))
+    played = simulate(fleet(), Demand(duration_s=60.0, times_s=np.array([55.0])), seed=1, slo_s=5.0,
+                      people=people)  # fmt: skip
+    assert (played.outcomes["ok"], played.outcomes["unsent"]) == (3, 2)
 
 
 def test_arrivals_follow_the_rate() -> None:
