@@ -6,21 +6,24 @@ started once; each repeat is a `viralload find --host` with seeds of its own for
 the server's service times go on being drawn.
 
 What HTTP adds is in the latency and not in the queue: the stub counts its servers' time exactly,
-and tells queue and service of every request. So the truth is the rate at which sojourn time and
-overhead together keep to the SLO, the overhead distributed as latency - (queue + service) over all
-requests of all repeats of that case; the capacity without it is told beside it.
+and tells queue and service of every request. So the truth of a search is the rate at which sojourn
+time and overhead together keep to the SLO, the overhead distributed as latency - (queue + service)
+over that search's own requests: what else the machine did then is in it. The capacity without any
+is told beside it.
 
 `--out` keeps the run folders, and `--read` makes the figures again from kept ones: repeats can be
 measured a few at a time, with other first seeds.
 
 Progress goes to stderr. The last line of stdout is one JSON object: `result[case]` with
-`truth_per_s`, `estimates`, `errors`, `covered`, `within_3_percent`, of `repeats`.
+`covered` and `within_3_percent` of `repeats`, and a list each of `truths_per_s`, `estimates`,
+`errors`.
 
 Exit codes: 0 measured, 1 a search or the server failed, 2 usage.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -118,36 +121,36 @@ def search(case: Case, url: str, seed: int, out: Path, options: argparse.Namespa
     return RunFolder(out / result.run_id)
 
 
-def overhead_s(folders: list[RunFolder]) -> list[float]:
+def overhead_s(folder: RunFolder) -> list[float]:
     """Latency less what the server told of queue and service: QUANTILES of all requests, sorted."""
-    added = []
-    for folder in folders:
-        requests = columns.request_columns(folder.requests())
-        added.append(requests.latency_s - requests.queue_s - requests.service_s)
+    requests = columns.request_columns(folder.requests())
+    added = requests.latency_s - requests.queue_s - requests.service_s
     middles = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    return [float(each) for each in np.nanquantile(np.concatenate(added), middles)]
+    return [float(each) for each in np.nanquantile(added, middles)]
 
 
 def measured(case: Case, folders: list[RunFolder]) -> dict[str, Any]:
     """What the searches of a case found, beside the truth."""
     results = [folder.find() for folder in folders]
-    added_s = overhead_s(folders)
-    truth = case.truth(added_s)
-    found = [one for one in results if one.requests_per_s is not None]
-    errors = [(one.requests_per_s or 0.0) / truth - 1 for one in found]
+    added_s = [overhead_s(folder) for folder in folders]
+    truths = [case.truth(added) for added in added_s]
+    errors = [
+        None if one.requests_per_s is None else one.requests_per_s / truth - 1
+        for one, truth in zip(results, truths, strict=True)
+    ]
     covered = sum(
-        (one.low_requests_per_s or 0.0) <= truth <= (one.high_requests_per_s or 0.0)
-        for one in found
+        (one.low_requests_per_s or math.inf) <= truth <= (one.high_requests_per_s or math.inf)
+        for one, truth in zip(results, truths, strict=True)
     )
     return {
         "slo": case.slo,
-        "truth_per_s": truth,
         "truth_without_overhead_per_s": case.truth(),
-        "overhead_p50_s": added_s[QUANTILES // 2],
-        "overhead_p95_s": added_s[int(0.95 * QUANTILES)],
+        "truths_per_s": truths,
+        "overhead_p50_s": [added[QUANTILES // 2] for added in added_s],
+        "overhead_p95_s": [added[int(0.95 * QUANTILES)] for added in added_s],
         "repeats": len(results),
         "covered": covered,
-        "within_3_percent": sum(abs(error) < 0.03 for error in errors),
+        "within_3_percent": sum(abs(error) < 0.03 for error in errors if error is not None),
         "estimates": [
             [one.requests_per_s, one.low_requests_per_s, one.high_requests_per_s] for one in results
         ],
@@ -190,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def kept(name: str, out: Path) -> list[RunFolder]:
-    """The searches of a case in an `--out` of before, by seed.
+    """The searches of a case in an `--out` of before, by seed; begun ones are left out.
 
     Raises:
         BenchmarkError: there are none.

@@ -24,7 +24,7 @@ def test_the_overhead_is_what_the_server_does_not_tell(tmp_path: Path) -> None:
     for seq, queue_s in enumerate((0.1, 0.5, 0.6)):  # an ok request takes 1 s
         lines.add(record(seq, queue_s=queue_s, denoise_s=0.3, decode_s=0.0))
     lines.close()
-    added = overhead_s([RunFolder(tmp_path)])
+    added = overhead_s(RunFolder(tmp_path))
     assert [added[0], added[50], added[-1]] == pytest.approx([0.1, 0.2, 0.6], abs=0.01)
 
 
