@@ -18,7 +18,10 @@ STEP_S = 0.01
 METRICS_S = 30.0  # Ray reports every ten seconds
 
 
-@pytest.fixture(scope="module", params=["haproxy", "proxy"])
+BOTH = ["haproxy", pytest.param("proxy", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=BOTH)
 def server(start_server: Callable[..., Server], request: pytest.FixtureRequest) -> Iterator[Server]:
     """Two replicas, batches of one, 10 ms a step."""
     metrics_port = find_free_port()
