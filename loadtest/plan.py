@@ -103,7 +103,7 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         duration_s=duration,
         real_duration_s=source.duration_s,
         time_compression=kappa,
-        arrivals=describe(_process(scenario, source)),
+        arrivals=describe(process_of(scenario, source)),
         peak_images_per_s=peak,
         mean_images_per_s=source.images * scale / kappa / duration,
         peak_basis=basis,
@@ -151,7 +151,7 @@ def stated_peak(scenario: Scenario, source: Source, node: Node) -> tuple[float, 
     return source.peak_images_per_s, "the curve's own rate"
 
 
-def _process(scenario: Scenario, source: Source) -> Word | Process:
+def process_of(scenario: Scenario, source: Source) -> Word | Process:
     """How arrivals come.
 
     Raises:
@@ -176,7 +176,7 @@ def _times(
     scenario: Scenario, source: Source, kappa: float, scale: float
 ) -> tuple[Array, dict[str, Rows]]:
     """Every arrival's instant, and what the trace tells of each."""
-    process = _process(scenario, source)
+    process = process_of(scenario, source)
     shape = source.shape
     if isinstance(shape, Arrivals):
         times, rows = resample(shape.times_s / kappa, scale / kappa, scenario.seed)

@@ -25,7 +25,7 @@ from loadtest.calibrate import alone, calibrate, in_flight_for
 from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
-from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity
+from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
 from loadtest.plan_text import plan_text
 from loadtest.prepare import (
     Options,
@@ -91,6 +91,7 @@ class Run:
         if options.metrics_port is not None:
             check_port_free(options.metrics_port, "--metrics-port")
         source = load_source(options.scenario, options.folder)
+        process_of(options.scenario, source)  # a wrong one is said before anything is started
         load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         if options.host is not None and options.scenario.server:
             self.console.print(
