@@ -193,15 +193,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def kept(name: str, out: Path) -> list[RunFolder]:
-    """The searches of a case in an `--out` of before, by seed; begun ones are left out.
+    """The searches of a case in an `--out` of before, by seed; those broken off are left out.
 
     Raises:
         BenchmarkError: there are none.
     """
     folders = [RunFolder(path.parent) for path in folder_of(name, out).glob("*/find.json")]
-    if not folders:
+    whole = [folder for folder in folders if not folder.find().interrupted]
+    if not whole:
         raise BenchmarkError(f"{folder_of(name, out)} holds no search: give what --out was")
-    return sorted(folders, key=lambda folder: folder.manifest().seed)
+    return sorted(whole, key=lambda folder: folder.manifest().seed)
 
 
 def folder_of(name: str, out: Path) -> Path:
