@@ -49,9 +49,9 @@ LONE_DEADLINE_S = 3600.0
 BURST = 2.0
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; returns the exit code."""
-    arguments = _parse()
+    arguments = _parse(argv)
     try:
         settings = settings_of(arguments)
         if not _slo_s(arguments.slo, 1.0) > 0:
@@ -230,7 +230,7 @@ def _line(policy: str, load: str, figures: Figures) -> str:
     )
 
 
-def _parse() -> argparse.Namespace:
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = parser_of("benchmarks.engine", __doc__)
     parser.add_argument("--window", type=float, default=25.0, help="seconds of arrivals a cell")
     parser.add_argument("--slo", default="5", help="in lone latencies, or in seconds as 20s")
@@ -244,7 +244,7 @@ def _parse() -> argparse.Namespace:
         help="burst, times capacity, or images/s as 2.4/s",
     )
     parser.add_argument("--out", type=Path, help="write the JSON here as well")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def _words(valid: Sequence[str]) -> Any:
