@@ -67,6 +67,11 @@ def open_gpus(node: str, only: Sequence[str] = (), root_pid: int | None = None) 
     return Nvml(node, lib, count, only=only, root_pid=root_pid)
 
 
+def retry_after_s(tries: int) -> float:
+    """When to ask a lost GPU again, that was asked so often in vain."""
+    return min(RETRY_LOST_S * 2.0 ** min(tries, 10), RETRY_AT_MOST_S)
+
+
 class Nvml:
     """The GPUs of one machine, held open: a `profiles.reader.Reader`. Use as a context, or `close`.
 
@@ -294,7 +299,7 @@ class Nvml:
     def _lose(self, gpu: Gpu, t_s: float, err: Exception) -> None:
         if gpu.lost_until_s is None:
             self._fault("gpu_lost", f"{gpu}: {err}", gpu.info.uuid)
-        gpu.lost_until_s = t_s + min(RETRY_LOST_S * 2**gpu.tries, RETRY_AT_MOST_S)
+        gpu.lost_until_s = t_s + retry_after_s(gpu.tries)
         gpu.tries += 1
 
     def _fault(

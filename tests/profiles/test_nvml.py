@@ -7,6 +7,7 @@ import pytest
 
 from profiles.gpm import METRICS
 from profiles.gpu import FIELDS, STATE_FIELDS
+from profiles.nvml import retry_after_s
 from tests.profiles import fake_nvml
 from tests.profiles.sampling import READER
 
@@ -132,6 +133,10 @@ def test_a_lost_gpu_is_not_asked_at_every_cycle(read_gpus: Any) -> None:
     gone = [cycle for cycle in told["cycles"] if not cycle]
     assert len(gone) >= 5
     assert len(gone) % 5 == 0
+
+
+def test_a_gpu_that_is_lost_for_days_is_still_asked() -> None:
+    assert [retry_after_s(tries) for tries in (0, 1, 3, 4, 100_000)] == [5, 10, 40, 60, 60]
 
 
 def test_a_gpu_that_cannot_be_opened_leaves_the_others(read_gpus: Any) -> None:
