@@ -69,6 +69,12 @@ def plan(requests: int, duration_s: float, **changes: Any) -> LoadPlan:
     return LoadPlan(**(values | changes))
 
 
+PEAKED = plan(  # 1/s, from 40 to 60 s 10/s, then 1/s
+    20, 100.0, curve_t_s=[0.0, 40.0, 40.1, 60.0, 60.1, 100.0],
+    curve_images_per_s=[1.0, 1.0, 10.0, 10.0, 1.0, 1.0],
+)  # fmt: skip
+
+
 def manifest(load: LoadPlan | None, **changes: Any) -> RunManifest:
     """A completed run of `load` against an embedded server on a CPU."""
     values: dict[str, Any] = {

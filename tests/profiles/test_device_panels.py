@@ -18,22 +18,17 @@ from profiles.schema import GpuSample, RunEvent, TargetInfo
 from profiles.series import Timeline
 from tests.profiles.hopper import Hopper, befallen
 from tests.profiles.synthetic import (
+    PEAKED,
     START_S,
     gpu_info,
     gpu_sample,
     manifest,
-    plan,
     record,
     recorded,
 )
 from tests.profiles.viral import viral_run
 
 CUDA = TargetInfo(url="http://127.0.0.1:1", embedded=True, model="sd15", device="cuda", replicas=1)
-# 100 s: 1/s, from 40 to 60 s 10/s, then 1/s
-CURVE = plan(
-    20, 100.0, curve_t_s=[0.0, 40.0, 40.1, 60.0, 60.1, 100.0],
-    curve_images_per_s=[1.0, 1.0, 10.0, 10.0, 1.0, 1.0],
-)  # fmt: skip
 Told = Callable[[float], dict[str, Any]]
 
 
@@ -45,7 +40,7 @@ def run(told: Told = lambda _: {}, gpus: int = 1, **changes: Any) -> tuple[Recor
         for index in range(gpus)
     ]
     records = changes.pop("records", [record(k, scheduled_s=START_S + 5.0 * k) for k in range(20)])
-    about = manifest(CURVE, gpus=[gpu_info(index) for index in range(gpus)], target=CUDA)
+    about = manifest(PEAKED, gpus=[gpu_info(index) for index in range(gpus)], target=CUDA)
     read_gpus = changes.pop("read", gpu_columns(samples))
     found = recorded(about, records, gpus=read_gpus, **changes)
     time = series.timeline(found)

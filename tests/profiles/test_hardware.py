@@ -19,6 +19,7 @@ from profiles.schema import (
     Verdict,
 )
 from tests.profiles.synthetic import (
+    PEAKED,
     START_S,
     gpu_info,
     gpu_sample,
@@ -30,17 +31,12 @@ from tests.profiles.synthetic import (
 )
 
 CUDA = TargetInfo(url="http://127.0.0.1:1", embedded=True, model="sd15", device="cuda", replicas=2)
-# 100 s: 1/s, from 40 to 60 s 10/s, then 1/s
-CURVE = plan(
-    20, 100.0, curve_t_s=[0.0, 40.0, 40.1, 60.0, 60.1, 100.0],
-    curve_images_per_s=[1.0, 1.0, 10.0, 10.0, 1.0, 1.0],
-)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("curve", "spans"),
     [
-        (CURVE, [("rise", 0.0, 40.1), ("peak", 40.1, 60.0), ("decay", 60.0, 100.0)]),
+        (PEAKED, [("rise", 0.0, 40.1), ("peak", 40.1, 60.0), ("decay", 60.0, 100.0)]),
         (plan(10, 10.0), [("peak", 0.0, 10.0)]),  # constant
         (
             plan(10, 10.0, curve_t_s=[0.0, 5.0, 10.0], curve_images_per_s=[0.0, 5.0, 10.0]),
@@ -88,7 +84,7 @@ def joined(**changes: Any) -> Summary:
         )
         for seq in range(20)
     ]
-    about = manifest(CURVE, gpus=[gpu_info(0), gpu_info(1)], target=CUDA)
+    about = manifest(PEAKED, gpus=[gpu_info(0), gpu_info(1)], target=CUDA)
     hosts = host_columns(host_samples(START_S + 100.0))
     values: dict[str, Any] = {"gpus": gpus, "hosts": hosts} | changes
     return summed(about, requests, **values)
