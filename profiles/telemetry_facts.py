@@ -146,9 +146,11 @@ def _sampler_row(one: SamplerSummary) -> Row:
         f"{figures.number(one.hz)} a second, {figures.count(one.missed)} of "
         f"{figures.count(one.planned)} cycles missed, late by {figures.seconds(one.lateness_p50_s)}"
         f" (p50) and {figures.seconds(one.lateness_p99_s)} (p99), longest gap "
-        f"{figures.seconds(one.gap_max_s)}; one GPU read in {figures.seconds(one.read_p99_s)} "
-        f"(p99); {figures.number(one.cpu_pct)} % of a core"
+        f"{figures.seconds(one.gap_max_s)}; "
     )
+    if one.read_p99_s is not None:
+        told += f"one GPU read in {figures.seconds(one.read_p99_s)} (p99); "
+    told += f"{figures.number(one.cpu_pct)} % of a core"
     calls = ", ".join(f"{name} {figures.seconds(mean_s)}" for name, mean_s in one.calls.items())
     return f"Sampler · {one.node}", f"{told}; a call: {calls}" if calls else told
 

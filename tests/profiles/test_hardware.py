@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from profiles import telemetry_facts
@@ -197,6 +198,12 @@ def test_a_sampler_that_fell_behind_makes_the_run_say_so() -> None:
     assert "12 of 200 cycles" in told
     (row,) = [value for name, value in telemetry_facts.reading_rows(summary) if "Sampler" in name]
     assert "12 of 200 cycles missed" in row
+    assert one.read_p99_s is None
+    assert "GPU" not in row
+    read = msgspec.structs.replace(one, read_p99_s=0.002)
+    summary = msgspec.structs.replace(summary, samplers=[read])
+    (row,) = [value for name, value in telemetry_facts.reading_rows(summary) if "Sampler" in name]
+    assert "one GPU read in 2 ms (p99)" in row
 
 
 def test_replicas_on_gpus_that_were_not_sampled() -> None:
