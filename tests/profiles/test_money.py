@@ -1,5 +1,7 @@
 """Prices and the bill: the arithmetic, and that nothing is guessed."""
 
+import math
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +163,36 @@ def test_the_offer_is_for_the_gpu_that_was_measured() -> None:
 
 def test_every_price_that_is_known_is_there() -> None:
     told = [(one.seller, one.low_usd_per_gpu_h, one.high_usd_per_gpu_h) for one in PRICES.offer]
-    assert told == [("contract", 1.14, 2.28), ("market", 1.70, 3.90)]
+    assert told[:2] == [("contract", 1.14, 2.28), ("market", 1.70, 3.90)]
+
+
+def test_list_prices_are_of_named_sellers_and_dated() -> None:
+    listed = PRICES.offer[2:]
+    assert {one.seller for one in listed} >= {"AWS", "Azure", "GCP", "CoreWeave"}
+    for one in listed:
+        assert one.vendor
+        assert one.gpu
+        assert one.stand == "published"
+        assert date.fromisoformat(one.date)  # a day, not a year
+        assert one.low_usd_per_gpu_h == one.high_usd_per_gpu_h
+
+
+@pytest.mark.parametrize(
+    ("seller", "gpu", "price"),
+    [
+        ("AWS", "NVIDIA H100 80GB HBM3", 6.88),
+        ("GCP", "NVIDIA H200", 10.4365),
+        ("DigitalOcean", "AMD Instinct MI300X", 2.59),
+        (None, "NVIDIA H200", math.sqrt(1.14 * 2.28)),  # the contract's stays what is reckoned with
+    ],
+)
+def test_a_seller_is_asked_for_by_name(seller: str | None, gpu: str, price: float) -> None:
+    assert choose(PRICES, seller, gpu).middle_usd_per_gpu_h == pytest.approx(price)
+
+
+def test_the_module_is_not_the_card() -> None:
+    with pytest.raises(PriceError, match="is for NVIDIA H100 PCIe, only for: H100 80GB HBM3"):
+        choose(PRICES, "AWS", "NVIDIA H100 PCIe")
 
 
 def test_no_bill_without_a_block() -> None:
