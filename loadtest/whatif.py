@@ -31,9 +31,16 @@ from profiles.evidence import Evidence, device, estimate
 from profiles.found import look_found, read_found
 from profiles.ledger import FILE_NAME, LedgerError
 from profiles.mix import mix_of
-from profiles.money import Bill, Line, one_price, table
+from profiles.money import Bill, Line, bill_of, one_price, table
 from profiles.predictions import Record
-from profiles.prices import PriceError, Prices, choose, read_prices, usable_price
+from profiles.prices import (
+    Offer,
+    PriceError,
+    choose,
+    elsewhere,
+    read_prices,
+    usable_price,
+)
 from profiles.published import evidence_of, published
 from profiles.run import RunError, RunFolder
 from profiles.schema import Capacity, Demand, EndReason, Stand
@@ -68,7 +75,8 @@ def _capacity(options: argparse.Namespace) -> int:
     runs = [] if options.published else [_read(path) for path in options.runs]
     evidence, seen = _evidence(options, runs, slo)
     gpu = published()[options.published].gpu if options.published else device(runs[0].manifest)
-    bill = _bill(options, prices, gpu)
+    offer = choose(prices, options.seller, gpu) if options.price is None else None
+    bill = _bill(options, offer)
     root = options.runs[0].resolve().parent if runs else Path("runs")
     path = options.ledger or root / FILE_NAME
     record = arrived.record_of(path, runs[0].manifest if runs else None, root)
@@ -87,7 +95,7 @@ def _capacity(options: argparse.Namespace) -> int:
             f"It is a block of such requests: {evidence.mix.told}; other requests cost other."
         )
     lines = table(
-        found, prices.event, prices.power, bill,
+        found, prices.event, prices.power, bill, elsewhere=elsewhere(prices, gpu, offer),
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
         gpu_energy=_gpu_energy(options, runs), gpu=gpu,
     )  # fmt: skip
@@ -180,17 +188,10 @@ def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[floa
     return (sum(known) / len(known), "measured") if known else None
 
 
-def _bill(options: argparse.Namespace, prices: Prices, gpu: str | None) -> Bill:
-    if options.price is not None:
+def _bill(options: argparse.Namespace, offer: Offer | None) -> Bill:
+    if offer is None:
         return one_price(usable_price(options.price), "stated with --price")
-    offer = choose(prices, options.seller, gpu)
-    return Bill(
-        offer.middle_usd_per_gpu_h,
-        offer.low_usd_per_gpu_h,
-        offer.high_usd_per_gpu_h,
-        offer.stand,
-        f"{offer.told}: {offer.source}",
-    )
+    return bill_of(offer)
 
 
 def _ceiling(options: argparse.Namespace, evidence: Evidence, found: Capacity) -> list[str]:

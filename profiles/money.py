@@ -11,11 +11,12 @@ What is not known (in-app revenue, how many subscribe) is asked for, or left ope
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles import figures
 from profiles.capacity import BLOCK_GPUS
-from profiles.prices import Event, Power
+from profiles.prices import Event, Offer, Power
 from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0
@@ -91,12 +92,24 @@ def one_price(usd_per_gpu_h: float, source: str, stand: Stand = "assumed") -> Bi
     return Bill(usd_per_gpu_h, usd_per_gpu_h, usd_per_gpu_h, stand, source)
 
 
+def bill_of(offer: Offer) -> Bill:
+    """An offer's price."""
+    return Bill(
+        offer.middle_usd_per_gpu_h,
+        offer.low_usd_per_gpu_h,
+        offer.high_usd_per_gpu_h,
+        offer.stand,
+        f"{offer.told}: {offer.source}",
+    )
+
+
 def table(
     capacity: Capacity,
     event: Event,
     power: Power,
     bill: Bill,
     *,
+    elsewhere: Sequence[Offer] = (),
     subscriber_share: float | None = None,
     weekly_revenue_usd: float | None = None,
     gpu_energy: tuple[float, Stand] | None = None,
@@ -105,7 +118,8 @@ def table(
     """Users -> subscribers -> images -> GPU-hours -> dollars and power, for a block and the event.
 
     `gpu_energy`: J an image that the GPUs alone drew, where it is known, and how. `gpu`: the name
-    of the block's GPUs, for whether the published watts are theirs.
+    of the block's GPUs, for whether the published watts are theirs. `elsewhere`: other offers for
+    them, of which what 1,000 images cost is told beside.
 
     Raises:
         ValueError: the capacity is withheld.
@@ -123,7 +137,7 @@ def table(
     return [
         *_people(event, subscribers),
         *_gpus(event, span),
-        *_dollars(event, span, bill, subscribers),
+        *_dollars(event, span, bill, subscribers, elsewhere),
         *_revenue(event, span, bill, weekly_revenue_usd),
         *_power(power, capacity.block_gpus, span, gpu),
         *_gpu_energy(gpu_energy),
@@ -185,7 +199,13 @@ def _gpus(event: Event, span: Span) -> list[Line]:
     ]  # fmt: skip
 
 
-def _dollars(event: Event, span: Span, bill: Bill, subscribers: float | None) -> list[Line]:
+def _dollars(
+    event: Event,
+    span: Span,
+    bill: Bill,
+    subscribers: float | None,
+    elsewhere: Sequence[Offer],
+) -> list[Line]:
     free = event.free_images_a_day
     day = free / 3600.0
     kept = event.days * 24.0 * event.peak_images_per_s
@@ -200,6 +220,7 @@ def _dollars(event: Event, span: Span, bill: Bill, subscribers: float | None) ->
             *_bounds(bill),
         ),
         _line("1,000 images", bill.of(span, 1000.0 / 3600.0), "$", stand, at),
+        *(_at(offer, span) for offer in elsewhere),
         _line("The event's images, GPUs busy throughout", bill.of(span, event.images / 3600.0),
               "$", stand, f"GPU-hours {at}"),
         _line("The event, the peak's GPUs kept for nine days", bill.of(span, kept), "$", PEAK,
@@ -214,6 +235,19 @@ def _dollars(event: Event, span: Span, bill: Bill, subscribers: float | None) ->
         why = "the event's images, GPUs busy throughout, over the subscribers"
         lines.append(_line("The event, for each subscriber", each, "$", "assumed", why))
     return lines
+
+
+def _at(offer: Offer, span: Span) -> Line:
+    bill = bill_of(offer)
+    stand = max(span.stand, bill.stand, key=WEAKNESS.index)
+    cost = bill.of(span, 1000.0 / 3600.0)
+    return _line(f"1,000 images, {offer.seller}", cost, "$", stand, _told(offer))
+
+
+def _told(offer: Offer) -> str:
+    low, high = offer.low_usd_per_gpu_h, offer.high_usd_per_gpu_h
+    span = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    return f"at {span} $ a GPU-hour ({offer.told})"
 
 
 def _revenue(event: Event, span: Span, bill: Bill, weekly_revenue_usd: float | None) -> list[Line]:

@@ -39,9 +39,13 @@ class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """The geometric middle of low and high."""
         return math.sqrt(self.low_usd_per_gpu_h * self.high_usd_per_gpu_h)
 
+    def fits(self, gpu: str | None) -> bool:
+        """Whether it is for a GPU of that name (None: unknown), or for every one."""
+        return self.gpu is None or (gpu is not None and self.gpu in gpu)
+
     @property
     def told(self) -> str:
-        """`contract 2025-04, any GPU`."""
+        """`contract 2025-04, GPU not told`."""
         return f"{self.seller} {self.date}, {self.gpu or 'GPU not told'}"
 
 
@@ -127,7 +131,7 @@ def choose(prices: Prices, seller: str | None = None, gpu: str | None = None) ->
     if not named:
         sellers = ", ".join(sorted({one.seller for one in prices.offer}))
         raise PriceError(f"no offer of {seller!r} is known; there are: {sellers}. {add}")
-    fits = [one for one in named if one.gpu is None or (gpu is not None and one.gpu in gpu)]
+    fits = [one for one in named if one.fits(gpu)]
     if not fits:
         theirs = ", ".join(sorted({str(one.gpu) for one in named}))
         raise PriceError(
@@ -137,6 +141,16 @@ def choose(prices: Prices, seller: str | None = None, gpu: str | None = None) ->
     if seller is None:
         return fits[0]
     return max(fits, key=lambda one: (one.gpu is not None, one.date))
+
+
+def elsewhere(prices: Prices, gpu: str | None, but: Offer | None) -> list[Offer]:
+    """The latest offer for that GPU of each seller, cheapest first, without the one reckoned with.
+
+    Offers that do not say for which GPU they are come in too, as in `choose`.
+    """
+    sellers = dict.fromkeys(one.seller for one in prices.offer if one.fits(gpu))
+    offers = [choose(prices, seller, gpu) for seller in sellers]
+    return sorted((one for one in offers if one != but), key=lambda one: one.middle_usd_per_gpu_h)
 
 
 @cache

@@ -17,6 +17,7 @@ from profiles.prices import (
     Prices,
     built_in,
     choose,
+    elsewhere,
     read_prices,
     usable_price,
 )
@@ -263,3 +264,24 @@ def test_published_rates_are_labelled_so_and_cannot_be_counted_afresh() -> None:
         evidence_of("sdxl-h300")
     for name in published():
         assert evidence_of(name).goodput.value > 0
+
+
+def test_what_other_sellers_ask_stands_beside() -> None:
+    prices = _offers(
+        {"seller": "contract", "low_usd_per_gpu_h": 1.0, "high_usd_per_gpu_h": 4.0},
+        {"seller": "Azure", "vendor": "NVIDIA", "gpu": "H200", "low_usd_per_gpu_h": 3.6,
+         "high_usd_per_gpu_h": 3.6},
+        {"seller": "Acme", "vendor": "NVIDIA", "gpu": "H200", "low_usd_per_gpu_h": 1.8,
+         "high_usd_per_gpu_h": 1.8, "stand": "assumed"},
+        {"seller": "Red", "vendor": "AMD", "gpu": "MI300X"},
+    )  # fmt: skip
+    own = choose(prices, "contract", "NVIDIA H200")
+    others = elsewhere(prices, "NVIDIA H200", own)
+    assert [one.seller for one in others] == ["Acme", "Azure"]
+    lines = bill(elsewhere=others)
+    # 1,000 images of 1.425 a GPU and second: 0.195 GPU-hours
+    assert lines["1,000 images, Azure"].value == pytest.approx(3.6 / 3.6 / 1.425)
+    assert lines["1,000 images, Acme"].value == pytest.approx(1.8 / 3.6 / 1.425)
+    assert lines["1,000 images, Acme"].stand == "assumed"
+    assert "1.8 $ a GPU-hour (Acme 2026, H200)" in lines["1,000 images, Acme"].why
+    assert [one.seller for one in elsewhere(prices, None, None)] == ["contract"]
