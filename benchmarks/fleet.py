@@ -185,8 +185,13 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if asked.reality:
         from benchmarks.fleet_reality import compare
+        from benchmarks.serving import BenchmarkError
 
-        rows = {"reality": [msgspec.to_builtins(row) for row in compare(quick=asked.quick)]}
+        try:
+            rows = {"reality": [msgspec.to_builtins(row) for row in compare(quick=asked.quick)]}
+        except BenchmarkError as err:
+            say(f"error: {err}")
+            return 1
         print(json.dumps(rows | environment()))  # noqa: T201
         return 0
     try:

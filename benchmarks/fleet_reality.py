@@ -17,7 +17,7 @@ import uvloop
 
 from benchmarks.cell import poisson, quantile
 from benchmarks.player import open_loop, prepare
-from benchmarks.serving import HOST, PATH, STOP_S
+from benchmarks.serving import HOST, PATH, STOP_S, BenchmarkError
 from profiles.fleet import Demand, simulate
 from profiles.fleet_values import Fleet, Service
 from serve.ingress import free_port
@@ -42,7 +42,11 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(*, quick: bool) -> list[Compared]:
-    """Play and predict, replicas after replicas."""
+    """Play and predict, replicas after replicas.
+
+    Raises:
+        BenchmarkError: a server does not start.
+    """
     return [one(count, SECONDS / 2 if quick else SECONDS) for count in REPLICAS]
 
 
@@ -63,7 +67,8 @@ def one(replicas: int, seconds: float) -> Compared:
     )
     try:
         assert process.stdout is not None
-        process.stdout.readline()
+        if not process.stdout.readline():
+            raise BenchmarkError("the server did not start; its reason is above")
         ask = prepare(PATH, json.dumps({"prompt": "a red fox"}).encode(), HOST)
         lone_at = [(IMAGE_S + 0.2) * n for n in range(12)]
         # The least: a server that has just started disturbs itself, and can only be slower for it.

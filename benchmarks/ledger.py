@@ -1,12 +1,13 @@
 """Predictions of how this node scales, written before the runs that score them.
 
-python -m benchmarks.ledger --out DIR [--model stub] [--servers 1 2 4 8] [--repeats 2]
+python -m benchmarks.ledger --out DIR [--model stub] [--set max_batch=4 --set stub_step_s=0.02]
+    [--servers 1 2 4 8] [--repeats 2]
 
 The smallest size is run first and predicts the same again and 2, 4 and 8 times as many; its repeats
 score the first, and all of them together predict anew. Only then are the larger sizes run, which
 score the rest. With `stub` each replica takes a known time an image, so what fails to scale is the
-layer before them. Server and load generator share the machine's cores: give it a quiet one, and 2
-to 3 minutes a run.
+layer before them; as it comes it is so fast that four saturate two cores, and `--set` slows it.
+Server and load generator share the machine's cores: give it a quiet one, and 2 to 3 minutes a run.
 
 DIR/ledger.jsonl, and on stdout what `viralload ledger --json` says of it: that is how
 profiles/reference/ledger-stub-cpu.jsonl and ledger-stub-cpu-scores.json come to be.
@@ -55,6 +56,7 @@ def measure(asked: argparse.Namespace, call: Call = viralload) -> None:
 def _run(asked: argparse.Namespace, servers: int, label: str, call: Call) -> None:
     words = ["run", "steady", "--model", asked.model, "--peak", asked.peak]
     words += ["--set", f"replicas={servers}", "--label", label, "--out", str(asked.out)]
+    words += [word for setting in asked.set for word in ("--set", setting)]
     _must(call, words, SPOKEN)
 
 
@@ -75,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="stub", help="of the server (stub)")
     parser.add_argument("--servers", type=int, nargs="+", default=[1, 2, 4, 8], help="replicas")
     parser.add_argument("--repeats", type=int, default=2, help="runs of the smallest size (2)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="of the server, as in run"
+    )
     parser.add_argument("--peak", default="1.3x", help="of every run, of its own capacity (1.3x)")
     asked = parser.parse_args(argv)
     if min(asked.servers) < 1 or asked.repeats < 1:

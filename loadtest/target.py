@@ -1,7 +1,9 @@
 """The server to load: what it says of itself, asked before any load is sent."""
 
+import contextlib
 import http.client
 import json
+import secrets
 import socket
 import ssl
 from collections.abc import Mapping
@@ -129,9 +131,19 @@ def is_healthy(base_url: str, timeout_s: float = 2.0) -> bool | None:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """A TCP port on loopback that nobody listens on now, and that no one is given by chance.
+
+    The kernel gives whoever asks for any port one of 32768 to 60999 (ip(7)), and the many processes
+    of a starting Ray ask for dozens; 10002 to 19999 are its workers' and 30000 to 31000 its
+    replicas'. So it is one of 20000 to 29999, or any at all where those are taken.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", 20_000 + secrets.randbelow(10_000)))
+                break
+        else:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

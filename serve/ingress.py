@@ -59,11 +59,20 @@ def find_haproxy() -> str | None:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """A TCP port on loopback that nobody listens on now, and that no one is given by chance.
+
+    The kernel gives whoever asks for any port one of 32768 to 60999 (ip(7)), and the many processes
+    of a starting Ray ask for dozens; 10002 to 19999 are its workers' and 30000 to 31000 its
+    replicas'. So it is one of 20000 to 29999, or any at all where those are taken.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", 20_000 + secrets.randbelow(10_000)))
+                break
+        else:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class RayProxy:

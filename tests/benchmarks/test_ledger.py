@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,9 @@ from tests.profiles.steady import STUB, steady_run
 
 
 def asked(out: Path, *servers: int) -> argparse.Namespace:
-    return argparse.Namespace(out=out, model="stub", servers=list(servers), repeats=2, peak="1.3x")
+    return argparse.Namespace(
+        out=out, model="stub", set=["max_batch=4"], servers=list(servers), repeats=2, peak="1.3x"
+    )
 
 
 class Made:
@@ -30,7 +33,9 @@ class Made:
         if words[0] != "run":
             return main(list(words))
         told = dict(zip(words[2::2], words[3::2], strict=True))
-        replicas = int(told["--set"].removeprefix("replicas="))
+        sets = [value for name, value in pairwise(words) if name == "--set"]
+        replicas = int(sets[0].removeprefix("replicas="))
+        assert sets[1:] == ["max_batch=4"]
         target: TargetInfo = msgspec.structs.replace(
             STUB, replicas=replicas, settings={"model": "stub", "replicas": replicas}
         )

@@ -4,7 +4,6 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from serve.ingress import free_port as find_free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_UP_S = 120
@@ -86,13 +87,6 @@ def inference() -> Iterator[None]:
 @pytest.fixture
 def free_port() -> int:
     return find_free_port()
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
