@@ -12,7 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.serve.conftest import NO_NETWORK, Server, find_free_port
+from serve.ingress import free_port
+from tests.serve.conftest import NO_NETWORK, Server
 
 pytestmark = pytest.mark.e2e
 
@@ -28,8 +29,8 @@ def wait_for(done: Callable[[], bool], timeout_s: float) -> None:
 
 
 def test_metrics_are_told_to_prometheus(start_server: Callable[..., Server]) -> None:
-    port = find_free_port()
-    server = start_server(model="stub", port=find_free_port(), metrics_port=port)
+    port = free_port()
+    server = start_server(model="stub", port=free_port(), metrics_port=port)
     answer = httpx.post(f"{server.url}/v1/images/generations", json=ASK, timeout=30)
     assert answer.status_code == 200
     page = f"http://127.0.0.1:{port}/metrics"

@@ -9,7 +9,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.serve.conftest import Server, find_free_port
+from serve.ingress import free_port
+from tests.serve.conftest import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -24,7 +25,7 @@ BOTH = ["haproxy", pytest.param("proxy", marks=pytest.mark.slow)]
 @pytest.fixture(scope="module", params=BOTH)
 def server(start_server: Callable[..., Server], request: pytest.FixtureRequest) -> Iterator[Server]:
     """Two replicas, batches of one, 10 ms a step."""
-    metrics_port = find_free_port()
+    metrics_port = free_port()
     server = start_server(
         model="stub",
         policy="none",

@@ -13,12 +13,13 @@ import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 from PIL import Image
 
-from tests.serve.conftest import Server, find_free_port
+from serve.ingress import free_port
+from tests.serve.conftest import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 GENERATIONS = "/v1/images/generations"
-METRICS_PORT = find_free_port()
+METRICS_PORT = free_port()
 STEP_S = 0.02
 LONG = 150  # steps: 3 s
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from serve.cluster import ServerError
-from serve.ingress import HAProxy, choose, find_haproxy, own_haproxy
+from serve.ingress import HAProxy, choose, find_haproxy, free_port, own_haproxy
 from serve.settings import Settings, SettingsError
-from tests.serve.conftest import ROOT, find_free_port
+from tests.serve.conftest import ROOT
 from tests.serve.small_replica import Answer, Reader, Writer, replica
 
 needs_haproxy = pytest.mark.skipif(find_haproxy() is None, reason="there is no haproxy here")
@@ -78,7 +78,7 @@ class Door:
 @pytest.fixture(scope="module")
 def running() -> Iterator[tuple[HAProxy, int]]:
     """An ingress for two replicas."""
-    port = find_free_port()
+    port = free_port()
     with own_haproxy(Settings(model="stub", port=port, replicas=2)) as ingress:
         yield ingress, port
 
@@ -251,7 +251,7 @@ def test_a_port_that_is_taken_is_named(door: Door) -> None:
 
 @needs_haproxy
 def test_a_haproxy_that_ends_is_noticed() -> None:
-    with own_haproxy(Settings(model="stub", port=find_free_port())) as ingress:
+    with own_haproxy(Settings(model="stub", port=free_port())) as ingress:
         children = [p for p in psutil.Process().children() if "haproxy" in p.name()]
         max(children, key=lambda p: p.create_time()).kill()
         with pytest.raises(ServerError, match="HAProxy has ended"):
@@ -264,7 +264,7 @@ def test_it_dies_with_its_parent() -> None:
         "import time\n"
         "from serve.ingress import own_haproxy\n"
         "from serve.settings import Settings\n"
-        f"with own_haproxy(Settings(model='stub', port={find_free_port()})):\n"
+        f"with own_haproxy(Settings(model='stub', port={free_port()})):\n"
         "    print('up', flush=True)\n"
         "    time.sleep(60)\n"
     )
