@@ -11,12 +11,17 @@ time and overhead together keep to the SLO, the overhead distributed as latency 
 over that search's own requests: what else the machine did then is in it. The capacity without any
 is told beside it.
 
-`--out` keeps the run folders, and `--read` makes the figures again from kept ones: repeats can be
-measured a few at a time, with other first seeds.
+A search takes 5 to 15 minutes. `--out` keeps the run folders, `--read` makes the figures again from
+kept ones, and `--also` counts the searches of an output of before: repeats can be measured a few at
+a time, with other first seeds.
+
+Give it a quiet machine: whatever holds a request up is in its latency. With two cores, two searches
+side by side want the replicas, HAProxy and the generators in real time (`chrt -r 1`) and what
+steers them not: the fit after each window otherwise holds up the other search's requests, and HTTP
+adds 14 ms at the 95th percentile instead of 5.
 
 Progress goes to stderr. The last line of stdout is one JSON object: `result[case]` with
-`covered` and `within_3_percent` of `repeats`, and a list each of `truths_per_s`, `estimates`,
-`errors`.
+`covered` and `within_3_percent` of `repeats`, and each of the `searches`.
 
 Exit codes: 0 measured, 1 a search or the server failed, 2 usage.
 """
@@ -29,7 +34,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -129,36 +134,100 @@ def overhead_s(folder: RunFolder) -> list[float]:
     return [float(each) for each in np.nanquantile(added, middles)]
 
 
-def measured(case: Case, folders: list[RunFolder]) -> dict[str, Any]:
-    """What the searches of a case found, beside the truth."""
-    results = [folder.find() for folder in folders]
-    added_s = [overhead_s(folder) for folder in folders]
-    truths = [case.truth(added) for added in added_s]
-    errors = [
-        None if one.requests_per_s is None else one.requests_per_s / truth - 1
-        for one, truth in zip(results, truths, strict=True)
-    ]
-    covered = sum(
-        (one.low_requests_per_s or math.inf) <= truth <= (one.high_requests_per_s or math.inf)
-        for one, truth in zip(results, truths, strict=True)
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found, beside the truth; requests/s."""
+
+    seed: int
+    truth_per_s: float
+    estimate_per_s: float | None
+    low_per_s: float | None
+    high_per_s: float | None
+    verdict: str
+    took_s: float | None
+    windows_thrown_out: int
+    overhead_p50_s: float
+    overhead_p95_s: float
+
+    @property
+    def error(self) -> float | None:
+        """Relative, of the estimate."""
+        return None if self.estimate_per_s is None else self.estimate_per_s / self.truth_per_s - 1
+
+    @property
+    def covered(self) -> bool:
+        """Whether the interval holds the truth; an open end does, no interval does not."""
+        if self.low_per_s is None and self.high_per_s is None:
+            return False
+        return (self.low_per_s or 0.0) <= self.truth_per_s <= (self.high_per_s or math.inf)
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """The searches of a case."""
+
+    slo: str
+    truth_without_overhead_per_s: float
+    repeats: int
+    covered: int
+    within_3_percent: int
+    searches: list[Search]
+
+
+class Output(msgspec.Struct, frozen=True):
+    """The line that this program prints, as far as it is read again."""
+
+    result: dict[str, Found]
+
+
+def looked_at(case: Case, folder: RunFolder) -> Search:
+    """A search's folder beside the truth of its own overhead."""
+    one, added = folder.find(), overhead_s(folder)
+    return Search(
+        seed=folder.manifest().seed,
+        truth_per_s=case.truth(added),
+        estimate_per_s=one.requests_per_s,
+        low_per_s=one.low_requests_per_s,
+        high_per_s=one.high_requests_per_s,
+        verdict=one.verdict.value,
+        took_s=one.took_s,
+        windows_thrown_out=sum(window.thrown_out is not None for window in one.windows),
+        overhead_p50_s=added[QUANTILES // 2],
+        overhead_p95_s=added[int(0.95 * QUANTILES)],
     )
-    return {
-        "slo": case.slo,
-        "truth_without_overhead_per_s": case.truth(),
-        "truths_per_s": truths,
-        "overhead_p50_s": [added[QUANTILES // 2] for added in added_s],
-        "overhead_p95_s": [added[int(0.95 * QUANTILES)] for added in added_s],
-        "repeats": len(results),
-        "covered": covered,
-        "within_3_percent": sum(abs(error) < 0.03 for error in errors if error is not None),
-        "estimates": [
-            [one.requests_per_s, one.low_requests_per_s, one.high_requests_per_s] for one in results
-        ],
-        "errors": errors,
-        "took_s": [one.took_s for one in results],
-        "thrown_out": [sum(w.thrown_out is not None for w in one.windows) for one in results],
-        "verdicts": [one.verdict.value for one in results],
-    }
+
+
+def measured(case: Case, searches: list[Search]) -> Found:
+    """How many hold the truth, and how many lie within 3 % of it.
+
+    Raises:
+        BenchmarkError: two are of one seed, so of one schedule.
+    """
+    seeds = [one.seed for one in searches]
+    twice = {seed for seed in seeds if seeds.count(seed) > 1}
+    if twice:
+        raise BenchmarkError(f"two searches of seed {min(twice)}: give others with --first-seed")
+    return Found(
+        slo=case.slo,
+        truth_without_overhead_per_s=case.truth(),
+        repeats=len(searches),
+        covered=sum(one.covered for one in searches),
+        within_3_percent=sum(abs(one.error) < 0.03 for one in searches if one.error is not None),
+        searches=sorted(searches, key=lambda one: one.seed),
+    )
+
+
+def before(path: Path | None) -> dict[str, list[Search]]:
+    """The searches of an output of before, by case.
+
+    Raises:
+        BenchmarkError: it is no such output.
+    """
+    if path is None:
+        return {}
+    try:
+        told = msgspec.json.decode(path.read_bytes(), type=Output)
+    except (OSError, msgspec.DecodeError) as err:
+        raise BenchmarkError(f"--also {path}: {err}") from err
+    return {name: found.searches for name, found in told.result.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -175,20 +244,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="keeps the run folders there, by case")
     parser.add_argument("--read", type=Path, help="an --out of before: searches nothing")
+    parser.add_argument("--also", type=Path, help="an output of before; its searches count too")
     options = parser.parse_args(argv)
     if options.repeats < 1:
         parser.error("--repeats: at least 1")
     with tempfile.TemporaryDirectory() as scratch:
         out = options.out or Path(scratch)
         try:
-            result = {}
+            earlier, result = before(options.also), {}
             for name in options.case or CASES:
-                folders = kept(name, options.read) if options.read else None
-                result[name] = measured(CASES[name], folders or _case(name, out, options))
+                kept_ones = kept(name, options.read) if options.read else None
+                folders = kept_ones or _case(name, out, options)
+                searches = [looked_at(CASES[name], folder) for folder in folders]
+                result[name] = measured(CASES[name], [*earlier.get(name, []), *searches])
         except BenchmarkError as err:
             _say(f"error: {err}")
             return 1
-    print(json.dumps({"result": result, **environment("benchmarks.find")}))  # noqa: T201
+    told = {"result": msgspec.to_builtins(result), **environment("benchmarks.find")}
+    print(json.dumps(told))  # noqa: T201
     return 0
 
 
