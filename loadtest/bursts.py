@@ -24,7 +24,8 @@ from loadtest.units import Duration, format_duration
 
 Array = npt.NDArray[np.float64]
 
-MAX_CV = 100.0
+MIN_CV, MAX_CV = 0.001, 100.0
+MAX_IDC = 1e12
 MAX_WARM_UP = 20_000_000  # arrivals simulated before the load, and changes of state within it
 MAX_CHILDREN = 40  # of one arrival: a Poisson count of mean below 1 exceeds it once in 10⁴⁸
 FORGOTTEN = math.log(1000)  # the start's influence on the rate has faded to a thousandth
@@ -46,10 +47,10 @@ class Gamma(_Process, tag="gamma", tag_field="kind", frozen=True, kw_only=True):
     cv: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.cv <= MAX_CV:
+        if not MIN_CV <= self.cv <= MAX_CV:
             raise ValueError(
-                f"cv: expected a gap CV above 0 and at most {MAX_CV:g} (1 is Poisson), "
-                f"got {self.cv:g}"
+                f"cv: expected a gap CV from {MIN_CV:g} to {MAX_CV:g} (1 is Poisson), "
+                f'got {self.cv:g}; without any chance, arrivals are "even"'
             )
 
     @property
@@ -91,10 +92,11 @@ class Hawkes(_Process, tag="hawkes", tag_field="kind", frozen=True, kw_only=True
                 f"branching: expected at least 0 and below 1, got {self.branching:g}: "
                 "from 1 on, arrivals cause each other without end"
             )
-        if self.idc is not None and not 1 <= self.idc < math.inf:
+        if self.idc is not None and not 1 <= self.idc <= MAX_IDC:
             raise ValueError(
-                f"idc: expected an index of dispersion of at least 1, which is Poisson, "
-                f"got {self.idc:g}; for more even arrivals use kind gamma with a cv below 1"
+                f"idc: expected an index of dispersion of at least 1, which is Poisson, and at "
+                f"most {MAX_IDC:g}, got {self.idc:g}; for more even arrivals use kind gamma with "
+                "a cv below 1"
             )
         if self.decay <= 0:
             raise ValueError('decay: expected a duration above 0, such as "10s"')

@@ -279,21 +279,16 @@ def _images_within(session: Session, images: dict[int, float], limit: int | None
     total = sum(images.values())
     share = {count: weight / total for count, weight in images.items()}
     mean = sum(count * weight for count, weight in share.items())
-    if limit is None:
+    if limit is None or limit >= max(share) * MOST_REQUESTS:
         return mean * sum(_survival(session, n) for n in range(1, MOST_REQUESTS + 1))
-    expected, before = 0.0, {0: 1.0}  # images so far -> probability, below the limit
-    for n in range(1, limit + 1):
-        made = sum(
-            p * q * min(count, limit - had)
-            for had, p in before.items()
-            for count, q in share.items()
-        )
-        expected += _survival(session, n) * made
-        after: dict[int, float] = {}
-        for had, p in before.items():
-            for count, q in share.items():
-                if had + count < limit:
-                    after[had + count] = after.get(had + count, 0.0) + p * q
+    left = np.arange(limit, 0, -1)  # images still allowed to one who had 0 ... limit - 1
+    gains = np.sum([p * np.minimum(count, left) for count, p in share.items()], axis=0)
+    expected, before = 0.0, np.eye(1, limit)[0]  # P(so many images so far), below the limit
+    for n in range(1, 1 + min(limit, MOST_REQUESTS)):
+        expected += _survival(session, n) * float(before @ gains)
+        after = np.zeros(limit)
+        for count, p in share.items():
+            after[count:] += p * before[: max(limit - count, 0)]
         before = after
     return expected
 
@@ -328,7 +323,7 @@ def _mix(value: object, name: str, most: int) -> dict[int, float]:
     if not isinstance(value, dict):
         return {}
     for key in value:
-        if not key.isdigit() or not 1 <= int(key) <= most:
+        if not key.isdecimal() or not 1 <= int(key) <= most:
             raise ScenarioError(
                 f"scenario: $.session.{name}: {key!r} is no whole number from 1 to {most}"
             )

@@ -23,8 +23,9 @@ from loadtest.units import Duration
 SUDDEN_S = 1e-9  # a rise of 0 is taken as this long
 
 Array = npt.NDArray[np.float64]
-NonNegative = Annotated[float, msgspec.Meta(ge=0)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+MOST = 1e12  # of a rate or a weight: no infinity, and sums and products of them are numbers
+NonNegative = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=MOST)]
 
 
 class _Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,13 +116,13 @@ class Ramp(_Curve, tag="ramp", tag_field="kind", frozen=True, kw_only=True):
 
     def rate(self, t: Array) -> Array:
         """Arrivals/s at t."""
-        slope = (self.to_per_s - self.from_per_s) / self.duration_s
+        slope = (self.to_per_s - self.from_per_s) / max(self.duration_s, SUDDEN_S)
         return np.where(self._inside(t), self.from_per_s + slope * t, 0.0)
 
     def integral(self, t: Array) -> Array:
         """a·t + (b - a)·t²/2T."""
         t = self._clip(t)
-        slope = (self.to_per_s - self.from_per_s) / self.duration_s
+        slope = (self.to_per_s - self.from_per_s) / max(self.duration_s, SUDDEN_S)
         return self.from_per_s * t + slope * t * t / 2
 
 
@@ -142,6 +143,10 @@ class Bass(_Curve, tag="bass", tag_field="kind", frozen=True, kw_only=True):
     per: Duration
     begin: Duration = Duration(0.0)
     duration: Duration
+
+    def __post_init__(self) -> None:
+        if self.per <= 0:
+            raise ValueError('per: expected a duration above 0, such as "1h"')
 
     @property
     def duration_s(self) -> float:
@@ -176,12 +181,16 @@ class FlashCrowd(_Curve, tag="flash", tag_field="kind", frozen=True, kw_only=Tru
     """
 
     base_per_s: Positive
-    magnitude: Annotated[float, msgspec.Meta(ge=1)]
+    magnitude: Annotated[float, msgspec.Meta(ge=1, le=MOST)]
     begin: Duration
     rise: Duration
     hold: Duration
     half_life: Duration
     duration: Duration
+
+    def __post_init__(self) -> None:
+        if self.half_life <= 0:
+            raise ValueError('half_life: expected a duration above 0, such as "12min"')
 
     @property
     def duration_s(self) -> float:
@@ -210,8 +219,17 @@ class FlashCrowd(_Curve, tag="flash", tag_field="kind", frozen=True, kw_only=Tru
 class Bins(_Curve, tag="bins", tag_field="kind", frozen=True, kw_only=True):
     """Measured rates: `rates_per_s[i]` holds between `edges_s[i]` and `edges_s[i + 1]`."""
 
-    edges_s: tuple[float, ...]
+    edges_s: Annotated[tuple[float, ...], msgspec.Meta(min_length=2)]
     rates_per_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        edges, rates = np.asarray(self.edges_s), np.asarray(self.rates_per_s)
+        if edges.size != rates.size + 1:
+            raise ValueError(f"{rates.size} rates_per_s need one edge more, got {edges.size}")
+        if edges[0] != 0 or not (np.diff(edges) > 0).all() or not np.isfinite(edges[-1]):
+            raise ValueError("edges_s: expected seconds that rise from 0")
+        if not ((rates >= 0) & (rates <= MOST)).all():
+            raise ValueError(f"rates_per_s: expected rates from 0 to {MOST:g}")
 
     @property
     def duration_s(self) -> float:

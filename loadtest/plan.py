@@ -15,11 +15,11 @@ from loadtest.arrivals import Process, Word, arrival_times, describe, image_coun
 from loadtest.errors import ConfigurationError, ScenarioError
 from loadtest.scenario import Scenario, capacity_multiple, image_weights
 from loadtest.source import Source
-from loadtest.trace import Arrivals, Rows
+from loadtest.trace import MAX_ARRIVALS, Arrivals, Rows
 from profiles.schema import Demand, LoadPlan
 
 BLOCK_GPUS = 100_000
-MAX_REQUESTS = 20_000_000
+MAX_REQUESTS = MAX_ARRIVALS
 DRAWN_POINTS = 240
 DUE_BINS = 48
 SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
@@ -87,9 +87,10 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         )
     times, asks = _times(scenario, source, kappa, scale)
     if times.size == 0:
+        more = "raise --peak, or replay more time with a larger --compress-to"
+        more = f"try another --seed, or {more}" if expected > 1 else more
         raise ConfigurationError(
-            f"the schedule is empty ({expected:.2g} requests expected): raise --peak, or replay "
-            "more time with a larger --compress-to"
+            f"the schedule is empty ({expected:.2g} requests expected): {more}"
         )
     duration = source.duration_s / kappa
     schedule = _schedule(scenario, times, asks, duration)

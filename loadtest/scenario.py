@@ -10,7 +10,7 @@ import msgspec
 
 from loadtest import crowd
 from loadtest.arrivals import Process, Word
-from loadtest.curve import Curve, NonNegative, Positive
+from loadtest.curve import MOST, Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
 from loadtest.explain import explain
 from loadtest.prompts import TEXTS, PromptMix
@@ -57,7 +57,7 @@ class Load(_Table, frozen=True, kw_only=True):
 
     peak: float | str | None = None
     arrivals: Word | Process | None = None
-    compression: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    compression: Annotated[float, msgspec.Meta(ge=1, le=MOST)] | None = None
     compress_to: Duration | None = None
     drain: Duration | None = None  # wait for answers after the last arrival; default: the timeout
 
@@ -207,7 +207,7 @@ def image_weights(request: Request) -> dict[int, float]:
     weights: dict[int, float] = {}
     mix = {str(request.images): 1.0} if isinstance(request.images, int) else request.images
     for key, weight in mix.items():
-        if not key.isdigit() or not 1 <= int(key) <= 10:
+        if not key.isdecimal() or not 1 <= int(key) <= 10:
             raise ScenarioError(
                 f"scenario: $.request.images: {key!r} is no number of images from 1 to 10"
             )
@@ -262,6 +262,9 @@ def _check(scenario: Scenario) -> None:
         if duration <= 0:
             raise ScenarioError(f"scenario: $.{name}: expected a duration above 0")
     image_weights(scenario.request)
+    prompts = scenario.request.prompts
+    if isinstance(prompts, tuple) and not all(prompt.strip() for prompt in prompts):
+        raise ScenarioError("scenario: $.request.prompts: a prompt is empty")
     if scenario.session is not None:
         crowd.check(scenario.session)
         if scenario.session.steps is not None and scenario.request.steps is not None:

@@ -6,12 +6,12 @@ seed gives the same times on every machine.
 """
 
 from statistics import NormalDist
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.curve import NonNegative
 from loadtest.units import Duration
 
 Array = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ class LogNormal(_Spread, tag="lognormal", tag_field="kind", frozen=True, kw_only
     """The logarithm is normal, Q(u) = median·exp(sigma·z(u)), z the standard normal quantile."""
 
     median: Duration
-    sigma: NonNegative
+    sigma: Annotated[float, msgspec.Meta(ge=0, le=10)]  # at 10, 1 in 10 waits 370,000 medians
 
     def quantile(self, u: Array) -> Array:
         """Seconds that a share u stays below."""

@@ -7,6 +7,7 @@ empty: the header in CSV, the first object in JSONL.
 
 import contextlib
 import csv
+import json
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -140,14 +141,18 @@ def _json_chunks(path: Path, names: Sequence[str]) -> Iterator[list[list[Any]]]:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 chunk = None
             if chunk is None or len(chunk) != len(full):
-                raise _bad_line(path, row, full, decoder)
+                raise _bad_line(path, row, full, decoder, names)
             if chunk:
                 yield [[getattr(each, field) for each in chunk] for field in fields]
             row += len(full)
 
 
 def _bad_line(
-    path: Path, row: int, lines: list[bytes], decoder: msgspec.json.Decoder[Any]
+    path: Path,
+    row: int,
+    lines: list[bytes],
+    decoder: msgspec.json.Decoder[Any],
+    names: Sequence[str],
 ) -> TraceError:
     """The error of the first of `lines` that is no JSON object; `row` is the first's number."""
     for at, line in enumerate(lines):
@@ -156,10 +161,27 @@ def _bad_line(
                 continue
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
-        return TraceError(
-            f"{path}: row {row + at} is no JSON object; a JSONL trace holds one a line"
-        )
+        return _line_fault(path, row + at, line, names)
     return TraceError(f"{path} holds lines that are no JSON objects")
+
+
+def _line_fault(path: Path, row: int, line: bytes, names: Sequence[str]) -> TraceError:
+    """The error of a line that is no JSON object: for a NaN or an infinity, as Python writes them.
+
+    Of several the column among `names` is named, the first of all otherwise.
+    """
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        told = None
+    odd = {} if not isinstance(told, dict) else told
+    odd = {k: v for k, v in odd.items() if isinstance(v, float) and not math.isfinite(v)}
+    name = next((name for name in (*names, *odd) if name in odd), None)
+    if name is None:
+        fault = f"{path}: row {row} is no JSON object; a JSONL trace holds one a line"
+    else:
+        fault = f"{path}: row {row}, column {name!r}: {odd[name]!r} is no number of at least 0"
+    return TraceError(fault)
 
 
 def _header(path: Path) -> list[str]:
@@ -178,11 +200,12 @@ def _keys(path: Path) -> list[str]:
     if line is None:
         raise TraceError(f"{path} is empty: a trace has at least two rows")
     try:
-        return list(msgspec.json.decode(line, type=dict[str, Any]))
+        names = list(msgspec.json.decode(line, type=dict[str, Any]))
     except msgspec.DecodeError as err:
-        raise TraceError(
-            f"{path}: row 1 is no JSON object; a JSONL trace holds one a line"
-        ) from err
+        raise _line_fault(path, 1, line.encode(), ()) from err
+    if not names:
+        raise TraceError(f"{path}: row 1 is empty: a JSONL trace names its columns in every row")
+    return names
 
 
 @contextlib.contextmanager

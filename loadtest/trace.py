@@ -40,6 +40,8 @@ KNOWN = {
 }
 WHOLE = {"steps": 1000, "images": 10, "prompt_chars": 32_000}  # from 1 to ...
 ASKS = (*WHOLE, "size", "user")
+MAX_ARRIVALS = 20_000_000  # as many as a plan may hold
+MAX_SECONDS = 1e20  # of a time column: beyond any epoch, in whatever unit it is
 
 
 class Arrivals(msgspec.Struct, frozen=True):
@@ -86,7 +88,7 @@ def read_trace(path: Path, trace: TraceFile, seed: int = 1) -> Arrivals | Bins:
     table = read_columns(path, [time_name])
     if table.rows < 2:
         raise TraceError(f"{path} holds {table.rows} rows of data: a trace needs at least two")
-    times = table.numbers[time_name] * trace.time_scale
+    times = _seconds(path, time_name, table.numbers[time_name], trace.time_scale)
     order = _order(path, trace, time_name, times)
     times = times[order]
     if times[-1] == times[0]:
@@ -95,9 +97,22 @@ def read_trace(path: Path, trace: TraceFile, seed: int = 1) -> Arrivals | Bins:
     others = [name for name in header if name != time_name]
     counted = _bin_column(path, trace, others, times)
     if counted is not None:
-        return _bins(path, trace, times, order, counted)
+        _check_bins(path, trace, others)
+        return _bins(path, trace, times, order, time_name, counted)
     asks = {name: values[order] for name, values in _asks(path, trace, others).items()}
     return _scaled(Arrivals(times, asks), trace, seed)
+
+
+def _seconds(path: Path, name: str, values: Array, scale: float) -> Array:
+    with np.errstate(over="ignore"):
+        times: Array = values * scale
+    bad = np.flatnonzero(times > MAX_SECONDS)
+    if bad.size:
+        raise TraceError(
+            f"{path}: row {int(bad[0]) + first_row(path)}, column {name!r}: "
+            f"{values[bad[0]]:g} is too far away; see time_scale (--time-scale)"
+        )
+    return times
 
 
 def _order(path: Path, trace: TraceFile, name: str, times: Array) -> npt.NDArray[np.int64]:
@@ -145,25 +160,47 @@ def _bin_column(
     return None
 
 
+def _check_bins(path: Path, trace: TraceFile, others: list[str]) -> None:
+    """That nothing is asked of bins which only arrivals can have."""
+    if trace.rate_column and trace.count_column:
+        raise TraceError(f"{path}: give rate_column or count_column, not both")
+    for kind in ASKS:
+        _column(path, others, getattr(trace, f"{kind}_column"), ())
+    needless = [f"{kind}_column" for kind in ASKS if getattr(trace, f"{kind}_column")]
+    needless += ["jitter"] if trace.jitter > 0 else []
+    if needless:
+        raise TraceError(
+            f"{path}: its rows are bins, and {needless[0]} is of rows that are arrivals: leave it "
+            "out"
+        )
+
+
 def _bins(
     path: Path,
     trace: TraceFile,
     times: Array,
     order: npt.NDArray[np.int64],
+    time_name: str,
     counted: tuple[str, bool],
 ) -> Bins:
     name, is_rate = counted
     widths = np.diff(times, append=2 * times[-1] - times[-2])
     if not widths.all():
         row = int(order[np.flatnonzero(widths == 0)[0] + 1]) + first_row(path)
-        raise TraceError(f"{path}: row {row}: two bins start at once")
+        raise TraceError(
+            f"{path}: row {row}, column {time_name!r}: two bins start at once; each row of a rate "
+            "or count needs a time of its own"
+        )
     values = read_columns(path, [name]).numbers[name][order]
     if not values.any():
         raise TraceError(f"{path}: column {name!r} is 0 in every row")
     # a rate is per recorded second, or per whatever the time column counts
     rates = values / (trace.time_scale if is_rate else widths) * trace.rate_scale
     edges = np.concatenate([times, [times[-1] + widths[-1]]])
-    return Bins(edges_s=tuple(edges.tolist()), rates_per_s=tuple(rates.tolist()))
+    try:
+        return Bins(edges_s=tuple(edges.tolist()), rates_per_s=tuple(rates.tolist()))
+    except ValueError as err:  # a scale took them out of any range
+        raise TraceError(f"{path}: column {name!r}: {err}") from err
 
 
 def _asks(path: Path, trace: TraceFile, others: list[str]) -> dict[str, Rows]:
@@ -221,6 +258,11 @@ def _scaled(arrivals: Arrivals, trace: TraceFile, seed: int) -> Arrivals:
         rows = np.argsort(moved, kind="stable")
         arrivals = arrivals.take(moved[rows] - moved[rows[0]], rows)
     if trace.rate_scale != 1:
+        if trace.rate_scale * arrivals.times_s.size > MAX_ARRIVALS:
+            raise TraceError(
+                f"rate_scale {trace.rate_scale:g} makes more than {MAX_ARRIVALS:,} arrivals of "
+                f"{arrivals.times_s.size:,} rows: lower it"
+            )
         times, rows = resample(arrivals.times_s, trace.rate_scale, seed)
         if times.size < 2:
             raise TraceError(f"rate_scale {trace.rate_scale:g} leaves fewer than two arrivals")

@@ -48,6 +48,9 @@ duration = "100s"
         ('requests = {"0" = 1}', "$.session.requests: '0' is no whole number from 1 to 1000"),
         ('requests = {"2" = 0}', "$.session.requests: the weights sum to 0"),
         ('steps = {"many" = 1}', "$.session.steps: 'many' is no whole number"),
+        ('steps = {"²" = 1}', "$.session.steps: '²' is no whole number"),
+        ('requests = {"2" = inf}', "`$.session.requests[...]`"),
+        ('think = {kind = "lognormal", median = "3s", sigma = inf}', "`$.session.think.sigma`"),
         ('think = {kind = "exponential", mean = 0}', "$.session.think: the mean"),
         ('think = {kind = "normal"}', "Invalid value 'normal' at `$.session.think.kind`"),
         ('think = {kind = "lognormal", median = "3s", sigma = -1}', "`$.session.think.sigma`"),
@@ -103,6 +106,12 @@ def test_images_a_person_are_known_beforehand(
     session: Session, images: dict[int, float], mean: float
 ) -> None:
     assert images_a_person(session, images) == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("limit", [999, 9_999, 10**20])
+def test_a_limit_that_nobody_reaches_changes_nothing_and_takes_no_time(limit: int) -> None:
+    limited = Session(requests=2.0, classes={"free": PersonClass(share=1, images_a_day=limit)})
+    assert images_a_person(limited, GENTD26) == pytest.approx(5.4)
 
 
 @settings(max_examples=30, deadline=None)

@@ -156,3 +156,12 @@ def test_curves_survive_being_written_and_read() -> None:
     raw = msgspec.to_builtins(curve, enc_hook=float)
     assert raw["kind"] == "waves"
     assert raw["waves"][0]["curve"] == {"kind": "constant", "rate_per_s": 1.0, "duration": 2.0}
+
+
+def test_a_ramp_of_no_length_adds_nothing_to_its_waves() -> None:
+    ramp = Ramp(from_per_s=1.0, to_per_s=9.0, duration=D(0))
+    both = Waves(
+        waves=(Wave(curve=ramp), Wave(curve=Constant(rate_per_s=2.0, duration=D(10)))),
+    )
+    assert total(both) == pytest.approx(20.0)
+    assert both.rate(np.array([5.0])).tolist() == [2.0]

@@ -42,6 +42,17 @@ latency = ["p(95) < 8s"]
 """
 
 
+FLASH = """kind = "flash"
+base_per_s = 1
+magnitude = {magnitude}
+begin = 0
+rise = 1
+hold = 1
+half_life = {half_life}
+duration = 9"""
+BINS = 'kind = "bins"\nedges_s = {edges}\nrates_per_s = {rates}'
+
+
 def test_a_scenario_is_read_whole() -> None:
     scenario = parse_scenario(GOOD)
     assert isinstance(scenario.curve, FlashCrowd)
@@ -204,14 +215,16 @@ def test_sizes() -> None:
     ("arrivals", "said"),
     [
         ('"chat-lik"', "$.load.arrivals: no process 'chat-lik' (did you mean \"chat-like\"?)"),
-        ('{ kind = "gamma", cv = 0 }', "cv: expected a gap CV above 0 and at most 100"),
-        ('{ kind = "gamma", cv = nan }', "cv: expected a gap CV above 0"),
+        ('{ kind = "gamma", cv = 0 }', "cv: expected a gap CV from 0.001 to 100"),
+        ('{ kind = "gamma", cv = 1e-200 }', "cv: expected a gap CV from 0.001"),
+        ('{ kind = "gamma", cv = nan }', "cv: expected a gap CV from 0.001"),
         ('{ kind = "gamma" }', "missing required field `cv` at `$.load.arrivals`"),
         ('{ kind = "gama", cv = 2 }', "Invalid value 'gama' at `$.load.arrivals.kind`"),
         ('{ kind = "hawkes", branching = 1 }', "branching: expected at least 0 and below 1, got 1"),
         ('{ kind = "hawkes", branching = -0.1 }', "branching: expected at least 0 and below 1"),
         ('{ kind = "hawkes", branchings = 0.5 }', '(did you mean "branching"?)'),
         ('{ kind = "hawkes", idc = 0.5 }', "idc: expected an index of dispersion of at least 1"),
+        ('{ kind = "hawkes", idc = 1e34 }', "at most 1e+12, got 1e+34"),
         ('{ kind = "hawkes" }', "give either branching or idc"),
         ('{ kind = "hawkes", idc = 4, branching = 0.5 }', "give either branching or idc"),
         ('{ kind = "hawkes", idc = 4, decay = 0 }', "decay: expected a duration above 0"),
@@ -228,6 +241,47 @@ def test_impossible_processes_are_refused(arrivals: str, said: str) -> None:
         parse_scenario(GOOD.replace("[load]", f"[load]\narrivals = {arrivals}"))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("curve", "said"),
+    [
+        ('kind = "constant"\nrate_per_s = inf\nduration = 9', "`$.curve.rate_per_s`"),
+        (FLASH.format(magnitude=4, half_life=0), "half_life: expected a duration above 0"),
+        (FLASH.format(magnitude="inf", half_life=1), "`$.curve.magnitude`"),
+        (
+            'kind = "bass"\nadopters = 9\np = 0.1\nq = 0.1\nper = 0\nduration = 9',
+            "per: expected a duration above 0",
+        ),
+        (BINS.format(edges=[0, 1], rates=[1, 2, 3]), "3 rates_per_s need one edge more, got 2"),
+        (BINS.format(edges=[], rates=[]), "`array` of length >= 2 at `$.curve.edges_s`"),
+        (BINS.format(edges=[0, 2, 1], rates=[1, 2]), "edges_s: expected seconds that rise from 0"),
+        (BINS.format(edges=[5, 10], rates=[1]), "edges_s: expected seconds that rise from 0"),
+        (BINS.format(edges="[0, nan, 2]", rates=[1, 2]), "edges_s: expected seconds that rise"),
+        (BINS.format(edges=[0, 1, 2], rates=[1, -2]), "rates_per_s: expected rates from 0"),
+        (BINS.format(edges=[0, 1], rates="[nan]"), "rates_per_s: expected rates from 0"),
+    ],
+)
+def test_impossible_curves_are_refused(curve: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse_scenario(f'name = "x"\ntitle = "X"\n[curve]\n{curve}\n')
+    assert said in str(caught.value)
+    assert "$.curve" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ('images = { "1" = inf }', "$.request.images"),
+        ('images = { "²" = 1 }', "'²' is no number of images from 1 to 10"),
+        ('prompts = ["a fox", " "]', "$.request.prompts: a prompt is empty"),
+    ],
+)
+def test_impossible_requests_are_refused(request_: str, said: str) -> None:
+    text = 'name = "x"\ntitle = "X"\n[curve]\nkind = "constant"\nrate_per_s = 1\nduration = 9\n'
+    with pytest.raises(ScenarioError) as caught:
+        parse_scenario(f"{text}[request]\n{request_}\n")
+    assert said in str(caught.value)
 
 
 def test_a_table_of_arrivals_survives_the_command_lines_changes() -> None:

@@ -84,6 +84,7 @@ def test_columns_are_guessed_or_named(
         ("t_s,n\n0,1\n10,-4\n20,1\n", "row 3, column 'n': '-4' is no number of at least 0"),
         ("t_s,n\n0,0\n10,0\n20,0\n", "column 'n' is 0 in every row"),
         ("t_s\n7\n7\n", "all 2 rows have the same time"),
+        ("t_s\n7\n1e200\n", "row 3, column 't_s': 1e+200 is too far away; see time_scale"),
         ("t_s,a,b\n0,1,1\n10,1,1\n20,1,1\n", "Name it with rate_column or count_column (a, b)"),
     ],
 )
@@ -93,6 +94,30 @@ def test_what_cannot_be_replayed_is_named(tmp_path: Path, text: str, said: str) 
     assert said in str(caught.value)
     assert "trace.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+BINNED = "t_s,rps,n,steps\n0,1,2,20\n10,1,2,20\n30,1,2,20\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        (BINNED, {"rate_column": "rps", "count_column": "n"}, "not both"),
+        (BINNED, {"rate_column": "rps", "steps_column": "nope"}, "no column 'nope'"),
+        (BINNED, {"rate_column": "rps", "steps_column": "steps"}, "steps_column is of rows that"),
+        (BINNED, {"count_column": "n", "jitter": D(1)}, "jitter is of rows that are arrivals"),
+        (BINNED.replace("30", "10"), {"count_column": "n"}, "row 4, column 't_s': two bins start"),
+        (BINNED, {"rate_column": "rps", "rate_scale": 1e13}, "column 'rps': rates_per_s: expected"),
+        ("t_s\n0\n2\n5\n", {"rate_scale": 1e13}, "makes more than 20,000,000 arrivals of 3 rows"),
+        ("t_s\n0\n2\n5\n", {"rate_scale": 1e-9}, "leaves fewer than two arrivals"),
+    ],
+)
+def test_what_cannot_be_made_of_a_trace_is_said(
+    tmp_path: Path, text: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TraceError) as caught:
+        read(written(tmp_path, text), **options)
+    assert said in str(caught.value)
 
 
 def test_a_missing_column_proposes_the_nearest(tmp_path: Path) -> None:
@@ -174,6 +199,10 @@ def test_rows_tell_what_was_asked_for_in_either_format(tmp_path: Path, suffix: s
         ('{"t_s": 1}\n{"t_s": null}\n', "row 2, column 't_s': nothing is no number"),
         ('{"t_s": 1}\n{"t_s": [2]}\n', "row 2, column 't_s': [2] is no number"),
         ('{"t_s": 1}\n{"t_s": -2}\n', "row 2, column 't_s': -2 is no number of at least 0"),
+        ("{}\n{}\n{}\n", "row 1 is empty"),
+        ('{"t_s": 1}\n{"a": NaN, "t_s": NaN}\n', "row 2, column 't_s': nan is no number"),
+        ('{"t_s": Infinity}\n{"t_s": 2}\n', "row 1, column 't_s': inf is no number"),
+        ('{"t_s": 1, "a": 2}\n{"t_s": 2, "a": NaN}\n', "row 2, column 'a': nan is no number"),
         ('{"t_s": 3}\n{"t_s": 2}\n', "row 2, column 't_s': 2 comes after 3. Sort the rows"),
     ],
 )
