@@ -205,7 +205,7 @@ class Crowd(User):
             self.broken = err
             return Answer(outcome=Outcome.FAILED)
         self._tell_locust(record, due_s)
-        told_s = retry_after(exchange.headers.get("retry-after"))
+        told_s = retry_after(exchange.headers.get("retry-after"), time.time())
         return Answer(outcome=record.outcome, retry_after_s=told_s)
 
     def _tell_locust(self, record: RequestRecord, due_s: float) -> None:

@@ -57,6 +57,26 @@ def warning(
     return None if cpu_s is None else advice(busiest, cpu_s, processes, cores)
 
 
+def warning_of_share(
+    job_path: Path, times_s: npt.NDArray[np.float64], images: float, share: int, shares: int
+) -> str | None:
+    """The same for one worker of a crew, whose share is every `shares`-th request from `share` on.
+
+    The remedy is more workers, which each machine can start for the cores that it has.
+    """
+    own_s = times_s[share::shares]
+    if not own_s.size or (busiest := busiest_second(own_s)) <= NOT_ASKED_BELOW:
+        return None
+    cpu_s = cpu_s_per_request(job_path, max(1, round(images)))
+    if cpu_s is None or busiest <= (each := SHARE / cpu_s):
+        return None
+    needed = math.ceil(shares * busiest / each)
+    return (
+        f"{_beyond(busiest, each, 1, cpu_s)}: share the run among {needed} workers such as this, "
+        "each on a core of its own (--expect-workers), or lower --peak"
+    )
+
+
 def cpu_s_per_request(job_path: Path, images: int) -> float | None:
     """CPU seconds a request costs a generator here, measured in a process of its own.
 
@@ -76,15 +96,19 @@ def advice(busiest: int, cpu_s: float, processes: int, cores: int) -> str | None
     if busiest <= each * processes:
         return None
     needed = math.ceil(busiest / each)
-    said = (
+    said = _beyond(busiest, each, processes, cpu_s)
+    if needed <= cores:
+        return f"{said}: give --processes {needed}, or lower --peak"
+    return f"{said}: lower --peak, or use a machine of more than {cores} cores and --processes"
+
+
+def _beyond(busiest: int, each: float, processes: int, cpu_s: float) -> str:
+    return (
         f"the busiest second of the schedule asks for {busiest:,} requests, and "
         f"{processes} generator process{'es' if processes > 1 else ''} can send about "
         f"{each * processes:,.0f}/s here (an estimate from a self-test of {MEASURED_S:g} s: "
         f"{cpu_s * 1e3:.2g} ms of CPU a request)"
     )
-    if needed <= cores:
-        return f"{said}: give --processes {needed}, or lower --peak"
-    return f"{said}: lower --peak, or use a machine of more than {cores} cores and --processes"
 
 
 def measure(job: Job, images: int) -> float:

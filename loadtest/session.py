@@ -14,7 +14,9 @@ Every intended request ends in exactly one outcome, that of its last record. Rul
 - The load's end begins no image: what comes due later is unsent. Images begun before are tried on.
 """
 
+import contextlib
 import random
+from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -132,13 +134,19 @@ def jitter(seed: int, person: int, seq: int, attempt: int) -> float:
     return random.Random(f"{seed}/{person}/{seq}/{attempt}").random()
 
 
-def retry_after(header: str | None) -> float | None:
-    """Seconds of a Retry-After header; None for none, a date, or nonsense."""
-    try:
+def retry_after(header: str | None, now_utc_s: float) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110, 10.2.3); None for none, or nonsense.
+
+    Args:
+        header: seconds, or the date to wait for; one that has passed is no wait.
+        now_utc_s: of the date, seconds since 1970.
+    """
+    with contextlib.suppress(ValueError):
         seconds = float(header or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+        return seconds if 0 <= seconds < float("inf") else None
+    with contextlib.suppress(ValueError, OverflowError):
+        return max(0.0, parsedate_to_datetime(header or "").timestamp() - now_utc_s)
+    return None
 
 
 def _gone(script: Script, wish: int, at_s: float, outcome: Outcome, why: str) -> Gone | None:

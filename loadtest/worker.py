@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, protocol
+from loadtest import open_files, pace, protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading, read_offset
 from loadtest.errors import ViralloadError
@@ -112,7 +112,8 @@ class _Worker:
             job = self._own_job(welcome, folder)
             self._check_target(job)
             folder.job_path.write_bytes(encode(job))
-            child = self._start_generator(folder, job)
+            self._check_machine(folder, job, welcome.share)
+            child = self._start_generator(folder)
         except (ViralloadError, OSError) as err:
             with contextlib.suppress(ViralloadError):  # what went wrong first is what is told
                 self.channel.ask(protocol.Done(fault=str(err)), protocol.Received)
@@ -198,12 +199,18 @@ class _Worker:
         """
         ask_models(job.base_url, os.environ.get(job.key_env), job.model, job.key_env)
 
-    def _start_generator(self, folder: RunFolder, job: Job) -> Child:
-        times_s = np.load(folder.schedule_path, mmap_mode="r")["t_s"]
-        limit = open_files.hard_limit()
-        told = open_files.warning(times_s, job.timeout_s, job.processes, limit)
-        if told is not None:
-            self._say(f"warning: {told}")
+    def _check_machine(self, folder: RunFolder, job: Job, share: int) -> None:
+        """Warn where this machine may not send its share in time, or run out of open files."""
+        schedule = np.load(folder.schedule_path, mmap_mode="r")
+        times_s, images = schedule["t_s"], float(schedule["images"].mean())
+        for told in (
+            open_files.warning(times_s, job.timeout_s, job.processes, open_files.hard_limit()),
+            pace.warning_of_share(folder.job_path, times_s, images, share, job.processes),
+        ):
+            if told is not None:
+                self._say(f"warning: {told}")
+
+    def _start_generator(self, folder: RunFolder) -> Child:
         locustfile = Path(__file__).parent / "locustfile.py"
         command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--worker"]
         command += ["--master-host", protocol.zmq_host(self.host), "--master-port", str(self.port)]

@@ -63,6 +63,26 @@ def test_a_schedule_beyond_any_machine_is_warned_of_and_a_slow_one_is_not(job_pa
     assert "lower --peak" in fast
 
 
+def test_a_worker_is_warned_of_its_own_share(job_path: Path) -> None:
+    fast = np.arange(0, 4, 1e-5)  # 100,000/s
+    told = pace.warning_of_share(job_path, fast, 1.0, share=1, shares=4)
+    assert told is not None
+    assert "asks for 25,0" in told
+    assert "workers such as this" in told
+    assert "--processes" not in told
+    assert pace.warning_of_share(job_path, np.arange(0, 9, 0.005), 1.0, share=0, shares=4) is None
+    assert pace.warning_of_share(job_path, np.zeros(1), 1.0, share=1, shares=4) is None
+
+
+def test_as_many_workers_as_the_share_is_too_fast(
+    job_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "cpu_s_per_request", lambda _job, _images: 1e-3)  # 500/s each
+    told = pace.warning_of_share(job_path, np.arange(1, 3, 1 / 1600), 1.0, share=0, shares=2)
+    assert told is not None
+    assert "share the run among 4 workers" in told  # 1,600/s
+
+
 def test_a_self_test_that_fails_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text("{}")
     assert pace.cpu_s_per_request(tmp_path / "job.json", 1) is None

@@ -1,5 +1,7 @@
 """What a person does next, as tables: no clock, no sleeping."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,10 +154,12 @@ def test_backoff_honours_what_was_told_and_its_cap(
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [(None, None), ("", None), ("3", 3.0), ("0.5", 0.5), ("-1", None), ("nan", None),
-     ("inf", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
+     ("inf", None), ("Wed, 21 Oct 2026 07:28:00 GMT", 30.0), ("Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
+     ("Wed, 21 Oct 2026", None), ("soon", None), ("Wed, 41 Oct 2026 07:28:00 GMT", None)],
 )  # fmt: skip
-def test_retry_after_is_seconds_or_nothing(header: str | None, seconds: float | None) -> None:
-    assert retry_after(header) == seconds
+def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+    now_utc_s = datetime(2026, 10, 21, 7, 27, 30, tzinfo=UTC).timestamp()
+    assert retry_after(header, now_utc_s) == seconds
 
 
 def test_jitter_is_of_seed_person_request_and_attempt() -> None:
