@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -269,7 +271,32 @@ def test_jitter_spreads_batches_and_keeps_rows_together(tmp_path: Path) -> None:
     assert thirds == pytest.approx([1333, 1333, 1333], abs=5 * np.sqrt(4000 * 2 / 9))
 
 
-def test_a_million_rows_are_streamed(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_million_rows_in_seconds_and_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    with path.open("w") as file:
+        file.write("t_s,steps,images,size,prompt_chars,user\n")
+        for k in range(1_000_000):
+            due_s = k * 0.01 + k % 7 * 0.001
+            file.write(f"{due_s:.3f},{20 + k % 9},1,512x512,{1 + k % 300},{k % 5000}\n")
+    code = (
+        "import resource, sys, time\n"
+        "from loadtest.cli import main\n"
+        "code = main(['plan', sys.argv[1]])\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(code, time.process_time(), peak / 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert "1,000,000 rows" in done.stdout
+    returned, cpu_s, peak_mib = done.stdout.splitlines()[-1].split()
+    assert returned == "0"
+    assert float(cpu_s) < 60  # 17 s on a slow core
+    assert float(peak_mib) < 600  # 334
+
+
+def test_rows_are_streamed(tmp_path: Path) -> None:
     # columns that are not asked for are not kept: 8 bytes a row and the chunk being read
     path = tmp_path / "long.jsonl"
     count = 200_000
