@@ -52,9 +52,7 @@ def test_better_routing_admits_more() -> None:
 
 
 @given(st.floats(1e-3, 0.5), st.floats(0.1, 200.0), st.integers(1, 600))
-def test_no_routing_admits_less_than_a_random_split(
-    late: float, wait: float, servers: int
-) -> None:
+def test_no_routing_admits_less_than_a_random_split(late: float, wait: float, servers: int) -> None:
     alone = admissible_load(late, wait, servers=servers)
     kinds: list[Routing] = ["round-robin", "two", "central"]
     for kind in kinds:
