@@ -157,7 +157,7 @@ def _gpus(options: argparse.Namespace, evidence: Evidence) -> int:
     cell = options.cell or evidence.tested_gpus
     if options.blocks > MOST_BLOCKS:
         raise EvidenceError(f"--blocks: at most {MOST_BLOCKS:,}, got {options.blocks:g}")
-    gpus = round(options.blocks * BLOCK_GPUS)
+    gpus: int = round(options.blocks * BLOCK_GPUS)
     if gpus < cell:
         raise EvidenceError(
             f"--blocks: {options.blocks:g} is {gpus:,} GPUs, fewer than a cell of {cell:,}; give "
