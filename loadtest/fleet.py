@@ -112,9 +112,11 @@ def fleet_of(options: argparse.Namespace) -> Fleet:
     """The block that the command line describes.
 
     Raises:
-        FleetError: its service times are unreadable, or lack the batch sizes needed.
+        FleetError: its service times are unreadable, or lack the batch sizes needed; too many GPUs.
         ValueError: a duration that is none.
     """
+    if options.gpus > MOST_GPUS:
+        raise FleetError(f"--gpus: at most {MOST_GPUS:,} are simulated, got {options.gpus:,}")
     batch = 1 if options.policy == "none" else options.max_batch
     service = read_service(options.service, batch)
     most = batch or service.largest_batch

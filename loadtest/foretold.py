@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.errors import ViralloadError
+from loadtest.errors import ConfigurationError, ViralloadError
 from profiles import arrived, columns, ledger, predictions
 from profiles.capacity import servers_in_use
 from profiles.ledger import FILE_NAME, LedgerError
@@ -22,9 +22,12 @@ def scored(options: argparse.Namespace, _command: list[str]) -> int:
     """The verb `ledger`; returns the exit code.
 
     Raises:
+        ConfigurationError: there is no such file as --ledger names.
         ViralloadError: the ledger cannot be read.
     """
     path = options.ledger or options.out / FILE_NAME
+    if options.ledger is not None and not path.exists():
+        raise ConfigurationError(f"--ledger: there is no {path}")
     try:
         book = ledger.read(path)
     except LedgerError as err:

@@ -49,6 +49,8 @@ from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.summary import compute
 from profiles.sweep import Point, by_size, by_slo
 
+MOST_BLOCKS = 10_000  # a billion GPUs
+
 
 class WithheldError(ViralloadError):
     """The runs bear no block figure."""
@@ -87,7 +89,8 @@ def _capacity(options: argparse.Namespace) -> int:
     for folder, run in zip(options.runs, runs, strict=True):
         _check_bears(folder, run)
     curve, event = _curve(options, evidence)
-    asked = replace(_asked(options, bill, record), curve=curve)
+    gpus = _gpus(options, evidence)
+    asked = replace(_asked(options, gpus, bill, record), curve=curve)
     found = extrapolate(evidence, asked, event or (runs[0].manifest.demand if runs else None))
     notes = _ceiling(options, evidence, found)
     if evidence.mix is not None:
@@ -149,9 +152,23 @@ def _check_bears(path: Path, run: Recorded) -> None:
         raise WithheldError(f"{run.manifest.run_id}: no block figure. {withheld}{reason}")
 
 
-def _asked(options: argparse.Namespace, bill: Bill, record: Record) -> Asked:
+def _gpus(options: argparse.Namespace, evidence: Evidence) -> int:
+    """How many the block has: a cell's at least."""
+    cell = options.cell or evidence.tested_gpus
+    if options.blocks > MOST_BLOCKS:
+        raise EvidenceError(f"--blocks: at most {MOST_BLOCKS:,}, got {options.blocks:g}")
+    gpus: int = round(options.blocks * BLOCK_GPUS)
+    if gpus < cell:
+        raise EvidenceError(
+            f"--blocks: {options.blocks:g} is {gpus:,} GPUs, fewer than a cell of {cell:,}; give "
+            f"at least {cell / BLOCK_GPUS:g}"
+        )
+    return gpus
+
+
+def _asked(options: argparse.Namespace, gpus: int, bill: Bill, record: Record) -> Asked:
     return Asked(
-        gpus=max(1, round(options.blocks * BLOCK_GPUS)),
+        gpus=gpus,
         cell_gpus=options.cell,
         routing=options.routing,
         spare=options.spare,

@@ -115,4 +115,9 @@ def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Recor
         )
     if book.damaged:
         rows.append(f"{book.damaged} lines do not decode and were left out")
+    if not book.predictions:
+        told = (
+            "No prediction is written down there: `viralload capacity RUN` writes what it predicts."
+        )
+        return "\n".join([*rows, told]) + "\n"
     return "\n".join([*rows, "", predictions.told(record)]) + "\n"

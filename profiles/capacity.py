@@ -70,12 +70,11 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
     found += [factors.gpu_spread(tested), factors.site(), factors.availability(asked.spare)]
     if cell > tested:
         found.append(factors.larger_cell(tested, cell, asked.ledger_error, asked.ledger_scored))
-    found.append(admissible(evidence, cell, late, asked.curve))
-    found.append(_routing(evidence, asked, late, cell))
-    return found
+    rho = admissible(evidence, cell, late, asked.curve)
+    return [*found, rho, _routing(evidence, asked, late, cell, rho.value)]
 
 
-def _routing(evidence: Evidence, asked: Asked, late: float, cell: int) -> Factor:
+def _routing(evidence: Evidence, asked: Asked, late: float, cell: int, rho: float) -> Factor:
     draws = [*asked.curve, evidence.arrivals]
     if asked.routing != "random" and draws[0] is not None and draws[0].bursty:
         why = "bursts are taken to hit all cells alike, so no gain of evening them out is counted"
@@ -83,7 +82,11 @@ def _routing(evidence: Evidence, asked: Asked, late: float, cell: int) -> Factor
     if not evidence.at_limit:
         why = "the load was below what a cell bears, so no gain is counted"
         return factors.routing_unseen(asked.routing, why)
-    return factors.routing(asked.routing, late, evidence.slack, cell)
+    if not evidence.has_slo:
+        why = "the rate is a full GPU's, and no routing makes more of one"
+        return factors.routing_unseen(asked.routing, why)
+    most = 1.0 / rho if evidence.saturated else math.inf  # of a full node's goodput, all at most
+    return factors.routing(asked.routing, late, evidence.slack, cell, most)
 
 
 def extrapolate(

@@ -163,11 +163,13 @@ def larger_cell(tested: int, cell: int, per_doubling: float | None, scored: int 
     )
 
 
-def routing(kind: Routing, late_share: float, wait: float, servers: int) -> Factor:
+def routing(
+    kind: Routing, late_share: float, wait: float, servers: int, most: float = math.inf
+) -> Factor:
     """eta: routing between cells, over what a random split of Poisson arrivals gives (1).
 
     A random split gives each cell arrivals such as it was tested with. Better routing lets cells
-    be busier, and the same theory says by how much.
+    be busier, and the same theory says by how much; `most`: what would fill them.
     """
     if kind == "random":
         return known(
@@ -187,7 +189,7 @@ def routing(kind: Routing, late_share: float, wait: float, servers: int) -> Fact
     ]  # fmt: skip
     return known(
         "routing",
-        math.sqrt(ratios[0] * ratios[1]),
+        min(most, math.sqrt(ratios[0] * ratios[1])),
         abs(math.log(ratios[0] / ratios[1])) / (2.0 * Z),
         "assumed",
         f"{kind} between cells of {servers}, over a random split: theory for {wait:.3g} services "

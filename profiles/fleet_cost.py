@@ -121,6 +121,9 @@ def afford(asked: Asked, cost: Cost, *, memory_bytes: float, time_s: float) -> N
     if cost.search_seconds:
         wants += f" ({_rounded(cost.search_seconds)} s of it to search the GPUs needed, at most)"
     given = f"{_rounded(time_s)} s and {memory_bytes / 2**30:.2f} GiB were given"
+    if memory_bytes < PROCESS_BYTES:
+        alone = f"no size fits, the program alone takes {PROCESS_BYTES / 2**30:.2f} GiB"
+        raise FleetError(f"simulating it takes {wants}; {given}: {alone}: raise --memory")
     remedies = []
     if cost.search_seconds and fits(msgspec.structs.replace(asked, search_most=None)):
         remedies.append("it fits without --slo-share")

@@ -11,7 +11,7 @@ from profiles.mix import mix_of
 from profiles.run import RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest
 from profiles.seen import Seen
-from profiles.slo import Slo, SloError, TooLittleError
+from profiles.slo import Slo, SloError, TooLittleError, parse_slo
 
 
 def read_found(folder: Path) -> FindResult | None:
@@ -40,7 +40,7 @@ def look_found(
         SloError: another SLO is asked than it searched at, or none of its rates met that one.
         TooLittleError: no interval came out, so neither does a figure.
     """
-    own = Slo(found.limit_s, 1.0 - found.allowed_share, found.slo)
+    own = Slo(found.limit_s, 1.0 - found.allowed_share, parse_slo(found.slo).text)
     if slo is not None and not (
         math.isclose(slo.latency_s, own.latency_s) and math.isclose(slo.share, own.share)
     ):

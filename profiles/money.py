@@ -93,13 +93,15 @@ def one_price(usd_per_gpu_h: float, source: str, stand: Stand = "assumed") -> Bi
 
 
 def bill_of(offer: Offer) -> Bill:
-    """An offer's price."""
+    """An offer's price; of a range, its geometric middle."""
+    is_range = offer.low_usd_per_gpu_h < offer.high_usd_per_gpu_h
+    middle = "; the figure is the geometric middle of that range" if is_range else ""
     return Bill(
         offer.middle_usd_per_gpu_h,
         offer.low_usd_per_gpu_h,
         offer.high_usd_per_gpu_h,
         offer.stand,
-        f"{offer.told}: {offer.source}",
+        f"{offer.told}: {offer.source}{middle}",
     )
 
 

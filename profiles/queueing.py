@@ -18,6 +18,7 @@ from typing import Literal
 Routing = Literal["random", "round-robin", "two", "central"]
 STEPS = 60  # of a bisection
 MOST_JOBS = 60  # a queue of least-of-two is never longer in practice
+CENTRAL = 0.995  # a block's one queue: the share of waiting falls to 0 with the number of servers
 
 
 def erlang_c(servers: int, load: float) -> float:
@@ -87,17 +88,16 @@ def admissible_load(
     ones, so a cell is an M/M/c of its own; "round-robin" makes each cell's gaps nearly even
     (ca^2 = 1 / cells, here 0); "two" joins the better of two cells, exact for single servers and
     for larger cells the geometric middle of random and central; "central" is one queue before all,
-    whose load may come as near 1 as is told here (0.995: C falls to 0 with the number of servers).
+    whose load may come as near 1 as CENTRAL, or nearer where a cell's own may.
 
     Gives e.g. 0.03 for 1 server, 0.64 for 8, 0.94 for 64, 0.99 for 512 at 1 % and one service.
     """
-    if routing == "central":
-        return 0.995
-    if routing == "two" and servers > 1:
+    if routing == "central" or (routing == "two" and servers > 1):
         alone = admissible_load(
             late_share, wait, servers=servers, service_variability=service_variability
         )
-        return math.sqrt(alone * 0.995)
+        central = max(CENTRAL, alone)
+        return central if routing == "central" else math.sqrt(alone * central)
     gaps = 0.0 if routing == "round-robin" else 1.0
     variability = (gaps + service_variability) / 2.0
 

@@ -57,7 +57,12 @@ def look(recorded: Recorded, slo: Slo, gpus: int) -> Seen:
     done = stats.binned_sum(requests.done_s, np.where(good, requests.images, 0.0), edges)
     per_gpu = done / width_s / gpus
     ok_s = stats.known(latency_s[requests.where(Outcome.OK)])
-    if not good.any() or not per_gpu.any():
+    if good.any() and not per_gpu.any():
+        raise TooLittleError(
+            f"{recorded.manifest.run_id} had no answer within its load of {window.duration_s:.3g} "
+            "s: they all came after it. Run it for longer"
+        )
+    if not good.any():
         raise SloError(
             f"{recorded.manifest.run_id} never met {slo.text}: its fastest answer took "
             f"{_least(ok_s)}. Name a longer limit with --slo, or run it at a lower rate"

@@ -54,7 +54,13 @@ def parse_slo(text: str) -> Slo:
         raise SloError(
             f'--slo: "{text}" is no share of latencies below a limit above 0; write "p(95) < 30s"'
         )
-    return Slo(latency_s=read.limit, share=share, text=text)
+    return _slo(read.limit, share, read.operator)
+
+
+def _slo(latency_s: float, share: float, operator: str = "<") -> Slo:
+    """Spelled in one way whatever was written: the text tells one SLO from another."""
+    what = {1.0: "max", 0.5: "med"}.get(share, f"p({100.0 * share:.12g})")
+    return Slo(latency_s, share, f"{what} {operator} {latency_s:.12g}s")
 
 
 def _share(read: Threshold) -> float | None:
@@ -69,5 +75,5 @@ def own_slo(manifest: RunManifest) -> Slo:
         read = threshold.parse("latency", text)
         share = _share(read)
         if share is not None and math.isclose(read.limit, manifest.slo_latency_s):
-            return Slo(manifest.slo_latency_s, share, text)
-    return Slo(manifest.slo_latency_s, 0.95, f"p(95) < {manifest.slo_latency_s:g}s")
+            return _slo(manifest.slo_latency_s, share, read.operator)
+    return _slo(manifest.slo_latency_s, 0.95)

@@ -60,7 +60,8 @@ def test_a_scenario_is_simulated_and_shown(
         (["--max-batch", "16"], "--max-batch"),
         (["--service", "/none"], "cannot read"),
         (["--gpus", "20", "--time", "0.001ms"], "fit"),
-        (["--gpus", "20", "--memory", "0.01"], "--max-queue"),
+        (["--gpus", "20", "--memory", "0.01"], "the program alone takes 0.24 GiB"),
+        (["--gpus", "10000001"], "at most 10,000,000"),
         (["--gpus", "20", "--deadline", "soon"], "duration"),
     ],
 )

@@ -182,6 +182,8 @@ def test_published_rates_need_no_run(capsys: Capsys) -> None:
         (["--slo", "p(95) < 0.5s"], 2, "never met p(95) < 0.5s"),
         (["--slo", "p(95) > 5s"], 2, "--slo"),
         (["--cell", "5000"], 2, "2,500 times the 2 that were tested"),
+        (["--blocks", "1e308"], 2, "--blocks: at most 10,000"),
+        (["--blocks", "1e-9"], 2, "0 GPUs, fewer than a cell of 2; give at least 2e-05"),
         (["--seller", "Acme"], 2, "no offer of 'Acme' is known"),
         (["--prices", "/nowhere.toml"], 2, "/nowhere.toml"),
         (["--published", "sdxl-h200"], 2, "either runs or --published"),
@@ -242,6 +244,7 @@ def test_the_ledger_is_written_scored_and_printed(tmp_path: Path, capsys: Capsys
     assert len(read(tmp_path / FILE_NAME).predictions) == 4
     # asked again, it predicts the same: written once, or repeating a question would raise the score
     assert "0 predictions written" in told(capsys, "capacity", one)[2]
+    assert "0 predictions written" in told(capsys, "capacity", one, "--slo", "p(95)<10000ms")[2]
     assert len(read(tmp_path / FILE_NAME).predictions) == 4
     steady_run(tmp_path, "two", start_utc="2099-01-01T00:00:00Z", seed=1)
     code, out, _ = told(capsys, "ledger", "--out", str(tmp_path))
@@ -251,6 +254,15 @@ def test_the_ledger_is_written_scored_and_printed(tmp_path: Path, capsys: Capsys
     assert "Of 4 predictions, 1 were scored" in told(capsys, "capacity", one)[1]
     code, out, _ = told(capsys, "ledger", "--out", str(tmp_path), "--json")
     assert json.loads(out)["record"]["scored"] == 1
+
+
+def test_a_ledger_without_predictions_says_so(tmp_path: Path, capsys: Capsys) -> None:
+    code, out, _ = told(capsys, "ledger", "--out", str(tmp_path))
+    assert (code, "this model" in out) == (0, False)
+    assert "No prediction is written down there" in out
+    code, out, err = told(capsys, "ledger", "--ledger", str(tmp_path / "none.jsonl"))
+    assert (code, out) == (2, "")
+    assert "--ledger: there is no " in err
 
 
 def test_a_run_with_a_block_figure_predicts_and_one_without_does_not(tmp_path: Path) -> None:

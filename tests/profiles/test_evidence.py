@@ -43,6 +43,12 @@ def test_the_slo_is_counted_afresh(tmp_path: Path) -> None:
         look(run, parse_slo("p(95) < 0.5s"), 2)
 
 
+def test_answers_after_the_load_are_too_little_and_no_missed_slo(tmp_path: Path) -> None:
+    run = steady(tmp_path, images_per_s=5.0, duration_s=1.0)  # a second each, within 10 s
+    with pytest.raises(TooLittleError, match="within its load of 1 s: they all came after it"):
+        look(run, parse_slo("p(95) < 10s"), 2)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -58,6 +64,22 @@ def test_the_slo_is_counted_afresh(tmp_path: Path) -> None:
 def test_slos_that_are_none(text: str, words: str) -> None:
     with pytest.raises(SloError, match=words):
         parse_slo(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("p(95) < 10s", "p(95) < 10s"),
+        ("p(95)<10000ms", "p(95) < 10s"),
+        (" p( 95.0 ) < 10 ", "p(95) < 10s"),
+        ("p(99.9) <= 1min", "p(99.9) <= 60s"),
+        ("p(50) < 2.5s", "med < 2.5s"),
+        ("p(100) < 2s", "max < 2s"),
+    ],
+)
+def test_an_slo_is_spelled_in_one_way(text: str, spelled: str) -> None:
+    assert parse_slo(text).text == spelled
+    assert parse_slo(spelled) == parse_slo(text)
 
 
 def test_a_runs_own_slo_takes_the_share_of_its_threshold(tmp_path: Path) -> None:

@@ -44,7 +44,12 @@ def test_what_fits_is_not_refused() -> None:
         # 18e6 requests of 66.7 us on two cores: 600 s; of 60 s a tenth, in whole cells of 6
         ({"seconds_each": 600 / 9e6, "seconds": 600.0}, 2e9, [r"--gpus 900\)"]),
         ({"seconds_each": 1e3, "seconds": 9e9}, 2e9, ["not even one", "--time"]),
-        ({"memory_bytes": 3e9}, 2e8, ["--max-queue", "--memory"]),
+        ({"memory_bytes": 3e9}, 3e8, ["--max-queue", "--memory"]),
+        (
+            {"memory_bytes": 3e9},
+            2e8,
+            ["no size fits, the program alone takes 0.24 GiB: raise --mem"],
+        ),
         ({"search_seconds": 100.0}, 2e9, ["without --slo-share", "to search", "--time"]),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from profiles.capacity import Asked, block_factors, extrapolate
 from profiles.factors import known
-from profiles.money import Line, one_price, table
+from profiles.money import Line, bill_of, one_price, table
 from profiles.prices import (
     FILE,
     Offer,
@@ -165,6 +165,14 @@ def test_the_offer_is_for_the_gpu_that_was_measured() -> None:
 def test_every_price_that_is_known_is_there() -> None:
     told = [(one.seller, one.low_usd_per_gpu_h, one.high_usd_per_gpu_h) for one in PRICES.offer]
     assert told[:2] == [("contract", 1.14, 2.28), ("market", 1.70, 3.90)]
+    # the market's range has no publication behind it that could be named
+    assert [one.stand for one in PRICES.offer[:2]] == ["published", "assumed"]
+
+
+def test_the_middle_of_a_range_is_told_as_such() -> None:
+    contract, listed = PRICES.offer[0], PRICES.offer[2]
+    assert bill_of(contract).source.endswith("the geometric middle of that range")
+    assert bill_of(listed).source == f"{listed.told}: {listed.source}"
 
 
 def test_list_prices_are_of_named_sellers_and_dated() -> None:

@@ -51,6 +51,15 @@ def test_better_routing_admits_more() -> None:
     assert len(set(told)) == len(told)
 
 
+@given(st.floats(1e-3, 0.5), st.floats(0.1, 200.0), st.integers(1, 600))
+def test_no_routing_admits_less_than_a_random_split(late: float, wait: float, servers: int) -> None:
+    alone = admissible_load(late, wait, servers=servers)
+    kinds: list[Routing] = ["round-robin", "two", "central"]
+    for kind in kinds:
+        told = admissible_load(late, wait, servers=servers, routing=kind)
+        assert told >= alone * (1 - 1e-9), kind
+
+
 @given(st.floats(1e-3, 0.3), st.floats(0.1, 50.0), st.integers(1, 200))
 def test_the_admitted_load_is_at_the_bound(late: float, wait: float, servers: int) -> None:
     load = admissible_load(late, wait, servers=servers)
