@@ -32,17 +32,14 @@ from profiles.columns import read
 from profiles.find import exit_code as find_exit_code
 from profiles.find import find
 from profiles.find_text import find_text
+from profiles.money import bill_of
+from profiles.prices import built_in, choose
 from profiles.run import RunError, RunFolder
 from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
 from profiles.schema import FindResult
 from profiles.summary import summarize, verdict_exit_code
 from profiles.text import summary_text
 
-DEFAULT_PRICE_USD_PER_H = 2.28
-DEFAULT_PRICE_BASIS = (
-    "assumed: upper end of 1.14-2.28 $/GPU-h, from the 1-2 billion $ a year reported for 100,000 "
-    "GPUs (Jefferies, 2025)"
-)
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -69,7 +66,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     scenario, text, folder = scenario_of(options)
     capacity, basis = goal.capacity_of(options.capacity)
     console = Console(stderr=True, markup=False)
-    price = options.gpu_price
+    price, price_basis = _price(options.gpu_price)
     try:
         run_folder, summary = runner.run(
             Options(
@@ -91,8 +88,8 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 workers=_workers(options),
                 web_port=options.web,
                 metrics_port=options.metrics_port,
-                gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H if price is None else price,
-                gpu_price_basis=DEFAULT_PRICE_BASIS if price is None else "stated with --gpu-price",
+                gpu_price_usd_per_h=price,
+                gpu_price_basis=price_basis,
                 carbon_g_per_kwh=options.carbon,
             ),
             console,
@@ -137,6 +134,14 @@ def _worker(options: argparse.Namespace, _command: list[str]) -> int:
     return work(host, port, options.processes, wait_s, options.key_env, console)
 
 
+def _price(stated: float | None) -> tuple[float, str]:
+    """$ a GPU-hour and its basis: as stated, or what `viralload capacity` reckons with too."""
+    if stated is not None:
+        return stated, "stated with --gpu-price"
+    bill = bill_of(choose(built_in()))
+    return bill.usd_per_gpu_h, f"{bill.stand}: {bill.source}"
+
+
 def _duration(text: str, option: str) -> float:
     try:
         return float(parse_duration(text))
@@ -150,6 +155,7 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
 
     scenario, text, folder = goal.scenario_of(options)
     asked = goal.asked_of(options, scenario)
+    price, price_basis = _price(None)
     wanted = Options(
         scenario_text=text,
         scenario=scenario,
@@ -163,8 +169,8 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
         settings=settings_of(options),
         port=options.port,
         processes=options.processes,
-        gpu_price_usd_per_h=DEFAULT_PRICE_USD_PER_H,
-        gpu_price_basis=DEFAULT_PRICE_BASIS,
+        gpu_price_usd_per_h=price,
+        gpu_price_basis=price_basis,
     )
     finder.check(asked, wanted)
     try:

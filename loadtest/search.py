@@ -13,7 +13,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from profiles.crossing import LIGHT, USUAL, Count, Crossing, crossing, guess, in_sight
+from profiles.crossing import (
+    LIGHT,
+    USUAL,
+    Count,
+    Crossing,
+    all_met,
+    crossing,
+    guess,
+    in_sight,
+    none_met,
+)
 
 RAMP = 1.35  # from one window of the ramp to the next
 RAMP_WINDOW = 0.3  # of a window's length ...
@@ -23,6 +33,7 @@ LIMITS = 80.0  # a window's length in limits of the SLO: queues relax in several
 LEAST_WINDOW_S = 15.0
 LEAST_MISSES = 10.0  # allowed ones, a window
 WINDOWS_IN_TIME = 18.0  # that fit into the time, at least
+DOUBTED = 4  # long windows that all met: what failed in the ramp above them is played again
 GRID = 0.04  # ln of neighbouring rates: rates that followed every chance would bend the fit
 # windows in sight after which it may end: each look is a chance to stop by luck, so few
 LOOKS = tuple(round(14 * 1.4**k) for k in range(12))
@@ -76,14 +87,16 @@ def choose(seen: Sequence[Count], start_per_s: float, goal: Goal) -> Next | None
         return _ramp(min(start_per_s, goal.most_per_s), goal)
     met = [each.rate_per_s for each in seen if is_met(each, goal.allowed)]
     failed = [each.rate_per_s for each in seen if not is_met(each, goal.allowed)]
-    if not failed:
-        if max(met) >= goal.most_per_s:
-            return None
-        return _ramp(min(RAMP * max(met), goal.most_per_s), goal)
-    if not met:
-        if min(failed) <= goal.least_per_s:
-            return None
-        return _ramp(max(min(failed) / RAMP, goal.least_per_s), goal)
+    highest, lowest = max([*met, *failed]), min([*met, *failed])
+    if not failed and highest >= goal.most_per_s:
+        return None
+    if not met and lowest <= goal.least_per_s:
+        return None
+    # one window may fail by a mishap of the server: the ramp goes on while all of them together met
+    if highest < goal.most_per_s and all_met(seen, goal.allowed):
+        return _ramp(min(RAMP * highest, goal.most_per_s), goal)
+    if lowest > goal.least_per_s and none_met(seen, goal.allowed):
+        return _ramp(max(lowest / RAMP, goal.least_per_s), goal)
     return _around(list(seen), goal)
 
 
@@ -98,6 +111,9 @@ def _around(seen: list[Count], goal: Goal) -> Next:
     rates = [each.rate_per_s for each in seen]
     met = max(each.rate_per_s for each in seen if is_met(each, goal.allowed))
     failed = min(each.rate_per_s for each in seen if not is_met(each, goal.allowed))
+    long = [each for each in seen if not each.short]
+    if len(long) >= DOUBTED and met < failed and all_met(long, goal.allowed):
+        return _window(failed, rates[-1], goal)
     centre, slope = guess(seen, goal.allowed) or (math.sqrt(met * failed), USUAL)
     light = max(LIGHTER * centre, goal.least_per_s)
     if light <= LIGHT * centre < min(rates):
@@ -107,10 +123,12 @@ def _around(seen: list[Count], goal: Goal) -> Next:
     below = sum(each.rate_per_s < centre for each in near)
     sign = -1.0 if below <= len(near) - below else 1.0
     step = round(math.log(centre / rates[0]) / GRID + sign * apart / GRID)
-    rate = min(rates[0] * math.exp(GRID * step), goal.most_per_s)
-    last = seen[-1].rate_per_s
+    return _window(min(rates[0] * math.exp(GRID * step), goal.most_per_s), rates[-1], goal)
+
+
+def _window(rate_per_s: float, last_per_s: float, goal: Goal) -> Next:
     return Next(
-        rate_per_s=rate,
-        duration_s=window_s(goal, rate),
-        fresh=abs(math.log(rate / last)) > APART_RATE,
+        rate_per_s=rate_per_s,
+        duration_s=window_s(goal, rate_per_s),
+        fresh=abs(math.log(rate_per_s / last_per_s)) > APART_RATE,
     )

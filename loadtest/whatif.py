@@ -173,8 +173,7 @@ def _asked(options: argparse.Namespace, gpus: int, bill: Bill, record: Record) -
         routing=options.routing,
         spare=options.spare,
         price_usd_per_gpu_h=bill.usd_per_gpu_h,
-        ledger_error=record.doubling_error,
-        ledger_scored=record.doubling_runs,
+        doublings=record.doublings,
     )
 
 

@@ -26,12 +26,11 @@ def arrived(root: Path, made: Sequence[Prediction]) -> list[Arrived]:
         try:
             folder = RunFolder.open(path.parent)
             manifest = folder.manifest()
-        except RunError:
-            continue  # no run, or half a one
-        slos = [slo for scenario, slo in wanted if scenario == manifest.scenario]
-        if not slos:
-            continue
-        found += _arrived(folder, slos)
+            slos = [slo for scenario, slo in wanted if scenario == manifest.scenario]
+            if slos:
+                found += _arrived(folder, slos)
+        except (RunError, OSError):
+            continue  # no run, half a one, or one that may not be read
     return found
 
 

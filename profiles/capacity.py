@@ -42,10 +42,7 @@ class Asked:
     spare: float = factors.SPARE
     level: float = factors.LEVEL
     price_usd_per_gpu_h: float | None = None
-    ledger_error: float | None = (
-        None  # root mean square log error a doubling, of scored predictions
-    )
-    ledger_scored: int = 0  # runs that showed it
+    doublings: factors.Doublings | None = None  # what the ledger's scored predictions missed by
     curve: tuple[Arrivals, ...] = ()  # draws of a cell's arrivals; none: as they were measured
 
 
@@ -69,7 +66,7 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
         found.append(factors.between_repeats())
     found += [factors.gpu_spread(tested), factors.site(), factors.availability(asked.spare)]
     if cell > tested:
-        found.append(factors.larger_cell(tested, cell, asked.ledger_error, asked.ledger_scored))
+        found.append(factors.larger_cell(tested, cell, asked.doublings))
     rho = admissible(evidence, cell, late, asked.curve)
     return [*found, rho, _routing(evidence, asked, late, cell, rho.value)]
 

@@ -139,24 +139,45 @@ def floor(counts: Sequence[Count], allowed: float, rate_per_s: float) -> float:
 def between(counts: Sequence[Count], allowed: float) -> float | None:
     """The crossing between windows that met the SLO and that did not; None without both.
 
-    The miss shares are made monotone in the rate (pool adjacent violators: Ayer et al., Ann. Math.
-    Stat. 26, 1955), then read straight, in ln p over ln r, between the two pools around what is
-    allowed.
+    The miss shares, made monotone in the rate, are read straight, in ln p over ln r, between the
+    two pools around what is allowed.
     """
+    for (x0, y0), (x1, y1) in itertools.pairwise(_monotone(counts, allowed)):
+        if y0 <= 0 < y1:
+            y0, y1 = max(y0, -FAR), min(y1, FAR)
+            return math.exp(x0 - y0 * (x1 - x0) / (y1 - y0))
+    return None
+
+
+def all_met(counts: Sequence[Count], allowed: float) -> bool:
+    """Whether the windows met the SLO at every rate, made monotone in it."""
+    return _monotone(counts, allowed)[-1][1] <= 0
+
+
+def none_met(counts: Sequence[Count], allowed: float) -> bool:
+    """Whether the windows met it at no rate."""
+    return _monotone(counts, allowed)[0][1] > 0
+
+
+def _monotone(counts: Sequence[Count], allowed: float) -> list[tuple[float, float]]:
+    """(ln rate, ln of the miss share over what is allowed), both rising, of pooled windows.
+
+    Pool adjacent violators: Ayer et al., Ann. Math. Stat. 26, 1955. Where long windows were played
+    the ramp's short ones, which a mishap can fill, say nothing any more.
+    """
+    long = [each.rate_per_s for each in counts if not each.short] or [math.inf]
+    told = [
+        each for each in counts if not (each.short and min(long) <= each.rate_per_s <= max(long))
+    ]
     pools: list[tuple[float, float, float]] = []  # requests, missed, requests x ln rate
-    for each in sorted(counts, key=lambda one: one.rate_per_s):
+    for each in sorted(told, key=lambda one: one.rate_per_s):
         size = each.requests + 1.0
         pool = (size, each.missed + 0.5, size * math.log(each.rate_per_s))
         while pools and pools[-1][1] / pools[-1][0] >= pool[1] / pool[0]:
             last = pools.pop()
             pool = (pool[0] + last[0], pool[1] + last[1], pool[2] + last[2])
         pools.append(pool)
-    points = [(x / n, math.log(m / n / allowed)) for n, m, x in pools]
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if y0 <= 0 < y1:
-            y0, y1 = max(y0, -FAR), min(y1, FAR)
-            return math.exp(x0 - y0 * (x1 - x0) / (y1 - y0))
-    return None
+    return [(x / n, math.log(m / n / allowed)) for n, m, x in pools]
 
 
 def in_sight(counts: Sequence[Count], rate_per_s: float, slope: float) -> list[Count]:

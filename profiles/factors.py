@@ -143,23 +143,47 @@ def availability(spare: float = SPARE) -> Factor:
     )
 
 
-def larger_cell(tested: int, cell: int, per_doubling: float | None, scored: int = 0) -> Factor:
-    """c: a cell larger than what was tested; its doubt grows with every doubling."""
+@dataclass(frozen=True)
+class Doublings:
+    """What scored predictions of more GPUs or replicas missed by."""
+
+    error: float  # root mean square of the logs, a doubling
+    runs: int  # that showed it
+    largest: int  # GPUs or replicas of the largest of them
+
+
+def larger_cell(tested: int, cell: int, seen: Doublings | None) -> Factor:
+    """c: a cell larger than what was tested; its doubt grows with every doubling.
+
+    What scored predictions missed by holds up to the largest size that scored one. Beyond it what
+    fails to scale has not been met yet, so each doubling is doubted by 5 % at least.
+    """
     doublings = math.log2(cell / tested)
-    each = DOUBLING_SPREAD if per_doubling is None else per_doubling
-    source = (
-        f"{scored} runs of more GPUs scored predictions, which missed by {100 * each:.2g} % a "
-        "doubling (root mean square)"
-        if per_doubling is not None
-        else "no prediction was scored yet: 5 % (one standard deviation) a doubling"
-    )
+    stand: Stand = "assumed"
+    degrees = None
+    if seen is None:
+        why = "no prediction was scored yet: 5 % (one standard deviation) a doubling"
+        spread = DOUBLING_SPREAD * doublings
+    else:
+        why = (
+            f"{seen.runs} runs of more GPUs, {seen.largest} at most, scored predictions, which "
+            f"missed by {100 * seen.error:.2g} % a doubling (root mean square)"
+        )
+        within = max(0.0, math.log2(min(cell, seen.largest) / tested))
+        beyond = doublings - within
+        each = max(seen.error, DOUBLING_SPREAD)
+        spread = seen.error * within + each * beyond
+        if beyond > 0.0:
+            why += f"; beyond, {100 * each:.2g} % a doubling are assumed"
+        else:
+            stand, degrees = "measured", float(seen.runs)
     return known(
         "cells larger than tested",
         1.0,
-        each * doublings,
-        "measured" if per_doubling is not None else "assumed",
-        f"{doublings:.3g} doublings from {tested} to {cell} GPUs; {source}",
-        degrees=float(scored) if per_doubling is not None else None,
+        spread,
+        stand,
+        f"{doublings:.3g} doublings from {tested} to {cell} GPUs; {why}",
+        degrees=degrees,
     )
 
 

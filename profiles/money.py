@@ -283,7 +283,7 @@ def _over(three: _Three, amount: float) -> _Three:
 
 def _power(power: Power, gpus: int, span: Span, gpu: str | None) -> list[Line]:
     own = gpu is not None and power.gpu in gpu
-    stand: Stand = "published" if own else "assumed"
+    stand: Stand = power.stand if own else "assumed"
     source = power.source if own else f"{power.source}; taken for {gpu or 'other GPUs'} too"
     weakest = max(span.stand, stand, key=WEAKNESS.index)
     mw, kwh = gpus * power.gpu_w / 1e6, 1000.0 * power.gpu_w / 3.6e6

@@ -1,10 +1,11 @@
 """What a run predicts for the next larger or later test, and how well such predictions did. Pure.
 
     ln goodput at n servers = ln x1 + ln n      linear: the null hypothesis that a test may refute
-    Var = Var ln x1 + (between repeats) + d^2 k^2        k doublings, d the doubt of each
+    Var = Var ln x1 + (between repeats) + d^2 k^2 + g^2 / n1     k doublings, d the doubt of each
 
 d is 5 % until three runs of more servers have scored predictions, and then the root mean square of
-their errors a doubling, with as many degrees of freedom as runs.
+their errors a doubling, with as many degrees of freedom as runs, up to the largest of them. g is
+the spread from GPU to GPU, for a larger test takes others than the n1 measured.
 
     error = ln(actual / predicted)    bias = mean error    covered: low <= actual <= high
 """
@@ -26,6 +27,7 @@ from profiles.schema import RunManifest
 from profiles.seen import Seen
 
 TIMES = (1, 2, 4, 8)  # the next repeat, and the next larger tests
+NO_GPU = ("cpu", "unknown")  # devices whose next is no other GPU
 LEAST_SCORED = 3  # runs of more servers; fewer say nothing of the doubt of a doubling
 
 
@@ -50,6 +52,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     bias: float | None = None  # mean of the logs; above 0: more came than was predicted
     doubling_error: float | None = None  # root mean square a doubling; None below LEAST_SCORED
     doubling_runs: int = 0  # that showed it; predictions which one run scores tell one thing
+    largest_scored: int = 0  # servers of the largest of them
+    runs: int = 0  # that scored any
+
+    @property
+    def doublings(self) -> factors.Doublings | None:
+        """What larger tests say of a doubling; None below LEAST_SCORED of them."""
+        if self.doubling_error is None:
+            return None
+        return factors.Doublings(self.doubling_error, self.doubling_runs, self.largest_scored)
 
 
 @dataclass(frozen=True)
@@ -105,9 +116,10 @@ def _one(
     if evidence.repeats == 1:
         found.append(factors.between_repeats())
     if times > 1:
-        error = record.doubling_error if record else None
-        scored = record.doubling_runs if record else 0
-        found.append(factors.larger_cell(tested, servers, error, scored))
+        seen = record.doublings if record else None
+        found.append(factors.larger_cell(tested, servers, seen))
+        if about.device not in NO_GPU:
+            found.append(factors.gpu_spread(tested))
     span = factors.combined(float(servers), found, level)
     how = "the same test again" if times == 1 else f"{times} times the servers, linear"
     return Prediction(
@@ -189,6 +201,8 @@ def sum_up(predictions: Sequence[Prediction], scores: Sequence[Score]) -> Record
             math.sqrt(sum(value**2 for value in each) / len(each)) if runs >= LEAST_SCORED else None
         ),
         doubling_runs=runs,
+        largest_scored=max((one.prediction.servers for one in larger), default=0),
+        runs=len({one.run_id for one in scores}),
     )
 
 
@@ -205,7 +219,8 @@ def told(record: Record) -> str:
             "run the next larger test, then `viralload ledger`."
         )
     return (
-        f"Of {record.predictions} predictions, {record.scored} were scored: {record.covered} fell "
-        f"within their {100 * record.level:g} % interval, off by {100 * record.error_rms:.2g} % "
+        f"Of {record.predictions} predictions, {record.scored} were scored, by {record.runs} "
+        f"run{'s' if record.runs > 1 else ''}: {record.covered} fell within their "
+        f"{100 * record.level:g} % interval, off by {100 * record.error_rms:.2g} % "
         f"(root mean square), bias {100 * record.bias:+.2g} %."
     )

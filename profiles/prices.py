@@ -56,6 +56,7 @@ class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     gpu_w: Positive
     pue_low: Annotated[float, msgspec.Meta(ge=1)]
     pue_high: Annotated[float, msgspec.Meta(ge=1)]
+    stand: Stand = "assumed"  # of the watts and the PUE, for that GPU
     source: Words
 
     @property

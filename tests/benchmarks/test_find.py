@@ -36,7 +36,7 @@ def test_nothing_kept_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def search(seed: int, **told: Any) -> Search:
-    plain = {
+    plain: dict[str, Any] = {
         "truth_per_s": 100.0, "estimate_per_s": 101.0, "low_per_s": 98.0, "high_per_s": 104.0,
         "verdict": "found", "took_s": 400.0, "windows_thrown_out": 0, "overhead_p50_s": 0.002,
         "overhead_p95_s": 0.005,

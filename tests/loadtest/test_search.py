@@ -1,10 +1,11 @@
 import math
 from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 
-from loadtest.search import Goal, choose, found, window_s
+from loadtest.search import Goal, Next, choose, found, window_s
 from profiles.crossing import Count
 from tests.loadtest.queue import Queue, search
 
@@ -53,6 +54,57 @@ def test_services_longer_than_the_limit_bend_no_search() -> None:
     assert sum(at.low_per_s <= truth <= at.high_per_s for at in known) >= 10
     # a line through the whole miss share would find 2.3 % less
     assert np.median([at.rate_per_s / truth for at in known]) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("kind", "limit_s", "allowed"), CASES)
+@pytest.mark.parametrize("missed", [1.0, 0.12, 0.0])
+def test_a_mishap_in_the_first_window_misleads_no_search(
+    kind: Literal["fixed", "exponential"], limit_s: float, allowed: float, missed: float
+) -> None:
+    """A server that stalls misses all at a rate that it bears; one that is spared, nothing."""
+    goal = Goal(limit_s=limit_s, allowed=allowed, precision=0.05, time_s=900.0)
+    truth = Queue(kind, 8, 0).capacity(goal)
+    for seed in range(6):
+        at, played = search(Mishap(kind, 8, seed, missed), goal, 0.7 * truth)
+        assert at is not None, [(each.rate_per_s, each.share) for each in played]
+        assert at.rate_per_s == pytest.approx(truth, rel=0.06)
+
+
+class Mishap(Queue):
+    """Its first window misses a share of its own."""
+
+    def __init__(
+        self, kind: Literal["fixed", "exponential"], servers: int, seed: int, missed: float
+    ) -> None:
+        super().__init__(kind, servers, seed)
+        self.mishap: float | None = missed
+
+    def play(self, window: Next, limit_s: float) -> Count:
+        count = super().play(window, limit_s)
+        if self.mishap is not None:
+            missed, self.mishap = int(self.mishap * count.requests), None
+            return msgspec.structs.replace(count, missed=missed)
+        return count
+
+
+def test_a_ramp_goes_on_where_only_a_mishap_ended_it() -> None:
+    short = seen((95, 0.08), (71, 0.0), (54, 0.0), short=True)
+    following = choose(
+        [*short, *seen((96, 0.0), (104, 0.006), (96, 0.003), (104, 0.0))], 95.0, GOAL
+    )
+    assert following is not None
+    assert following.short
+    assert following.rate_per_s == pytest.approx(1.35 * 104)
+    limited = msgspec.structs.replace(GOAL, most_per_s=104.0)
+    near = choose([*short, *seen((96, 0.0), (104, 0.006), (96, 0.003))], 95.0, limited)
+    assert near is not None  # nothing faster can be sent: windows of full length tell
+    assert not near.short
+
+
+def test_a_ramp_goes_down_where_only_luck_ended_it() -> None:
+    following = choose(seen((95, 0.2), (70, 0.09), (95, 0.0), (70, 0.3), (70, 0.0)), 95.0, GOAL)
+    assert following is not None
+    assert following.rate_per_s == pytest.approx(70 / 1.35)
 
 
 def test_light_load_is_played_where_the_ramp_began_above_it() -> None:

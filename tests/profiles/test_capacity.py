@@ -10,7 +10,7 @@ from profiles import factors
 from profiles.bursts import arrivals
 from profiles.capacity import Asked, block_capacity, block_factors, extrapolate
 from profiles.evidence import Evidence
-from profiles.factors import known
+from profiles.factors import Doublings, known
 from profiles.mix import Mix
 from profiles.queueing import Routing
 from profiles.schema import RunManifest, TargetInfo
@@ -132,10 +132,30 @@ def test_larger_cells_cost_certainty_by_the_doubling() -> None:
     found = block_factors(evidence(), Asked(cell_gpus=16))
     cell = next(one for one in found if "larger" in one.name)
     assert cell.log_sd == pytest.approx(0.05 * 3)  # 2 -> 16 is three doublings
-    scored = block_factors(evidence(), Asked(cell_gpus=16, ledger_error=0.01, ledger_scored=6))
+    seen = Doublings(error=0.01, runs=6, largest=16)
+    scored = block_factors(evidence(), Asked(cell_gpus=16, doublings=seen))
     cell = next(one for one in scored if "larger" in one.name)
     assert cell.log_sd == pytest.approx(0.03)
     assert (cell.degrees, cell.stand) == (6.0, "measured")
+
+
+@pytest.mark.parametrize(
+    ("error", "largest", "spread"),
+    [
+        (0.01, 16, 0.01 * 3 + 0.05 * 2),  # 2 -> 16 was seen, 16 -> 64 was not
+        (0.08, 16, 0.08 * 5),  # worse than what is assumed: nothing says it gets better
+        (0.01, 1, 0.05 * 5),  # smaller than what was measured now
+    ],
+)
+def test_small_errors_of_small_tests_do_not_vouch_for_larger_ones(
+    error: float, largest: int, spread: float
+) -> None:
+    seen = Doublings(error=error, runs=6, largest=largest)
+    found = block_factors(evidence(), Asked(cell_gpus=64, doublings=seen))
+    cell = next(one for one in found if "larger" in one.name)
+    assert cell.log_sd == pytest.approx(spread)
+    assert (cell.degrees, cell.stand) == (None, "assumed")
+    assert "beyond" in cell.source
 
 
 def test_a_cell_a_thousand_times_what_was_tested_is_refused() -> None:

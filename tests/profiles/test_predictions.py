@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from profiles.arrived import arrived, ledger_text, record_of, record_told
+from profiles.factors import Doublings
 from profiles.ledger import FILE_NAME, append, read
 from profiles.predictions import Arrived, Record, predict, score, subject, sum_up, told
 from profiles.seen import look
@@ -59,10 +60,29 @@ def test_scored_predictions_replace_the_assumed_doubt(tmp_path: Path) -> None:
     run = steady(tmp_path, "a", **of_stub(1))
     looked = [look(run, own_slo(run.manifest), 1)]
     sure = Record(
-        predictions=9, scored=8, covered=8, level=0.95, doubling_error=0.001, doubling_runs=8
+        predictions=9,
+        scored=8,
+        covered=8,
+        level=0.95,
+        doubling_error=0.001,
+        doubling_runs=8,
+        largest_scored=8,
     )
     assumed, learnt = (predict(looked, MADE, record)[3] for record in (None, sure))
     assert learnt.high / learnt.low < assumed.high / assumed.low
+
+
+def test_a_larger_test_takes_other_gpus(tmp_path: Path) -> None:
+    gpu = steady(tmp_path, "a")
+    slo, servers = own_slo(gpu.manifest), len(gpu.manifest.gpus)
+    made = predict([look(gpu, slo, servers)], MADE)
+    blank = steady(tmp_path, "b", **of_stub(servers, images_per_s=10.0))
+    others = predict([look(blank, slo, servers)], MADE)
+    again, larger = (math.log(made[times].high / made[times].low) / 2 for times in (0, 3))
+    without = math.log(others[3].high / others[3].low) / 2
+    spread = 1.96 * 0.08 / math.sqrt(servers)
+    assert larger == pytest.approx(math.hypot(without, spread), rel=1e-3)
+    assert again == pytest.approx(math.log(others[0].high / others[0].low) / 2)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +113,7 @@ def test_error_coverage_and_bias() -> None:
     assert record.bias == pytest.approx(sum(errors) / 2)
     assert record.error_rms == pytest.approx(math.hypot(*errors) / math.sqrt(2))
     assert record.doubling_error is None  # of two, too few
-    assert "Of 3 predictions, 2 were scored: 1 fell within their 95 %" in told(record)
+    assert "Of 3 predictions, 2 were scored, by 2 runs: 1 fell within their 95 %" in told(record)
 
 
 def test_the_error_a_doubling() -> None:
@@ -101,7 +121,7 @@ def test_the_error_a_doubling() -> None:
     runs = [came(str(i), servers=2**i, goodput=10.0 * math.exp(0.02 * i)) for i in (1, 2, 3)]
     record = sum_up(made, score(made, runs))
     assert record.doubling_error == pytest.approx(0.02)
-    assert record.doubling_runs == 3
+    assert record.doublings == Doublings(record.doubling_error or 0.0, runs=3, largest=8)
 
 
 def test_one_run_that_scores_thrice_tells_one_thing() -> None:
