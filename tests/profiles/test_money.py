@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from profiles.capacity import Asked, block_factors, extrapolate
@@ -13,6 +14,7 @@ from profiles.money import Line, bill_of, one_price, table
 from profiles.prices import (
     FILE,
     Offer,
+    Power,
     PriceError,
     Prices,
     built_in,
@@ -27,11 +29,12 @@ from profiles.slo import EvidenceError, parse_slo
 from tests.profiles.test_capacity import evidence
 
 PRICES = built_in()
+POWER = msgspec.structs.replace(PRICES.power, stand="published")
 
 
-def bill(**options: Any) -> dict[str, Line]:
+def bill(power: Power = PRICES.power, **options: Any) -> dict[str, Line]:
     capacity = extrapolate(evidence(), Asked())  # 1.5 x 0.95 = 1.425 images/s a GPU
-    lines = table(capacity, PRICES.event, PRICES.power, one_price(2.0, "told"), **options)
+    lines = table(capacity, PRICES.event, power, one_price(2.0, "told"), **options)
     return {one.what: one for one in lines}
 
 
@@ -114,7 +117,7 @@ def test_a_line_is_as_weak_as_its_weakest_part(goodput: Stand) -> None:
     lines = {
         one.what: one.stand
         for one in table(
-            capacity, PRICES.event, PRICES.power, one_price(2.0, "told", "published"), gpu="H100"
+            capacity, PRICES.event, POWER, one_price(2.0, "told", "published"), gpu="H100"
         )
     }
     assert lines["GPU-hours of the event"] == goodput
@@ -127,10 +130,11 @@ def test_a_line_is_as_weak_as_its_weakest_part(goodput: Stand) -> None:
 
 def test_watts_of_another_gpu_are_assumed() -> None:
     stands = {
-        gpu: bill(gpu=gpu)["100,000 GPUs draw"].stand
+        gpu: bill(POWER, gpu=gpu)["100,000 GPUs draw"].stand
         for gpu in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "AMD Instinct MI300X", None)
     }
     assert list(stands.values()) == ["published", "assumed", "assumed", "assumed"]
+    assert bill(gpu="NVIDIA H100")["100,000 GPUs draw"].stand == "assumed"  # no publication named
 
 
 def _offers(*told: dict[str, Any]) -> Prices:
