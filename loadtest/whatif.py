@@ -97,6 +97,8 @@ def _capacity(options: argparse.Namespace) -> int:
         notes.append(
             f"It is a block of such requests: {evidence.mix.told}; other requests cost other."
         )
+    sweeps = _sweeps(options, evidence, runs, asked)
+    notes += _why(sweeps)
     lines = table(
         found, prices.event, prices.power, bill, elsewhere=elsewhere(prices, gpu, offer),
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
@@ -108,7 +110,7 @@ def _capacity(options: argparse.Namespace) -> int:
         lines,
         predictions.told(record),
         notes,
-        _sweeps(options, evidence, runs, asked),
+        sweeps,
     )
     return 0
 
@@ -248,6 +250,20 @@ def _sweeps(
         points = by_slo(runs, evidence.slo, asked)
         found.append(("Goodput against the SLO", "seconds", "s", points))
     return found
+
+
+def _why(sweeps: list[tuple[str, str, str, list[Point]]]) -> list[str]:
+    """What the curves cannot show."""
+    if not sweeps:
+        return []
+    said = "Goodput against block size is straight because cells are taken to stand side by side: "
+    told = [f"{said}what they share is not in it."]
+    if len(sweeps) == 1:
+        told.append(
+            "There is no goodput against the SLO: what was published or searched for is known at "
+            "one SLO only; give a run."
+        )
+    return told
 
 
 def _print(

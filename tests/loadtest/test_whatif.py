@@ -124,6 +124,17 @@ def test_the_sweep_is_drawn(run: str, tmp_path: Path, capsys: Capsys) -> None:
     assert "http://" not in html.replace("http://www.w3.org", "")
 
 
+def test_a_sweep_says_what_it_cannot_show(run: str, capsys: Capsys) -> None:
+    _, ours, _ = told(capsys, "capacity", run, "--sweep")
+    _, theirs, _ = told(capsys, "capacity", "--published", "sdxl-h200", "--sweep")
+    _, without, _ = told(capsys, "capacity", "--published", "sdxl-h200")
+    for out in (ours, theirs):
+        assert "straight because cells are taken to stand side by side" in " ".join(out.split())
+    assert "There is no goodput against the SLO" in theirs
+    assert "There is no goodput against the SLO" not in ours
+    assert "goodput against" not in without.lower()
+
+
 def test_a_sweep_says_where_the_slo_was_never_met(tmp_path: Path, capsys: Capsys) -> None:
     run = str(steady_run(tmp_path, "a", latency_s=3.0).path)
     _, out, _ = told(capsys, "capacity", run, "--sweep")
