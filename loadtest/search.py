@@ -93,9 +93,9 @@ def choose(seen: Sequence[Count], start_per_s: float, goal: Goal) -> Next | None
     if not met and lowest <= goal.least_per_s:
         return None
     # one window may fail by a mishap of the server: the ramp goes on while all of them together met
-    if highest < goal.most_per_s and all_met(seen, goal.allowed):
+    if highest < goal.most_per_s and (not failed or all_met(seen, goal.allowed)):
         return _ramp(min(RAMP * highest, goal.most_per_s), goal)
-    if lowest > goal.least_per_s and none_met(seen, goal.allowed):
+    if lowest > goal.least_per_s and (not met or none_met(seen, goal.allowed)):
         return _ramp(max(lowest / RAMP, goal.least_per_s), goal)
     return _around(list(seen), goal)
 

@@ -4,6 +4,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadtest.search import Goal, Next, choose, found, window_s
 from profiles.crossing import Count
@@ -105,6 +107,36 @@ def test_a_ramp_goes_down_where_only_luck_ended_it() -> None:
     following = choose(seen((95, 0.2), (70, 0.09), (95, 0.0), (70, 0.3), (70, 0.0)), 95.0, GOAL)
     assert following is not None
     assert following.rate_per_s == pytest.approx(70 / 1.35)
+
+
+def test_windows_that_just_met_the_slo_are_met() -> None:
+    just = choose(seen((95, 0.05), short=True), 95.0, GOAL)  # 50 of 1,000 may miss
+    assert just is not None
+    assert just.rate_per_s == pytest.approx(1.35 * 95)
+
+
+@given(
+    windows=st.lists(
+        st.tuples(st.floats(1, 300), st.integers(1, 3000), st.floats(0, 1), st.booleans()),
+        max_size=12,
+    ),
+    most=st.floats(20, 400),
+)
+def test_whatever_the_windows_say_there_is_a_next_one_or_an_end(
+    windows: list[tuple[float, int, float, bool]], most: float
+) -> None:
+    goal = msgspec.structs.replace(GOAL, most_per_s=most, least_per_s=2.0)
+    counts = [
+        Count(rate_per_s=min(rate, most), requests=n, missed=round(share * n), short=short)
+        for rate, n, share, short in windows
+    ]
+    following = choose(counts, 50.0, goal)
+    if following is None:
+        met = [each.missed <= 0.05 * each.requests for each in counts]
+        assert all(met) or not any(met)
+    else:
+        assert 0 < following.rate_per_s <= most
+        assert following.duration_s > 0
 
 
 def test_light_load_is_played_where_the_ramp_began_above_it() -> None:
