@@ -155,10 +155,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def covered(self) -> bool:
-        """Whether the interval holds the truth; an open end does, no interval does not."""
-        if self.low_per_s is None and self.high_per_s is None:
-            return False
-        return (self.low_per_s or 0.0) <= self.truth_per_s <= (self.high_per_s or math.inf)
+        """Whether the interval holds the truth; one without a lower end tells too little to."""
+        return (self.low_per_s or math.inf) <= self.truth_per_s <= (self.high_per_s or math.inf)
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

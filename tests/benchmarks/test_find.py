@@ -50,8 +50,8 @@ def test_what_counts_as_found() -> None:
         [
             search(5),
             search(4, estimate_per_s=104.0, low_per_s=101.0, high_per_s=107.0),
-            search(3, low_per_s=None),
-            search(2, low_per_s=101.0, high_per_s=None),
+            search(3, high_per_s=None),
+            search(2, low_per_s=None),
             search(1, estimate_per_s=None, low_per_s=None, high_per_s=None),
         ],
     )
