@@ -30,6 +30,7 @@ from serve.answers import (
     server_timing,
 )
 from serve.api import ApiError, parse
+from serve.connections import let_go_of_lost
 from serve.faults import answer_to, outcome_of
 from serve.front import Front, Health
 from serve.meters import Meters
@@ -69,6 +70,7 @@ class ImageReplica:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         if settings.loopback_only:
             _keep_grpc_on_loopback()
+        let_go_of_lost()
         self._settings = settings
         self._replica_id = rayserve.get_replica_context().replica_id.unique_id
         self._meters = Meters()
