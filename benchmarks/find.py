@@ -11,7 +11,7 @@ time and overhead together keep to the SLO, the overhead distributed as latency 
 over that search's own requests: what else the machine did then is in it. The capacity without any
 is told beside it.
 
-A search takes 5 to 15 minutes. `--out` keeps the run folders, `--read` makes the figures again from
+A search takes 4 to 15 minutes. `--out` keeps the run folders, `--read` makes the figures again from
 kept ones, and `--also` counts the searches of an output of before: repeats can be measured a few at
 a time, with other first seeds.
 
