@@ -75,7 +75,7 @@ def test_the_load_is_open_loop_and_latency_counts_from_the_due_time(
     ("options", "outcome", "error"),
     [  # what else an answer may be: test_answer.py
         ({"fault": "short"}, Outcome.FAILED, "an image is cut short"),
-        ({"fault": "500"}, Outcome.FAILED, "HTTP 500: melted"),
+        pytest.param({"fault": "500"}, Outcome.FAILED, "HTTP 500: melted", marks=pytest.mark.slow),
         ({"capacity": 0}, Outcome.REJECTED, "HTTP 429: busy"),
         ({"fault": "hang"}, Outcome.TIMEOUT, "no complete answer within the time limit"),
     ],
@@ -160,6 +160,7 @@ def test_limits_and_flop_that_a_server_tells_reach_the_summary(
     assert_nothing_is_left(command)
 
 
+@pytest.mark.slow
 def test_flop_that_cannot_be_true_counts_as_not_told(  # other figures: test_told.py
     tmp_path: Path, image_server: StartServer
 ) -> None:

@@ -54,7 +54,7 @@ def assert_adds_up(command: Viralload) -> None:
     assert_nothing_is_left(command)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_people_make_their_images_one_after_another(
     tmp_path: Path, image_server: StartServer, processes: str
 ) -> None:
