@@ -56,7 +56,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_serve_run_starts_the_application(tmp_path: Path) -> None:
     base = f"http://127.0.0.1:{RAY_PORT}"
     if _answers(f"{base}/health") or any(
