@@ -1,9 +1,10 @@
 import math
+from itertools import accumulate
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loadtest.curve import (
@@ -64,14 +65,39 @@ curves: st.SearchStrategy[Curve] = st.one_of(
 )
 
 
+def jumps(curve: Curve) -> list[float]:
+    """Where, s, the rate may jump inside the curve: steps and waves, however short."""
+    match curve:
+        case Steps():
+            return list(accumulate(float(step.duration) for step in curve.steps))
+        case Waves():
+            return [
+                wave.at + edge
+                for wave in curve.waves
+                for edge in (0.0, *jumps(wave.curve), wave.curve.duration_s)
+            ]
+        case _:
+            return []
+
+
+SHORT_WAVE = Waves(
+    waves=(
+        Wave(at=D(0), curve=Constant(rate_per_s=1.0, duration=D(85601))),
+        Wave(at=D(25.75), curve=Constant(rate_per_s=86.0, duration=D(1))),
+    )
+)
+
+
 @given(curves)
+@example(SHORT_WAVE)  # shorter than a cell of the grid alone
 def test_the_integral_is_the_area_under_the_rate(curve: Curve) -> None:
-    t = np.linspace(0.0, curve.duration_s, 40_001)
+    grid = np.linspace(0.0, curve.duration_s, 40_001)
+    t = np.union1d(grid, np.clip(jumps(curve), 0.0, curve.duration_s))
     middles = (t[1:] + t[:-1]) / 2
-    area = np.sum(curve.rate(middles)) * (t[1] - t[0])
+    area = np.sum(curve.rate(middles) * np.diff(t))
     # the midpoint rule misses at most a jump's height x a cell's width, for a few jumps
     highest = max(curve.rate(t).max(), curve.rate(middles).max())
-    slack = 12 * highest * (t[1] - t[0]) + 1e-9
+    slack = 12 * highest * (grid[1] - grid[0]) + 1e-9
     assert total(curve) == pytest.approx(area, rel=1e-3, abs=slack)
 
 
