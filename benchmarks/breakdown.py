@@ -89,7 +89,7 @@ def main() -> int:
 def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
     recipe, slots = default_recipe(settings), settings.batch_limit
     row = Row(prompt="a red fox", negative_prompt="", seed=0)
-    cost = model.cost(recipe.size)
+    cost = model.costs.of(recipe.size)
     texts = iter(range(10**6))
 
     def prepare() -> None:

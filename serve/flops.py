@@ -21,6 +21,7 @@ from serve.architectures import Pipeline
 from serve.deep_features import ShallowUNet, WholeUNet
 from serve.parts import CLIP_TOKENS, T5_TOKENS
 from serve.shortcuts import NONE, Shortcuts
+from serve.work import Recipe, Size
 
 META = torch.device("meta")
 
@@ -40,6 +41,48 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     decode_flop: int
     text_flop: int
     shallow_flop: int | None = None
+
+
+class Costs:
+    """What a pipeline's images cost, each size counted once.
+
+    Args:
+        pipeline: A loaded pipeline.
+        shortcuts: Which steps of its images are cut short.
+        cache_layers: Layers that a shallow step runs; None: there are none.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, shortcuts: Shortcuts = NONE, cache_layers: int | None = None
+    ) -> None:
+        self._pipeline = pipeline
+        self._shortcuts = shortcuts
+        self._layers = cache_layers
+        self._known: dict[Size, Cost] = {}
+
+    def are_known(self, size: Size) -> bool:
+        """Whether a size is counted already."""
+        return size in self._known
+
+    def of(self, size: Size) -> Cost:
+        """FLOPs of an image of that size; its first count takes a second or two of Python."""
+        if size not in self._known:
+            self._known[size] = count(self._pipeline, size.width, size.height, self._layers)
+        return self._known[size]
+
+    def steps(self, recipe: Recipe) -> list[float]:
+        """FLOPs of each step of one image."""
+        guided = recipe.is_guided
+        flops = step_flops(
+            self.of(recipe.size), recipe.steps, guided=guided, shortcuts=self._shortcuts
+        )
+        return [float(flop) for flop in flops]
+
+    def image(self, recipe: Recipe) -> float:
+        """FLOPs of one image, from prompt to pixels."""
+        guided = recipe.is_guided
+        cost = self.of(recipe.size)
+        return float(image_flop(cost, recipe.steps, guided=guided, shortcuts=self._shortcuts))
 
 
 def step_flops(cost: Cost, steps: int, *, guided: bool, shortcuts: Shortcuts = NONE) -> list[int]:

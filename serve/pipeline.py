@@ -1,7 +1,7 @@
 """A diffusers pipeline as a replica runs it: behind the engines' `Model` protocol.
 
 Three threads compute, so that the event loop stays free: one denoises, one embeds texts and
-prepares images, one decodes; on a GPU the latter two have streams of their own beside the first.
+prepares images, one decodes; on a GPU the latter two work on streams of their own beside the first.
 A pool of threads makes files.
 """
 
@@ -22,7 +22,7 @@ import torch
 
 from serve.decoder import Decoder
 from serve.encode import Pixels, encode, to_base64
-from serve.flops import Cost, count, image_flop, step_flops
+from serve.flops import Costs
 from serve.forecast import StepRate
 from serve.networks import network_of
 from serve.preparation import Preparation
@@ -72,6 +72,7 @@ class DiffusionModel:
         preparation: Rows to what their first step needs; for the preparing thread.
         stepper: The slots; for the denoising thread.
         decoder: The VAE; for the decoding thread.
+        costs: What images cost in FLOPs.
     """
 
     def __init__(
@@ -94,26 +95,25 @@ class DiffusionModel:
         self._slots = slots
         self._device: torch.device = pipeline.device
         network = network_of(pipeline)
-        self._shortcuts = shortcuts
         self.whole_every = shortcuts.cache_steps
-        self._cache_layers = cache_layers if self.whole_every > 1 else None
+        layers = cache_layers if self.whole_every > 1 else None
+        self.costs = Costs(pipeline, shortcuts, layers)
         self.preparation = Preparation(network, shortcuts)
         is_cuda = self._device.type == "cuda"
         self.stepper = Stepper(
             network,
             slots=slots,
             buckets=buckets,
-            cache_layers=self._cache_layers,
+            cache_layers=layers,
             captured=graphs and is_cuda,
             traced=graphs and not is_cuda,
             compiled=compiled,
         )
         self.decoder = Decoder(network)
         self._stock = StockLoop(network, self.decoder)
-        self._costs: dict[Size, Cost] = {}
         self._denoising = ThreadPoolExecutor(1, "denoise", self._start_thread, (threads, False))
         self._preparing = ThreadPoolExecutor(1, "prepare", self._start_thread, (threads, True))
-        self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, True))
+        self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, False))
         self._encoding = ThreadPoolExecutor(ENCODE_THREADS, "encode")
 
     @property
@@ -130,17 +130,13 @@ class DiffusionModel:
 
     async def step_flops(self, recipe: Recipe) -> Sequence[float]:
         """Floating point operations of each step of one image; counted once a size."""
-        if recipe.size not in self._costs:
-            await _in(self._preparing, lambda: self.cost(recipe.size))
-        return self._step_flops(recipe)
+        if not self.costs.are_known(recipe.size):
+            await _in(self._preparing, lambda: self.costs.of(recipe.size))
+        return self.costs.steps(recipe)
 
     def image_flop(self, recipe: Recipe) -> float | None:
         """Floating point operations of one image, from prompt to pixels; None if not counted."""
-        cost = self._costs.get(recipe.size)
-        if cost is None:
-            return None
-        flop = image_flop(cost, recipe.steps, guided=recipe.is_guided, shortcuts=self._shortcuts)
-        return float(flop)
+        return self.costs.image(recipe) if self.costs.are_known(recipe.size) else None
 
     async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Pixels]:
         """Denoise one whole batch with the stock pipeline's loop."""
@@ -177,7 +173,7 @@ class DiffusionModel:
         """Run the stock loop once on a CPU, at its smallest and largest batch on a GPU."""
         recipe = _with_steps(recipe, 2)
         row = Row(prompt="warm-up", negative_prompt="", seed=0)
-        self.cost(recipe.size)
+        self.costs.of(recipe.size)
         for size in {1, largest} if self.device_name == "cuda" else {1}:
             self._denoising.submit(self._stock.generate, recipe, [row] * size).result()
 
@@ -190,7 +186,7 @@ class DiffusionModel:
             SolverError: The pipeline's scheduler cannot be tabulated.
         """
         for recipe in recipes:
-            self.cost(recipe.size)
+            self.costs.of(recipe.size)
             self._warm_up_size(_with_steps(recipe, WARM_UP_STEPS))
         self.rate.anchor()
 
@@ -206,7 +202,7 @@ class DiffusionModel:
                 raise start
             states[slot] = start.state
         self._denoising.submit(self.stepper.keep, recipe.size, states[0]).result()
-        flops = self._step_flops(recipe)
+        flops = self.costs.steps(recipe)
         latents: Sequence[Any] = []
         for size in sorted({1, max(1, self._slots // 2), self._slots}):
             for step in range(recipe.steps):
@@ -269,21 +265,6 @@ class DiffusionModel:
         self._denoising.submit(self.stepper.catch_up).result()
         latent: torch.Tensor = ticked.latents[0][0]
         return self._denoising.submit(latent.cpu).result()
-
-    def cost(self, size: Size) -> Cost:
-        """FLOPs of an image of that size, counted once."""
-        if size not in self._costs:
-            self._costs[size] = count(self._pipeline, size.width, size.height, self._cache_layers)
-        return self._costs[size]
-
-    def _step_flops(self, recipe: Recipe) -> list[float]:
-        flops = step_flops(
-            self.cost(recipe.size),
-            recipe.steps,
-            guided=recipe.is_guided,
-            shortcuts=self._shortcuts,
-        )
-        return [float(flop) for flop in flops]
 
     def _start_thread(self, threads: int, has_own_stream: bool) -> None:
         """Prepare a computing thread: its torch threads, its stream, lower priority on a CPU.
