@@ -13,6 +13,7 @@ import msgspec
 import torch
 
 from serve.compilation import CompilationError, cache_use, compile_module
+from serve.device import card_fault, look, torch_dtype
 from serve.fp8 import Quantized, is_supported, quantize
 from serve.limits import LimitsError, measure
 from serve.loading import ModelError, load, pick_device
@@ -63,8 +64,9 @@ def start(settings: Settings) -> Warm:
 def _warm(settings: Settings, device: torch.device) -> Warm:
     torch.set_num_threads(settings.cpu_threads)
     _check_fast_path(settings, device)
+    dtype = torch_dtype(settings.dtype, device)
     facts: dict[str, object] = {"device": device.type, "limits": _limits(device)}
-    pipeline = load(settings.model, settings.weights, device)
+    pipeline = load(settings.model, settings.weights, device, dtype)
     if device.type == "cuda":
         lay_out(pipeline)
     recipe = default_recipe(settings)
@@ -123,6 +125,10 @@ def _check_fast_path(settings: Settings, device: torch.device) -> None:
         raise ModelError(reason)
     if settings.compile and device.type == "cuda" and not settings.graphs:
         raise ModelError("compile=true needs graphs=true on a GPU: they fix the batches to compile")
+    if device.type == "cuda":
+        reason = card_fault(look(device), settings.dtype)
+        if reason is not None:
+            raise ModelError(reason)
 
 
 def _cache(settings: Settings) -> Path:

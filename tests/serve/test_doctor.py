@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -53,33 +52,6 @@ def test_wrong_usage_is_said_in_one_line(
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     assert said in line
-
-
-def torch_of(cuda: str | None, available: bool, devices: int = 0) -> SimpleNamespace:
-    def is_available() -> bool:
-        if not available:
-            import warnings
-
-            warnings.warn("CUDA initialization: The driver\nis too old", stacklevel=1)
-        return available
-
-    return SimpleNamespace(
-        version=SimpleNamespace(cuda=cuda),
-        cuda=SimpleNamespace(is_available=is_available, device_count=lambda: devices),
-    )
-
-
-@pytest.mark.parametrize(
-    ("torch", "found"),
-    [
-        (torch_of(None, False), (0, None)),
-        (torch_of("13.0", True, 8), (8, None)),
-        (torch_of("13.0", False), (0, "CUDA initialization: The driver is too old")),
-        (torch_of("13.0", True, 0), (0, "no CUDA GPU is visible to torch")),
-    ],
-)
-def test_why_torch_uses_no_gpu(torch: SimpleNamespace, found: tuple[int, str | None]) -> None:
-    assert doctor._cuda_gpus(torch) == found
 
 
 def test_a_gpu_in_words() -> None:
