@@ -25,8 +25,7 @@ TIMEOUT_S = 60.0  # eight GPUs without persistence mode take some ten seconds to
 NAME_BYTES = 256
 # cuda.h, CUdevice_attribute
 COMPUTE_MODE, CAPABILITY_MAJOR, CAPABILITY_MINOR = 20, 75, 76
-# cuda.h, CUcomputemode
-EXCLUSIVE_PROCESS, PROHIBITED = 3, 2
+PROHIBITED = 2  # cuda.h, CUcomputemode
 # cuda.h, CUresult: what cuInit answers where no GPU can be used, and what to do about it
 NO_DEVICE = 100
 FAULTS = {

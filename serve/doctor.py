@@ -90,9 +90,12 @@ def examine(settings: Settings) -> Checkup:
     import torch
 
     from serve.device import cuda_gpus, look
+    from serve.gpus import unusable
     from serve.limits import measure
 
     gpus, fault = (0, None) if settings.device == "cpu" else cuda_gpus()
+    if fault is not None:
+        fault = unusable() or fault  # names the driver, MIG and modes, where torch does not
     if settings.device == "cuda" and not gpus:
         reason = fault or f"torch {torch.__version__} is built without CUDA"
         raise SettingsError(f"device=cuda: no CUDA GPU can be used ({reason}); use --device cpu")

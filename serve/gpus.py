@@ -1,7 +1,8 @@
 """Which GPUs the server takes, or why it must not start: decided before torch and Ray are imported.
 
-    place()    on this machine
-    choose()   the rule: from what was found, pure
+    place()      on this machine
+    choose()     the rule: from what was found, pure
+    unusable()   the reason alone, for the doctor
 
 The rule (GPU finding 2) is that no real model lands on the CPU unseen. Under `auto`, a server on a
 machine with a GPU, or with a torch built for one, stops where none can be used, and says why: the
@@ -115,6 +116,12 @@ def choose(
         f"{settings.model} runs on the CPU, at minutes an image: device=cpu says that it is meant "
         "to, model=tiny is made for CPUs",
     )
+
+
+def unusable(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Why torch can use no CUDA GPU of this machine, with the remedy; None where it can."""
+    build = torch_build()
+    return _unusable(environ, build, find_driver(environ, build, find_traces()))
 
 
 def _unusable(

@@ -20,6 +20,7 @@ from serve.loading import ModelError, load, pick_device
 from serve.network import Network
 from serve.networks import network_of
 from serve.pipeline import DiffusionModel
+from serve.room import room_fault
 from serve.settings import Settings
 from serve.work import OutOfMemoryError, Recipe, Size
 
@@ -126,7 +127,10 @@ def _check_fast_path(settings: Settings, device: torch.device) -> None:
     if settings.compile and device.type == "cuda" and not settings.graphs:
         raise ModelError("compile=true needs graphs=true on a GPU: they fix the batches to compile")
     if device.type == "cuda":
-        reason = card_fault(look(device), settings.dtype)
+        card = look(device)
+        reason = card_fault(card, settings.dtype) or room_fault(
+            settings, torch_dtype(settings.dtype, device), card
+        )
         if reason is not None:
             raise ModelError(reason)
 

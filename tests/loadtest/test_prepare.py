@@ -14,8 +14,9 @@ GPU = GpuInfo(node="n", index=0, uuid="GPU-1", name="H200")
 
 def options(**changes: Any) -> Options:
     text, folder = scenario_text("smoke")
+    parsed = parse_scenario(text)
     return Options(
-        scenario_text=text, scenario=parse_scenario(text), folder=folder, command=[], out=Path("runs"),
+        scenario_text=text, scenario=parsed, folder=folder, command=[], out=Path("runs"),
         gpu_price_usd_per_h=1.0, gpu_price_basis="given", **changes,
     )  # fmt: skip
 

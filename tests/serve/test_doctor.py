@@ -8,6 +8,7 @@ import pytest
 
 from serve import doctor
 from serve.limits import DeviceLimits
+from serve.settings import Settings, SettingsError
 
 H200 = DeviceLimits(
     device_name="NVIDIA H200", matmul_dtype="bfloat16", matmul_flop_per_s=7.9e14,
@@ -52,6 +53,13 @@ def test_wrong_usage_is_said_in_one_line(
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     assert said in line
+
+
+def test_a_torch_that_can_use_no_gpu_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.device.cuda_gpus", lambda: (0, "torch's own words"))
+    monkeypatch.setattr("serve.gpus.unusable", lambda: "GPU 0 is in MIG mode")
+    with pytest.raises(SettingsError, match=r"can be used \(GPU 0 is in MIG mode\); use --device"):
+        doctor.examine(Settings(device="cuda"))
 
 
 def test_a_gpu_in_words() -> None:

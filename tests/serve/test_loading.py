@@ -136,9 +136,17 @@ def test_no_gpu_is_passed_over_in_silence(
 
 
 def test_half_precision_keeps_a_vae_that_would_overflow_in_single() -> None:
+    from serve.decoder import Decoder
     from serve.loading import load
+    from serve.networks import network_of
+    from serve.work import Size
 
     pipeline = load("tiny", "random", CPU, torch.float16)
     assert (pipeline.unet.dtype, pipeline.text_encoder.dtype) == (torch.float16,) * 2
     assert pipeline.vae.config.force_upcast
     assert pipeline.vae.dtype == torch.float32
+    network = network_of(pipeline)
+    latent = network.noise(0, 64, 64)
+    (image,) = Decoder(network).decode(Size(width=64, height=64), [(latent, None)])
+    assert not isinstance(image, Exception)
+    assert image.std() > 0  # a flood of one value is what not-a-number makes
