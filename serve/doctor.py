@@ -11,6 +11,7 @@ torch is imported inside functions: that takes seconds, and usage is checked bef
 """
 
 import argparse
+import itertools
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class Checkup(msgspec.Struct, frozen=True, kw_only=True):
         cuda_build: The CUDA version torch was built with; None for a build without CUDA.
         cuda_fault: Why torch cannot use CUDA though it was built with it, in its own words.
         gpus: What torch tells of each GPU and what stands against it, in torch's order.
-        limits: One a measured device, in the same order.
+        limits: One a measured device, in the same order; a GPU with faults is not measured.
     """
 
     device: str
@@ -77,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     else:
         for limits in checkup.limits:
             print(line(limits))  # noqa: T201
+        for fault in (fault for card in checkup.gpus for fault in card.faults):
+            _say(f"fault: {fault}")
     return 0
 
 
@@ -104,7 +107,9 @@ def examine(settings: Settings) -> Checkup:
     names = [f"cuda:{index}" for index in range(gpus)] or ["cpu"]
     cards = [look(torch.device(name)) for name in names] if gpus else []
     found = []
-    for name in names:
+    for name, card in itertools.zip_longest(names, cards):
+        if card is not None and card.faults:
+            continue  # told, and cannot be measured
         _say(f"measuring {name}")
         found.append(measure(torch.device(name), dtype, budget_s=BUDGET_S))
     return Checkup(

@@ -21,5 +21,5 @@ def bf16_fault(dtype: Dtype, name: str, capability: tuple[int, int]) -> str | No
     major, minor = capability
     return (
         f"dtype: {name} has compute capability {major}.{minor}, and bf16 in hardware begins at "
-        "8.0: use dtype=fp16 or fp32, or dtype=bf16 for slow emulation"
+        "8.0: use dtype=fp16 or fp32 (or bf16, for slow emulation), or another GPU"
     )

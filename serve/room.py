@@ -24,6 +24,7 @@ that is close goes on, and running out of memory is told when it happens.
 # diffusers ships no types.
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -40,6 +41,8 @@ from serve.models import MODEL_DEFAULTS, is_twin
 from serve.networks import network_of
 from serve.settings import MIN_SIDE, Settings
 from serve.weights import WITHOUT_WEIGHTS
+
+logger = logging.getLogger(__name__)
 
 META = torch.device("meta")
 NOTEWORTHY_BYTES = 2e9  # in use before the start: more than CUDA's own context
@@ -118,7 +121,11 @@ def room_fault(settings: Settings, dtype: torch.dtype, card: Card) -> str | None
     free = card.mem_free_bytes
     if free is None:
         return None
-    need = estimate(settings, dtype)
+    try:
+        need = estimate(settings, dtype)
+    except Exception as err:  # noqa: BLE001 - an estimate must not keep a model that fits away
+        logger.warning("what %s needs cannot be estimated: %s", settings.model, err)
+        return None
     if need.total_bytes <= free:
         return None
     in_use = card.mem_total_bytes - free

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from serve import doctor
+from serve.device import Card
 from serve.limits import DeviceLimits
 from serve.settings import Settings, SettingsError
 
@@ -60,6 +61,20 @@ def test_a_torch_that_can_use_no_gpu_is_told_why(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("serve.gpus.unusable", lambda: "GPU 0 is in MIG mode")
     with pytest.raises(SettingsError, match=r"can be used \(GPU 0 is in MIG mode\); use --device"):
         doctor.examine(Settings(device="cuda"))
+
+
+def test_a_gpu_with_a_fault_is_told_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(device: object) -> Card:
+        fault = ("it: no kernels",) if str(device) == "cuda:0" else ()
+        return Card(name=f"{device}", uuid="", capability="9.0", mem_total_bytes=1, faults=fault)
+
+    monkeypatch.setattr("serve.device.cuda_gpus", lambda: (2, None))
+    monkeypatch.setattr("serve.device.look", look)
+    monkeypatch.setattr("serve.limits.measure", lambda *args, **options: H200)
+    found = doctor.examine(Settings())
+    assert ([card.faults for card in found.gpus], found.limits) == (
+        [("it: no kernels",), ()], [H200],
+    )  # fmt: skip
 
 
 def test_a_gpu_in_words() -> None:

@@ -74,6 +74,39 @@ def test_a_step_grows_with_the_batch_and_the_pixels() -> None:
     assert large.decode_bytes == pytest.approx(4 * one.decode_bytes, rel=0.1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "total_gb"),
+    [
+        # weights as above; a step's tensors and a decoded image on top, by the same count
+        ("sd15", (2.5, 4.0)),
+        ("sdxl", (10.0, 12.5)),
+        ("sd35-medium", (19.0, 22.5)),
+        ("flux-schnell", (40.0, 45.0)),
+    ],
+)
+def test_real_models_can_be_estimated(model: Any, total_gb: tuple[float, float]) -> None:
+    from serve.room import estimate
+
+    need = estimate(Settings(model=model), torch.bfloat16)
+    assert total_gb[0] < need.total_bytes / 1e9 < total_gb[1]
+
+
+def test_a_model_that_cannot_be_estimated_is_let_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from serve import room
+    from serve.device import Card
+
+    def fail(*args: Any) -> Any:
+        raise NotImplementedError("no meta kernel")
+
+    monkeypatch.setattr(room, "pipeline_of", fail)
+    card = Card(name="X", uuid="", capability="9.0", mem_total_bytes=1, mem_free_bytes=1)
+    assert room.room_fault(Settings(), torch.bfloat16, card) is None
+    assert "what tiny needs cannot be estimated: no meta kernel" in caplog.text
+
+
 NEED: dict[str, Any] = {
     "weights_bytes": 7 * GB, "images": 8, "image_bytes": GB // 2, "decode_bytes": 2 * GB
 }  # fmt: skip
