@@ -98,11 +98,12 @@ def choose(
             if fault is not None:
                 raise SettingsError(f"settings: {fault}")
         return Placement(len(found.gpus))
-    by_nvml = found.nvml if found is not None and found.nvml else ()
-    signs = [*traces.given, *traces.machine, *(f"NVML's GPU {gpu.index}" for gpu in by_nvml)]
+    shown = [] if found is None else [f"CUDA's {gpu.name}" for gpu in found.gpus]
+    shown += [f"NVML's GPU {gpu.index}" for gpu in (found.nvml if found else None) or ()]
+    signs = [*traces.given, *traces.machine, *shown]
     is_built = build is not None and bool(build.cuda or build.hip)
     is_toy = is_twin(settings.model)
-    stops = bool(traces.given or by_nvml) if is_toy else bool(signs or is_built)
+    stops = bool(traces.given or shown) if is_toy else bool(signs or is_built)
     if settings.device == "cuda" or stops:
         here = f", though there is {signs[0]}" if signs else ""
         slowly = "" if is_toy else " (minutes an image)"

@@ -44,7 +44,8 @@ UNCUT: dict[str, Any] = {"nvml": (NvmlGpu(index=0, instances=0),)}
         # a GPU in the machine, and a torch that cannot use it
         (CPU, NODE, NO_DRIVER, {}, "there is /dev/nvidia0: torch 2.13.0+cpu is built without CUDA"),
         (CPU, BUS, NO_DRIVER, {}, "there is /sys/bus/pci/devices/0000:01:00.0: torch"),
-        (CPU, NONE, driver(1, **BY_NVML), {}, "there is NVML's GPU 0: torch 2.13.0+cpu"),
+        (CPU, NONE, driver(1), {}, "there is CUDA's H200: torch 2.13.0+cpu"),
+        (CPU, NONE, driver(cuda=None, **BY_NVML), {}, "there is NVML's GPU 0: torch 2.13"),
         (None, NODE, NO_DRIVER, {}, "torch is not installed"),
         # a torch that could, and nothing to use
         (CUDA, NONE, NO_DRIVER, {}, "no CUDA GPU can be used: the driver shows none: look"),
@@ -105,7 +106,13 @@ def test_what_is_taken(
 
 
 @pytest.mark.parametrize(
-    ("build", "traces", "found"), [(CPU, NODE, NO_DRIVER), (CUDA, NODE, driver(cuda=(12, 8)))]
+    ("build", "traces", "found"),
+    [
+        (CPU, NODE, NO_DRIVER),
+        (CUDA, NODE, driver(cuda=(12, 8))),
+        (CUDA, NONE, driver(1, cuda=(12, 8))),
+        (CUDA, NONE, driver(**BY_NVML)),
+    ],
 )
 def test_a_twin_stops_where_a_gpu_was_handed_over(
     build: TorchBuild, traces: Traces, found: CudaDriver
