@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
+from serve.cuda_driver import gpu_uuid
 from serve.decoder import Decoder
 from serve.encode import Pixels, encode, to_base64
 from serve.flops import Costs
@@ -126,7 +127,8 @@ class DiffusionModel:
         """The GPU's UUID as NVML writes it, or None on a CPU."""
         if self._device.type != "cuda":
             return None
-        return f"GPU-{torch.cuda.get_device_properties(self._device).uuid}"
+        about = torch.cuda.get_device_properties(self._device)
+        return gpu_uuid(about.name, str(about.uuid))
 
     async def step_flops(self, recipe: Recipe) -> Sequence[float]:
         """Floating point operations of each step of one image; counted once a size."""

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from serve.models import MODEL_DEFAULTS, ModelDefaults, ModelName
+from serve.precision import Dtype
 from serve.shortcuts import Shortcuts
 
 Json: TypeAlias = str | bytes
@@ -41,7 +42,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             runs whole-loop batches of compatible requests; `none` runs the stock pipeline an
             image at a time. The latter two are baselines, without admission by deadline.
         replicas: Copies of the model; None: one a visible GPU, one on a CPU.
-        device: Where the model runs; `auto` takes the GPUs where there are any.
+        device: Where the model runs; `auto` takes the GPUs that can be used. With a GPU in the
+            machine, or a torch built for CUDA, and none that can be used, `auto` is an error that
+            says why; on a machine without either, a real model runs on the CPU and a line says so.
+        dtype: What the weights and activations are computed in; `auto` is bf16 on a GPU, which
+            must have it in hardware (compute capability 8.0), and fp32 on a CPU. Under fp16, a VAE
+            that overflows in it stays fp32.
         max_batch: Most images of one size in one call of the denoiser.
         max_wait_s: Longest an image waits for others to fill its batch on an idle replica
             (policy `request`).
@@ -97,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     policy: Policy = "step"
     replicas: PositiveInt | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Dtype = "auto"
     max_batch: PositiveInt = 8
     max_wait_s: Seconds = 0.005
     max_queue: PositiveInt = 64

@@ -15,12 +15,14 @@ import torch
 
 from serve.attention import use_no_plans
 from serve.compilation import CompilationError, cache_use, compile_module
+from serve.device import card_fault, look, torch_dtype
 from serve.fp8 import Quantized, is_supported, quantize
 from serve.limits import LimitsError, measure
 from serve.loading import ModelError, load, pick_device
 from serve.network import Network
 from serve.networks import network_of
 from serve.pipeline import DiffusionModel
+from serve.room import room_fault
 from serve.settings import Settings
 from serve.work import OutOfMemoryError, Recipe, Size
 
@@ -66,8 +68,9 @@ def start(settings: Settings) -> Warm:
 def _warm(settings: Settings, device: torch.device) -> Warm:
     torch.set_num_threads(settings.cpu_threads)
     _check_fast_path(settings, device)
+    dtype = torch_dtype(settings.dtype, device)
     facts: dict[str, object] = {"device": device.type, "limits": _limits(device)}
-    pipeline = load(settings.model, settings.weights, device)
+    pipeline = load(settings.model, settings.weights, device, dtype)
     if device.type == "cuda":
         # Threads that launch steps want Python's lock back within a step, not within 5 ms.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -137,6 +140,13 @@ def _check_fast_path(settings: Settings, device: torch.device) -> None:
         raise ModelError(reason)
     if settings.compile and device.type == "cuda" and not settings.graphs:
         raise ModelError("compile=true needs graphs=true on a GPU: they fix the batches to compile")
+    if device.type == "cuda":
+        card = look(device)
+        reason = card_fault(card, settings.dtype) or room_fault(
+            settings, torch_dtype(settings.dtype, device), card
+        )
+        if reason is not None:
+            raise ModelError(reason)
 
 
 def _cache(settings: Settings) -> Path:

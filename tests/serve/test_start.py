@@ -179,3 +179,26 @@ def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any)
     if "fp8" in switches:
         told: Any = warm.facts["fp8"]
         assert 0 < told["relative_error"] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("capability", "free", "told"),
+    [
+        ("7.5", {}, r"dtype: X has compute capability 7\.5"),
+        ("9.0", {"faults": ("X: another process has it",)}, "X: another process has it"),
+        ("9.0", {"mem_free_bytes": 6_000_000}, "tiny needs .* by estimate .*: max_batch=2 fits"),
+    ],
+)
+def test_a_gpu_that_cannot_serve_is_refused_before_weights_are_read(
+    capability: str, free: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serve.device import Card
+    from serve.loading import ModelError
+    from serve.start import start
+
+    card = Card(name="X", uuid="GPU-1", capability=capability, mem_total_bytes=10**9, **free)
+    monkeypatch.setattr("serve.start.pick_device", lambda device: torch.device("cuda", 0))
+    monkeypatch.setattr("serve.start.look", lambda device: card)
+    monkeypatch.setattr("serve.start.load", lambda *args: pytest.fail("loaded"))
+    with pytest.raises(ModelError, match=told):
+        start(Settings())
