@@ -7,7 +7,7 @@ device would see were something wrong, test_late_faults.py shows. torch comes in
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from serve.models import MODEL_DEFAULTS
-from serve.work import Encoding, Order
+from serve.work import Encoding, Order, Recipe, Row
 from tests.serve.diffusing import (
     EXACT,
     PIXEL_LEVELS,
@@ -117,22 +117,47 @@ ENGINES = [
 @pytest.mark.parametrize(("model", "seed"), ENGINES)
 def test_the_whole_engine_makes_the_stock_pipelines_images(model: str, seed: int | None) -> None:
     """Three threads and three streams; a decoder beside the steps; previews on the way."""
-    from serve.pipeline import DiffusionModel
-
     names = MODEL_DEFAULTS[model].schedulers
     asked = [
         (recipe(model, steps=1 + i % 4, guidance_scale=g, scheduler=names[i % len(names)]), row(i))
         for i, g in enumerate((4.5, 3.0, 7.5, 1.0, 2.0, 4.0))
     ]
-    expected = [stock(twin(model), how, each, output_type="np") for how, each in asked]
+    check_engine(model, asked, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_a_long_load_of_two_sizes_with_clients_that_give_up(seed: int | None) -> None:
+    """The second size is not warmed up: its slots come and go."""
+    asked = [
+        (
+            recipe("tiny", steps=1 + i % 6, guidance_scale=1 + i % 5, width=64 + 32 * (i % 3 == 2)),
+            row(i, f"fox {i}"),
+        )
+        for i in range(24)
+    ]
+    check_engine("tiny", asked, seed, gone=(3, 8, 13, 20))
+
+
+def check_engine(
+    model: str, asked: list[tuple[Recipe, Row]], seed: int | None, *, gone: Sequence[int] = ()
+) -> None:
+    from serve.pipeline import DiffusionModel
+
+    expected = {
+        i: np.round(stock(twin(model), how, each, output_type="np") * 255).astype(np.uint8)
+        for i, (how, each) in enumerate(asked)
+        if i not in gone
+    }
     with on_late(twin(model), seed) as late, threads_of(late):
         network = DiffusionModel(twin(model), slots=SLOTS, threads=1, graphs=True)
         network.warm_up_steps([recipe(model)])
-        made = asyncio.run(serve(network, asked))
+        made = asyncio.run(serve(network, asked, gone))
         stop(network)
     assert late.faults == []
-    for image, want in zip(made, expected, strict=True):
-        assert levels(image, np.round(want * 255).astype(np.uint8)) <= PIXEL_LEVELS
+    assert made.keys() == expected.keys()
+    for i, image in made.items():
+        assert levels(image, expected[i]) <= PIXEL_LEVELS
 
 
 @contextlib.contextmanager
@@ -150,7 +175,10 @@ def threads_of(late: Late) -> Iterator[None]:
         yield
 
 
-async def serve(network: Any, asked: list[Any]) -> list[Any]:
+async def serve(
+    network: Any, asked: Sequence[tuple[Recipe, Row]], gone: Sequence[int]
+) -> dict[int, Any]:
+    """The images by their index, but of those whose clients give up."""
     from serve.engine import StepEngine
 
     engine: Any = StepEngine(network, slots=SLOTS, max_queue=64, clock=time.perf_counter)
@@ -160,7 +188,12 @@ async def serve(network: Any, asked: list[Any]) -> list[Any]:
         for how, each in asked
     ]
     tickets = [await engine.enter(order) for order in orders]
-    made = [(await asyncio.wait_for(ticket.images(), SERVE_S))[0] for ticket in tickets]
+    made = {}
+    for i, ticket in enumerate(tickets):
+        if i in gone:
+            ticket.give_up()
+        else:
+            (made[i],) = await asyncio.wait_for(ticket.images(), SERVE_S)
     loop.cancel()
     return made
 
@@ -171,7 +204,7 @@ def stop(network: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_stock_loop_on_the_late_device(seed: int | None) -> None:
+def test_the_stock_loop_makes_the_stock_pipelines_images(seed: int | None) -> None:
     from serve.decoder import Decoder
     from serve.networks import network_of
     from serve.stock import StockLoop
@@ -184,3 +217,14 @@ def test_the_stock_loop_on_the_late_device(seed: int | None) -> None:
     assert late.faults == []
     for image, want in zip(made.images, expected, strict=True):
         assert levels(image, np.round(want * 255).astype(np.uint8)) <= PIXEL_LEVELS
+
+
+def test_a_stock_loop_that_decodes_at_once_is_seen() -> None:
+    from serve.decoder import Decoder
+    from serve.networks import network_of
+    from serve.stock import StockLoop
+
+    with on_late(twin("tiny")) as late, mock.patch("torch.cuda.synchronize"):
+        network = network_of(twin("tiny"))
+        StockLoop(network, Decoder(network)).generate(recipe("tiny", steps=1), [row(1)])
+    assert any("ran before what" in fault for fault in late.faults)
