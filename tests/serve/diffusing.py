@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from serve.models import MODEL_DEFAULTS
+from serve.shortcuts import NONE, Shortcuts
 from serve.work import Recipe, Row, Size, Tick
 
 TWINS = [name for name in MODEL_DEFAULTS if name == "tiny" or name.startswith("tiny-")]
@@ -122,6 +123,9 @@ class Together:
         pipeline: What denoises.
         slots: Images of one size in one call.
         captured: Whether the sizes of `keep` run as CUDA graphs.
+        buckets: Rows of their batches; None: the usual ones.
+        shortcuts: Which steps are cut short.
+        layers: How many layers a shallow step runs.
 
     Attributes:
         preparation: Rows to starts; on a GPU on a stream of its own, as its thread has one.
@@ -131,7 +135,16 @@ class Together:
         finished: The final latents with their events, as a decoder takes them, by row.
     """
 
-    def __init__(self, pipeline: Any, *, slots: int = 4, captured: bool = False) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        slots: int = 4,
+        captured: bool = False,
+        buckets: Sequence[int] | None = None,
+        shortcuts: Shortcuts = NONE,
+        layers: int = 1,
+    ) -> None:
         import torch
 
         from serve.networks import network_of
@@ -139,10 +152,16 @@ class Together:
         from serve.stepper import Stepper
 
         network = network_of(pipeline)
-        self.preparation = Preparation(network)
+        self.preparation = Preparation(network, shortcuts)
         is_cuda = network.device.type == "cuda"
         self._preparing = torch.cuda.Stream(network.device) if is_cuda else None
-        self.stepper = Stepper(network, slots=slots, captured=captured)
+        self.stepper = Stepper(
+            network,
+            slots=slots,
+            buckets=buckets,
+            cache_layers=layers if shortcuts.cache_steps > 1 else None,
+            captured=captured,
+        )
         self.slots = slots
         self.lost: dict[int, Exception] = {}
         self.clean: dict[int, list[Any]] = {}

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from serve.models import MODEL_DEFAULTS
+from serve.shortcuts import Shortcuts
 from serve.work import Encoding, Order, Recipe, Row
 from tests.serve.diffusing import (
     EXACT,
@@ -73,11 +74,26 @@ def test_captured_steps_equal_plain_ones(model: str, seed: int | None) -> None:
     assert max(error(made[i], latent) for i, latent in plain.items()) <= EXACT
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("model", ["tiny", "tiny-sdxl"])
+def test_captured_steps_that_are_cut_short_equal_plain_ones(model: str, seed: int | None) -> None:
+    """Whole and shallow steps in one tick, each a graph's; guidance that ends on the way."""
+    cut = Shortcuts(cache_steps=2, guidance_until=0.6)
+    plain = Together(twin(model), slots=SLOTS, shortcuts=cut).run(crowd(model))
+    with on_late(twin(model), seed) as late:
+        together = Together(twin(model), slots=SLOTS, captured=True, buckets=[2, 4], shortcuts=cut)
+        together.keep(recipe(model))
+        latents = run(together, late, crowd(model))
+        made = {i: latent.cpu() for i, latent in latents.items()}
+    assert late.faults == []
+    assert max(error(made[i], latent) for i, latent in plain.items()) <= EXACT
+
+
 @pytest.mark.parametrize("model", TWINS)
 def test_padding_touches_no_other_slot(model: str) -> None:
     """One image with guidance, 2 rows, in a graph of 4."""
-    with on_late(twin(model)) as late, mock.patch("serve.graphs.buckets", lambda rows: [rows]):
-        together = Together(twin(model), slots=2, captured=True)
+    with on_late(twin(model)) as late:
+        together = Together(twin(model), slots=2, captured=True, buckets=[4])
         slots = together.keep(recipe(model))
         (start,) = together.prepare([(recipe(model, guidance_scale=3.0), row(1))])
         slots.join(1, start)
