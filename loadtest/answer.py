@@ -22,6 +22,10 @@ from PIL import Image, UnidentifiedImageError
 DECODE_EVERY = 10
 MAX_PIXELS = 64_000_000  # headers that tell more are refused unread: a decompression bomb
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses beyond twice this, before any memory
+# The largest body that n images can take: 16 bits of four channels a pixel, stored and in base64
+# (8 x 4/3 bytes), and room for what a server adds to an image and to an answer.
+MOST_PIXEL_BYTES = 11
+MOST_EXTRA_BYTES = 1 << 20
 END_MARKS = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9"}
 
 Format = Literal["png", "jpeg", "webp"]
@@ -62,6 +66,19 @@ class _ErrorBody(msgspec.Struct):
 _PLAIN = msgspec.json.Decoder(_PlainAnswer)
 _ANSWER = msgspec.json.Decoder(_Answer)
 _ERROR = msgspec.json.Decoder(_ErrorBody)
+
+
+def most_bytes(images: int, width: int, height: int, image_bytes: int = 0) -> int:
+    """Bytes that the body of an answer can have.
+
+    Args:
+        images: Asked for.
+        width: Pixels asked for.
+        height: Pixels asked for.
+        image_bytes: What a stub pads its files to.
+    """
+    an_image = max(MOST_PIXEL_BYTES * width * height, 2 * image_bytes) + MOST_EXTRA_BYTES
+    return images * an_image + MOST_EXTRA_BYTES
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +154,7 @@ def error_message(body: bytes | bytearray) -> str | None:
     """The message of an OpenAI error body, cut to one line; None if there is none."""
     try:
         error = _ERROR.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     message = error.message if isinstance(error, _ErrorDetail) else error
     return " ".join(message.split())[:200] if message else None

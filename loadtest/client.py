@@ -18,6 +18,8 @@ import msgspec
 from loadtest.wire import HungUp, Wire, WireError
 
 CONNECT_TIMEOUT_S = 10.0
+PEEK_BYTES = 12  # "HTTP/1.1 408"
+TIMED_OUT = b" 408"
 # Out of open files (of the process, of the machine), of source ports, of buffers or memory
 LOCAL_ERRNOS = (
     errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.ENOBUFS, errno.ENOMEM,
@@ -48,6 +50,9 @@ class ImageClient:
     A request that finds no idle connection opens one: there is no cap that would hold requests back
     unseen. A request is sent again only where a kept connection turns out to be closed before any
     byte of an answer came, as HTTP/1.1 servers do to idle ones.
+
+    Attributes:
+        unasked: Connections on which bytes came that nobody had asked for.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class ImageClient:
         self._port = parts.port or (443 if is_tls else 80)
         self._address = _numeric(self._host, self._port)
         self._idle: list[Wire] = []
+        self.unasked = 0
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         lines = [
             f"POST {path or '/'} HTTP/1.1",
@@ -81,16 +87,22 @@ class ImageClient:
         """An exchange that begins now."""
         return Exchange(sent_s=self._clock())
 
-    def post(self, exchange: Exchange, body: bytes, patience_s: float = math.inf) -> None:
+    def post(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        patience_s: float = math.inf,
+        most_bytes: float = math.inf,
+    ) -> None:
         """Send `body`, wait for the whole answer (`timeout_s` at most), and fill in `exchange`.
 
-        Whose `patience_s` is shorter hangs up then. Raises nothing that the network or the server
-        can cause.
+        Whose `patience_s` is shorter hangs up then; so does who gets more than `most_bytes` of a
+        body. Raises nothing that the network or the server can cause.
         """
         request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         limit = gevent.Timeout.start_new(max(min(self._timeout_s, patience_s), 1e-3))
         try:
-            self._ask(exchange, request)
+            self._ask(exchange, request, most_bytes)
         except gevent.Timeout as timeout:
             if timeout is not limit:
                 raise
@@ -101,6 +113,8 @@ class ImageClient:
         except (OSError, WireError) as err:
             exchange.error = str(err) or type(err).__name__
             exchange.is_local = getattr(err, "errno", None) in LOCAL_ERRNOS
+        except Exception as err:  # noqa: BLE001 - one answer must not cost a run its record
+            exchange.error = f"the answer cannot be read: {type(err).__name__}"
         finally:
             exchange.done_s = self._clock()
             limit.close()
@@ -110,21 +124,21 @@ class ImageClient:
         while self._idle:
             self._idle.pop().close()
 
-    def _ask(self, exchange: Exchange, request: bytes) -> None:
+    def _ask(self, exchange: Exchange, request: bytes, most_bytes: float) -> None:
         def came() -> None:
             exchange.first_byte_s = self._clock()
 
-        wire = self._idle.pop() if self._idle else self._connect()
+        wire = self._kept() or self._connect()
         is_whole = False
         try:
             try:
-                reply, body = wire.ask(request, came)
+                reply, body = wire.ask(request, came, most_bytes)
             except (ConnectionError, ssl.SSLEOFError, HungUp):
                 if not wire.is_reused or exchange.first_byte_s is not None:
                     raise
                 wire.close()
                 wire = self._connect()
-                reply, body = wire.ask(request, came)
+                reply, body = wire.ask(request, came, most_bytes)
             exchange.status, exchange.headers, exchange.body = reply.status, reply.headers, body
             is_whole = reply.is_kept
         finally:
@@ -133,6 +147,22 @@ class ImageClient:
                 self._idle.append(wire)
             else:
                 wire.close()
+
+    def _kept(self) -> Wire | None:
+        """An idle connection on which nothing came since its answer; others are dropped.
+
+        Bytes there would be taken for the next answer. The end of the connection is no fault, and
+        neither is a 408, with which a server tells that it waited long enough.
+        """
+        while self._idle:
+            wire = self._idle.pop()
+            came = _unasked(wire.plug)
+            if came is None:
+                return wire
+            wire.close()
+            if came and not came.endswith(TIMED_OUT):
+                self.unasked += 1
+        return None
 
     def _connect(self) -> Wire:
         limit_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
@@ -156,7 +186,25 @@ class ImageClient:
                 plug.close()
                 raise
         plug.settimeout(None)
-        return Wire(plug)
+        return Wire(plug, _turn)
+
+
+def _unasked(plug: Any) -> bytes | None:
+    """The first bytes that came on an idle connection; none: it ended; None: it is as it was."""
+    plug.settimeout(0.0)
+    try:
+        came: bytes = plug.recv(PEEK_BYTES)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        plug.settimeout(None)
+        return None
+    except OSError:
+        return b""
+    return came
+
+
+def _turn() -> None:
+    """Let other greenlets run, and time limits pass."""
+    gevent.sleep(0)
 
 
 def _numeric(host: str, port: int) -> tuple[int, tuple[Any, ...]] | None:

@@ -40,6 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     prompts: list[str]
     prompt_mix: PromptMix = PromptMix()
     seed: int = 1
+    image_bytes: int = 0  # to which a stub pads its files; larger answers than others give
     timeout_s: float
     drain_s: float
     processes: int = 1

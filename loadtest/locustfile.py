@@ -228,7 +228,12 @@ class Crowd(User):
         lines = FOLDER.load_writer(self.generator)
         try:
             vitals.sample_forever(
-                lines, self.recorder, self.generator, lambda: self.due, self._look
+                lines,
+                self.recorder,
+                self.generator,
+                lambda: self.due,
+                self._look,
+                lambda: self.client.unasked,
             )
         except OSError as err:
             self.broken = err

@@ -154,6 +154,7 @@ def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: O
         prompts=load_texts(request.prompts, options.folder),
         prompt_mix=request.prompts if isinstance(request.prompts, PromptMix) else PromptMix(),
         seed=scenario.seed,
+        image_bytes=int((manifest.target.settings or {}).get("stub_image_bytes") or 0),
         timeout_s=float(request.timeout),
         drain_s=_drain_s(scenario) if load.drain is None else float(load.drain),
         processes=options.workers.count if options.workers else options.processes,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from loadtest import told
-from loadtest.answer import Checked, error_message, parse_server_timing
+from loadtest.answer import Checked, error_message
 from loadtest.client import Exchange
 from loadtest.job import Ask, Job
 from profiles.lines import LineWriter
@@ -40,6 +40,7 @@ class Recorder:
         self._clock = clock
         self.sent = 0
         self.done = 0
+        self.untrue = 0  # answers that tell of themselves what cannot be
 
     def answered(
         self,
@@ -54,7 +55,17 @@ class Recorder:
         """Record a request that left; `checked` is what a 200 answer's check found."""
         outcome, error = _judge(exchange, checked)
         ask = ask or self._job.ask(seq)
-        stages = parse_server_timing(exchange.headers.get("server-timing", ""))
+        took_s = None if exchange.done_s is None else exchange.done_s - exchange.sent_s
+        headers, pixels = exchange.headers, ask.width * ask.height
+        stages = told.stages(headers.get("server-timing", ""), took_s)
+        flop = told.flop_of(headers.get("x-flop"), images, pixels, ask.steps)
+        batch_mean = told.positive(_number(headers.get("x-batch-mean")), told.MOST_BATCH)
+        if (
+            ("server-timing" in headers and not stages)
+            or ("x-flop" in headers and flop is None)
+            or ("x-batch-mean" in headers and batch_mean is None)
+        ):
+            self.untrue += 1
         zero = self._job.clock_zero_monotonic_s
         record = RequestRecord(
             seq=seq,
@@ -80,10 +91,10 @@ class Recorder:
             denoise_s=stages.get("denoise"),
             decode_s=stages.get("decode"),
             encode_s=stages.get("encode"),
-            batch_mean=_number(exchange.headers.get("x-batch-mean")),
+            batch_mean=batch_mean,
             replica=exchange.headers.get("x-replica"),
             gpu_uuid=exchange.headers.get("x-gpu-uuid"),
-            flop=told.flop_header(exchange.headers.get("x-flop")),
+            flop=flop,
             decoded=None if checked is None else checked.decoded,
         )
         self.done += 1
@@ -124,7 +135,13 @@ class Recorder:
         self._lines.flush()
 
     def sample(
-        self, generator: str, due: int, cpu_pct: float, loop_lag_s: float, loop_cpu_pct: float
+        self,
+        generator: str,
+        due: int,
+        cpu_pct: float,
+        loop_lag_s: float,
+        loop_cpu_pct: float,
+        unasked: int = 0,
     ) -> LoadSample:
         """This generator's counters now."""
         return LoadSample(
@@ -137,6 +154,8 @@ class Recorder:
             cpu_pct=cpu_pct,
             loop_lag_s=loop_lag_s,
             loop_cpu_pct=loop_cpu_pct,
+            unasked=unasked,
+            untrue=self.untrue,
         )
 
 

@@ -9,7 +9,7 @@ import gevent
 import gevent.lock
 import msgspec
 
-from loadtest.answer import Checked, check, is_sampled
+from loadtest.answer import Checked, check, is_sampled, most_bytes
 from loadtest.client import Exchange, ImageClient
 from loadtest.job import Ask, Job, Rows
 from loadtest.recorder import FIRST, Attempt, Recorder
@@ -75,10 +75,11 @@ class Sender:
         made = prepared or self.prepare(seq, images, whose)
         ask, checked = made.ask, None
         try:
-            self._client.post(exchange, made.body, patience_s)
+            most = most_bytes(images, ask.width, ask.height, self._job.image_bytes)
+            self._client.post(exchange, made.body, patience_s, most)
             if exchange.status == 200 and not exchange.timed_out and exchange.error is None:
                 with self._one_after_another():
-                    checked = self._check(exchange.body, images, ask, seq)
+                    checked = self._checked(exchange.body, images, ask, seq)
         except gevent.GreenletExit:
             exchange.timed_out, exchange.error = True, "no answer before the run ended"
         record = self._recorder.answered(seq, due_s, images, exchange, checked, ask, whose)
@@ -101,6 +102,13 @@ class Sender:
                 yield
         finally:
             self._waiting -= 1
+
+    def _checked(self, body: bytes | bytearray, images: int, ask: Ask, seq: int) -> Checked:
+        """A check that whatever came survives: one answer must not cost a run its record."""
+        try:
+            return self._check(body, images, ask, seq)
+        except Exception as err:  # noqa: BLE001
+            return Checked(fault=f"the answer cannot be checked: {type(err).__name__}")
 
     def _check(self, body: bytes | bytearray, images: int, ask: Ask, seq: int) -> Checked:
         """A check that takes long is made in a thread, so that the loop goes on meanwhile."""

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from loadtest.answer import parse_server_timing
 from profiles.schema import Approximation, DeviceLimits
 
 MOST_FLOP_PER_S = 1e18  # of one device; the fastest GPU of 2025 does 2e16 with its smallest numbers
@@ -17,7 +18,12 @@ MOST_THREADS = 1e5
 MOST_SECONDS = 1e5
 MOST_STEPS = 1000
 MOST_NAME_CHARS = 100
+# SDXL takes 6e6 a pixel and step, FLUX at 1024 px 1e8; up to a hundred times as much may be true.
+MOST_PIXEL_STEP_FLOP = 1e10
+STAGES = ("queue", "text", "denoise", "decode", "encode")  # of viralload's servers, one by one
+CLOCKS_S = 0.05  # by which two machines' clocks may differ over one request
 MOST_ERROR = 1e6
+MOST_BATCH = 1e4
 
 
 def positive(value: object, most: float) -> float | None:
@@ -34,6 +40,36 @@ def flop_header(text: str | None) -> float | None:
     except ValueError:
         return None
     return positive(value, MOST_FLOP)
+
+
+def flop_of(text: str | None, images: int, pixels: int, steps: int | None) -> float | None:
+    """FLOP of an answer's images from its `X-Flop` header, if so much can be computed for them.
+
+    Args:
+        text: The header; None: there is none.
+        images: Asked for.
+        pixels: Of each.
+        steps: Asked for; None: the server's own number, taken to be at most MOST_STEPS.
+    """
+    most = MOST_PIXEL_STEP_FLOP * images * pixels * (steps or MOST_STEPS)
+    found = flop_header(text)
+    return found if found is None or found <= most else None
+
+
+def stages(header: str, took_s: float | None) -> dict[str, float]:
+    """Seconds by stage of a Server-Timing header, if they can be true; else none.
+
+    Args:
+        header: Empty where there is none.
+        took_s: From sending the request to the end of its answer: no part took longer, and those
+            of `STAGES` follow each other. None: unknown.
+    """
+    found = parse_server_timing(header)
+    known = [found[name] for name in STAGES if name in found]
+    most_s = math.inf if took_s is None else took_s + CLOCKS_S
+    if not all(0 <= seconds < math.inf for seconds in known) or sum(known) > most_s:
+        return {}
+    return found
 
 
 def flop(value: object) -> float | None:

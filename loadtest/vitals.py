@@ -18,6 +18,7 @@ def sample_forever(
     generator: str,
     due: Callable[[], int],
     look: Callable[[], None],
+    unasked: Callable[[], int] = lambda: 0,
 ) -> None:
     """Once a second: a sample, and the record on disk. Ends by being killed.
 
@@ -27,6 +28,7 @@ def sample_forever(
         generator: its name.
         due: requests due so far.
         look: called every LOOK_S.
+        unasked: connections so far on which bytes came that nobody asked for.
 
     Raises:
         OSError: a file cannot be written.
@@ -43,7 +45,7 @@ def sample_forever(
             used, now, looped = time.process_time(), time.monotonic(), time.thread_time()
             cpu_pct = 100 * (used - cpu_s) / (now - wall_s)
             loop_pct = 100 * (looped - loop_s) / (now - wall_s)
-            lines.add(recorder.sample(generator, due(), cpu_pct, lag_s, loop_pct))
+            lines.add(recorder.sample(generator, due(), cpu_pct, lag_s, loop_pct, unasked()))
             lines.flush()
             recorder.flush()
             cpu_s, wall_s, lag_s, loop_s = used, now, 0.0, looped

@@ -2,9 +2,14 @@
 
 The answer's body goes from the socket into one buffer of its stated length. Bodies may also come in
 chunks, or end with the connection. Nothing is asked again here.
+
+Whatever a server sends, however fast and for however long, has a bound: of the head, of interim
+answers, of the body and of what follows it. And between reads the event loop gets its turn, so that
+a time limit passes even where data never ends.
 """
 
 import contextlib
+import math
 import re
 from collections.abc import Callable
 from typing import Protocol
@@ -12,12 +17,15 @@ from typing import Protocol
 import msgspec
 
 FIRST_BYTES = 1 << 16  # read at once until the head has come
+MOST_INTERIM = 16  # answers of status 1xx before the one
+READS_A_TURN = 16  # of up to 64 KiB each; a loop that always finds data would never yield
 MOST_HEAD_BYTES = 1 << 16
 ROOM_BYTES = 1 << 22  # given to a body at once; a longer one has to come first
 END_OF_HEAD = b"\r\n\r\n"
 NO_BODY = (204, 304)
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?$")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?$")
 _scratch = memoryview(bytearray(FIRST_BYTES))  # never kept over a switch of greenlets
 
@@ -70,7 +78,7 @@ def parse_head(head: bytes) -> Reply:
     if told is None:
         return Reply(status=status, headers=headers, is_kept=False, length=None)
     lengths = {each.strip() for each in told.split(",")}
-    if len(lengths) != 1 or not told[:1].isdecimal() or not min(lengths).isdecimal():
+    if len(lengths) != 1 or _LENGTH.fullmatch(min(lengths)) is None:
         raise WireError(f"the answer's Content-Length is {told[:40]}")
     return Reply(status=status, headers=headers, is_kept=is_kept, length=int(min(lengths)))
 
@@ -92,28 +100,38 @@ class Plug(Protocol):
 
 
 class Wire:
-    """A connection; asks one request at a time."""
+    """A connection; asks one request at a time.
 
-    def __init__(self, plug: Plug) -> None:
-        self._plug = plug
+    Args:
+        plug: the socket.
+        pause: lets the event loop go on; called every few reads.
+    """
+
+    def __init__(self, plug: Plug, pause: Callable[[], object] = lambda: None) -> None:
+        self.plug = plug
+        self._pause = pause
+        self._reads = 0
         self.is_reused = False
 
-    def ask(self, request: bytes, came: Callable[[], None]) -> tuple[Reply, bytearray]:
+    def ask(
+        self, request: bytes, came: Callable[[], None], most_bytes: float = math.inf
+    ) -> tuple[Reply, bytearray]:
         """Send a request; the whole answer.
 
         Args:
             request: head and body.
             came: called when the first bytes of the answer are here.
+            most_bytes: that the answer's body may have.
 
         Raises:
             OSError: the connection failed.
             HungUp: the peer closed it before the answer was whole.
-            WireError: the answer is no HTTP/1.1.
+            WireError: the answer is no HTTP/1.1, or longer than it may be.
         """
-        self._plug.sendall(request)
+        self.plug.sendall(request)
         data = self._some()
         came()
-        while True:
+        for _ in range(MOST_INTERIM + 1):
             while (end := data.find(END_OF_HEAD)) < 0:
                 if len(data) > MOST_HEAD_BYTES:
                     raise WireError("the answer's head is too long")
@@ -123,21 +141,34 @@ class Wire:
             if reply.status >= 200:
                 break
             data = data or self._some()  # an interim answer, such as 100
+        else:
+            raise WireError(f"more than {MOST_INTERIM} interim answers came before the one")
         if reply.is_chunked:
-            return reply, self._chunks(data)
+            left = bytearray(data)
+            body = self._chunks(left, most_bytes)
+            reply.is_kept = reply.is_kept and not left  # what follows belongs to nothing
+            return reply, body
         if reply.length is None:
-            return reply, self._until_end(data)
+            return reply, self._until_end(data, most_bytes)
         if len(data) > reply.length:
-            reply.is_kept = False  # more than was asked for: what follows belongs to nothing
+            reply.is_kept = False  # here, too
+        _bound(reply.length, most_bytes)
         return reply, self._sized(data, reply.length)
 
     def close(self) -> None:
         """Hang up."""
         with contextlib.suppress(OSError):
-            self._plug.close()
+            self.plug.close()
+
+    def _read(self, buffer: memoryview) -> int:
+        """Wait for bytes; how many came. Every few times the event loop goes first."""
+        self._reads += 1
+        if self._reads % READS_A_TURN == 0:
+            self._pause()
+        return self.plug.recv_into(buffer)
 
     def _some(self) -> bytes:
-        count = self._plug.recv_into(_scratch)
+        count = self._read(_scratch)
         if not count:
             raise HungUp("the server closed the connection before its answer was whole")
         return bytes(_scratch[:count])
@@ -150,30 +181,36 @@ class Wire:
             if have == len(body):
                 body.extend(bytes(min(length - have, have)))
             with memoryview(body) as whole, whole[have:] as rest:
-                count = self._plug.recv_into(rest)
+                count = self._read(rest)
             if not count:
                 raise HungUp("the server closed the connection before its answer was whole")
             have += count
         return body
 
-    def _until_end(self, data: bytes) -> bytearray:
+    def _until_end(self, data: bytes, most_bytes: float) -> bytearray:
         body = bytearray(data)
         with contextlib.suppress(HungUp):
             while True:
+                _bound(len(body), most_bytes)
                 body += self._some()
         return body
 
-    def _chunks(self, data: bytes) -> bytearray:
-        left, body = bytearray(data), bytearray()
+    def _chunks(self, left: bytearray, most_bytes: float) -> bytearray:
+        """The body in chunks; what comes behind it stays in `left`."""
+        body = bytearray()
         while size := self._chunk_size(left):
+            _bound(len(body) + size, most_bytes)
             while len(left) < size + 2:
                 left += self._some()
             if left[size : size + 2] != b"\r\n":
                 raise WireError("a chunk of the answer does not end where it should")
             body += left[:size]
             del left[: size + 2]
-        while self._line(left):  # trailers
-            pass
+        trailers = 0
+        while line := self._line(left):
+            trailers += len(line) + 2
+            if trailers > MOST_HEAD_BYTES:
+                raise WireError("the answer's trailers are too long")
         return body
 
     def _chunk_size(self, left: bytearray) -> int:
@@ -190,3 +227,16 @@ class Wire:
         line = bytes(left[:end])
         del left[: end + 2]
         return line
+
+
+def _bound(length: int, most_bytes: float) -> None:
+    """Refuse a body that is longer than it may be.
+
+    Raises:
+        WireError: It is.
+    """
+    if length > most_bytes:
+        raise WireError(
+            f"the answer's body is longer than the {most_bytes:,.0f} bytes that what was asked for "
+            "can take"
+        )

@@ -99,6 +99,7 @@ def warnings(recorded: Recorded, window: LoadWindow | None, energy: Energy | Non
         found.append(
             f"{recorded.damaged:,} lines of the run folder do not decode and were left out."
         )
+    found += _answer_warnings(recorded)
     if window is not None:
         found += _measuring_warnings(recorded, window)
     if energy is not None and (energy.disagreement or 0.0) > ENERGY_DISAGREEMENT:
@@ -192,6 +193,28 @@ def _gap(recorded: Recorded, gpu: Gpu, window: LoadWindow) -> float:
             gap_s = max(gap_s, stats.longest_gap(gpu.t_s, from_s, until_s))
         from_s = max(from_s, back_s)
     return gap_s
+
+
+def _answer_warnings(recorded: Recorded) -> list[str]:
+    """What the server sent that cannot be taken as it came."""
+    last = {sample.generator: sample for sample in recorded.load}.values()
+    unasked = sum(sample.unasked or 0 for sample in last)
+    untrue = sum(sample.untrue or 0 for sample in last)
+    found = []
+    if unasked:
+        found.append(
+            f"On {unasked:,} kept connections bytes came after an answer that nobody had asked "
+            "for. Those connections were dropped; where such bytes came while the next request was "
+            "under way, they were taken for its answer: read the shortest latencies with that in "
+            "mind, and see what the server sends twice."
+        )
+    if untrue:
+        found.append(
+            f"{untrue:,} answers told figures of themselves that cannot be true (Server-Timing "
+            "longer than the request took, X-Flop or X-Batch-Mean beyond anything there is); those "
+            "figures were left out."
+        )
+    return found
 
 
 def _measuring_warnings(recorded: Recorded, window: LoadWindow) -> list[str]:

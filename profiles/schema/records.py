@@ -64,6 +64,8 @@ class LoadSample(msgspec.Struct, frozen=True, kw_only=True):
     cpu_pct: float | None = None  # of one core, this process
     loop_lag_s: float | None = None  # worst oversleep of the event loop since the last line
     loop_cpu_pct: float | None = None  # of one core, the event loop's thread
+    unasked: int | None = None  # kept connections on which bytes came that nobody asked for
+    untrue: int | None = None  # answers that told of themselves what cannot be
 
 
 class ClockSample(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from loadtest.answer import Checked, check, error_message, parse_server_timing
+from loadtest.answer import Checked, check, error_message, most_bytes, parse_server_timing
 
 
 def fault_in(answer: bytes, *due: int, decode: bool = False) -> str | None:
@@ -207,3 +207,21 @@ def test_checking_an_answer_imports_nothing(kind: str) -> None:
     answer = body(encoded(320, 320, kind))
     done = subprocess.run([sys.executable, "-c", code], input=answer, capture_output=True)
     assert done.stdout.decode().strip() == "[]", done.stderr.decode()
+
+
+def test_an_error_as_deep_as_can_be_has_no_words() -> None:
+    deep = b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b',"error":{"message":"no"}}'
+    assert error_message(deep) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "most"),
+    [
+        # 11 bytes a pixel, and 1 MiB an image and an answer
+        ((1, 1024, 1024), 11 * 2**20 + 2 * 2**20),
+        ((4, 512, 512), 4 * (11 * 2**18 + 2**20) + 2**20),
+        ((1, 64, 64, 16_000_000), 32_000_000 + 2 * 2**20),  # a stub's padding
+    ],
+)
+def test_an_answer_has_a_largest_size(asked: tuple[int, ...], most: int) -> None:
+    assert most_bytes(*asked) == most

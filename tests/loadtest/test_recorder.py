@@ -159,3 +159,17 @@ def test_a_persons_row_tells_its_steps() -> None:
     asks = [JOB.ask(seq, rows) for seq in range(rows.size)]
     assert {ask.steps for ask in asks} == {30}
     assert [ask.prompt for ask in asks] == [JOB.ask(seq).prompt for seq in range(rows.size)]
+
+
+def test_what_cannot_be_true_is_left_out_and_counted(recorder: Recorder, tmp_path: Path) -> None:
+    lies = {"server-timing": "queue;dur=1e300", "x-batch-mean": "-5", "x-flop": "1e20"}
+    for k, name in enumerate(lies):
+        told = Exchange(sent_s=101.0, done_s=102.0, status=200, headers={name: lies[name]})
+        recorder.answered(k, 1.0, 1, told, None)
+        assert recorder.untrue == k + 1
+    recorder.answered(3, 1.0, 1, Exchange(sent_s=101.0, done_s=102.0, status=200), None)
+    recorder.flush()
+    for record in RunFolder(tmp_path).requests().read():
+        assert (record.queue_s, record.batch_mean, record.flop) == (None, None, None)
+    sample = recorder.sample("0", 4, 1.0, 0.0, 1.0, unasked=2)
+    assert (sample.untrue, sample.unasked) == (3, 2)

@@ -23,7 +23,13 @@ class Client:
     def exchange(self) -> Exchange:
         return Exchange(sent_s=1.0)
 
-    def post(self, exchange: Exchange, body: bytes, patience_s: float = math.inf) -> None:
+    def post(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        patience_s: float = math.inf,
+        most_bytes: float = math.inf,
+    ) -> None:
         asked = json.loads(body)
         width, height = (int(side) for side in asked["size"].split("x"))
         file = io.BytesIO()

@@ -106,3 +106,40 @@ def test_what_a_server_leaves_out(extra: Any, expected: list[Approximation]) -> 
 def test_whatever_is_left_out_its_error_is_a_number_or_unknown(extra: Any) -> None:
     for one in told.approximations(extra):
         assert one.relative_error is None or 0 <= one.relative_error < math.inf
+
+
+@pytest.mark.parametrize(
+    ("header", "took_s", "expected"),
+    [
+        ("", 1.0, {}),
+        ("queue;dur=250, denoise;dur=500", 1.0, {"queue": 0.25, "denoise": 0.5}),
+        ("queue;dur=250, denoise;dur=500", None, {"queue": 0.25, "denoise": 0.5}),
+        ("queue;dur=600, denoise;dur=600", 1.0, {}),  # longer than the request took
+        ("queue;dur=510, denoise;dur=500", 1.0, {"queue": 0.51, "denoise": 0.5}),  # clocks
+        ("queue;dur=1e300", 1.0, {}),
+        ("denoise;dur=-inf", 1.0, {}),
+        ("denoise;dur=nan", None, {}),
+        ("denoise;dur=-5", None, {}),
+        ("total;dur=9000, denoise;dur=500", 1.0, {"total": 9.0, "denoise": 0.5}),  # not our word
+    ],
+)
+def test_stages_that_cannot_be_true_are_not_told(
+    header: str, took_s: float | None, expected: dict[str, float]
+) -> None:
+    assert told.stages(header, took_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "flop"),
+    [
+        (None, 20, None),
+        ("1.4e14", 20, 1.4e14),  # SDXL
+        ("1e20", 20, None),  # 1e10 a pixel and step are 2.1e17
+        ("2e17", 20, 2e17),
+        ("1e18", None, 1e18),  # a thousand steps could be behind it
+    ],
+)
+def test_flop_are_held_against_pixels_and_steps(
+    text: str | None, steps: int | None, flop: float | None
+) -> None:
+    assert told.flop_of(text, 1, 1024 * 1024, steps) == flop

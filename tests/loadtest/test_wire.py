@@ -3,11 +3,12 @@ import socket
 from collections.abc import Iterator
 
 import gevent
+import gevent.event
 import gevent.server
 import pytest
 
 from loadtest.client import Exchange, ImageClient
-from loadtest.wire import HungUp, Plug, Wire, WireError, parse_head
+from loadtest.wire import READS_A_TURN, HungUp, Plug, Wire, WireError, parse_head
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345"
 BIG = b"x" * 300_000
@@ -207,3 +208,112 @@ def test_nobody_there_is_an_error_in_words() -> None:
         pass
     with client_of(url) as client:
         assert "refused" in (post(client).error or "")
+
+
+# What a server may send for ever: each ends, though the data never does. Found with a hostile
+# server: the first two held the whole generator up, the others took all of its memory.
+ENDLESS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "interim answers"),
+    "head": (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 999 + b"\r\n", "head is too long"),
+    "trailers": (chunked(b"12345"), b"T: x\r\n", "trailers are too long"),
+    "a chunk's line": (chunked()[:-3], b"0" * 999, "no length|too long"),
+    "chunks": (chunked()[:-3], b"ff\r\n" + b"x" * 255 + b"\r\n", "longer than the 1,000 bytes"),
+    "until the end": (b"HTTP/1.0 200 OK\r\n\r\n", b"x" * 999, "longer than the 1,000 bytes"),
+    "a length": (b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n", b"x", "longer than"),
+}
+
+
+class Endless(Script):
+    """After what a test wrote, one piece again and again."""
+
+    def __init__(self, first: bytes, again: bytes) -> None:
+        super().__init__(*([first] if first else []))
+        self.again = again
+        self.reads = 0
+
+    def recv_into(self, buffer: memoryview) -> int:
+        self.reads += 1
+        assert self.reads < 100_000
+        if not self.pieces:
+            self.pieces = [self.again]
+        return super().recv_into(buffer)
+
+
+@pytest.mark.parametrize(("first", "again", "said"), ENDLESS.values(), ids=ENDLESS)
+def test_what_never_ends_is_cut_off(first: bytes, again: bytes, said: str) -> None:
+    with pytest.raises(WireError, match=said):
+        Wire(Endless(first, again)).ask(b"?", lambda: None, 1000)
+
+
+def test_the_loop_gets_its_turn_however_fast_data_comes() -> None:
+    turns: list[None] = []
+    plug = Endless(b"HTTP/1.0 200 OK\r\n\r\n", b"x" * 100)
+    with pytest.raises(WireError):
+        Wire(plug, lambda: turns.append(None)).ask(b"?", lambda: None, 100_000)
+    assert len(turns) == plug.reads // READS_A_TURN > 50
+
+
+@pytest.mark.parametrize("digits", ["9" * 19, "9" * 5000, "-5", "1e3", "٣", "5, 6", "+5"])
+def test_a_length_that_is_none_is_refused(digits: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {digits}".encode()
+    with pytest.raises(WireError, match="Content-Length is"):
+        parse_head(head)
+
+
+def test_what_follows_a_chunked_answer_belongs_to_nothing() -> None:
+    answer = chunked(b"12345") + b"\r\n"
+    for extra, is_kept in ((b"", True), (b"HTTP/1.1 200 OK\r\n", False)):
+        reply, body = Wire(Script(answer + extra)).ask(b"?", lambda: None)
+        assert bytes(body) == b"12345"
+        assert reply.is_kept is is_kept
+
+
+TIMED_OUT = b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("extra", "unasked"), [(ANSWER.replace(b"12345", b"other"), 1), (b"\r\n", 1), (TIMED_OUT, 0)]
+)
+def test_what_comes_on_an_idle_connection_is_no_answer(extra: bytes, unasked: int) -> None:
+    """A server that answered twice had its second answer taken for the next request's."""
+    sent = gevent.event.Event()
+
+    class Twice(Server):
+        def serve(self, plug: socket.socket, address: object) -> None:
+            self.requests.append(plug.recv(1 << 16))
+            plug.sendall(ANSWER)
+            if len(self.requests) == 1:
+                gevent.sleep(0.01)
+                plug.sendall(extra)
+                sent.set()
+            plug.recv(1)
+
+    server = Twice([])
+    listening = gevent.server.StreamServer(("127.0.0.1", 0), server.serve)
+    listening.start()
+    with client_of(f"http://127.0.0.1:{listening.server_port}/") as client:
+        assert bytes(post(client).body) == b"12345"
+        sent.wait(5.0)
+        assert bytes(post(client).body) == b"12345"
+        assert client.unasked == unasked
+    listening.stop(timeout=0)
+    assert len(server.requests) == 2  # on two connections
+
+
+def test_a_time_limit_passes_though_data_never_ends() -> None:
+    class Forever(Server):
+        def serve(self, plug: socket.socket, address: object) -> None:
+            plug.recv(1 << 16)
+            plug.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            with contextlib.suppress(OSError):
+                while True:
+                    plug.sendall(b"1\r\nx\r\n" * 9999)
+
+    listening = gevent.server.StreamServer(("127.0.0.1", 0), Forever([]).serve)
+    listening.start()
+    with client_of(f"http://127.0.0.1:{listening.server_port}/", timeout_s=0.2) as client:
+        exchange = post(client)
+    listening.stop(timeout=0)
+    assert exchange.timed_out
+    assert exchange.done_s is not None
+    assert exchange.done_s - exchange.sent_s < 2.0

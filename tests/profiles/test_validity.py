@@ -167,6 +167,23 @@ def busy_generator() -> list[LoadSample]:
     ]
 
 
+def counting(**counts: int) -> list[LoadSample]:
+    """Two generators whose counters rise, one twice as fast: only the last of each counts."""
+    return [
+        LoadSample(
+            t_s=START_S + i,
+            generator=str(k),
+            due=i,
+            sent=i,
+            done=i,
+            in_flight=0,
+            **{name: count * (k + 1) * i for name, count in counts.items()},
+        )
+        for i in range(3)
+        for k in range(2)
+    ]
+
+
 @pytest.mark.parametrize(
     ("about", "changes", "words"),
     [
@@ -175,6 +192,8 @@ def busy_generator() -> list[LoadSample]:
         ({"plan": plan(10, 10.0, time_compression=40.0)}, {}, "compressed 40 times"),
         ({}, {"damaged": 3}, "3 lines"),
         ({}, {"load": busy_generator()}, "Generator 0 kept 90 % of a core busy"),
+        ({}, {"load": counting(unasked=1)}, "On 6 kept connections bytes came"),  # 2 and 4
+        ({}, {"load": counting(untrue=1)}, "6 answers told figures of themselves"),
         (
             {},
             {"gpus": gpu_columns(gpu_sample(i / 2, lag_s=0.4) for i in range(61))},

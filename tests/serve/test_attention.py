@@ -61,11 +61,8 @@ def test_what_is_recorded_may_plan_and_all_else_does_not() -> None:
 def test_planning_ends_with_what_is_recorded_even_if_that_fails() -> None:
     from serve.attention import plans
 
-    def fail() -> None:
-        with plans():
-            assert torch.backends.cuda.cudnn_sdp_enabled()
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
+    with plans():
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+    with pytest.raises(ZeroDivisionError), plans():
+        raise ZeroDivisionError
     assert not torch.backends.cuda.cudnn_sdp_enabled()
