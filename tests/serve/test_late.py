@@ -155,6 +155,28 @@ def test_a_long_load_of_two_sizes_with_clients_that_give_up(seed: int | None) ->
     check_engine("tiny", asked, seed, gone=(3, 8, 13, 20))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [None, 1])
+def test_what_shortcuts_change_is_measured_as_on_a_cpu(seed: int | None) -> None:
+    from serve.pipeline import DiffusionModel
+
+    how, cut = recipe("tiny", steps=4), Shortcuts(cache_steps=2)
+
+    def measured() -> float:
+        network = DiffusionModel(twin("tiny"), slots=1, threads=1, graphs=True, shortcuts=cut)
+        network.warm_up_steps([how])
+        off = network.shortcut_error(how)
+        stop(network)
+        return off
+
+    expected = measured()
+    with on_late(twin("tiny"), seed) as late, threads_of(late):
+        off = measured()
+    assert late.faults == []
+    assert off == pytest.approx(expected, rel=1e-3)
+    assert 0.0 < off < 1.0
+
+
 def check_engine(
     model: str, asked: list[tuple[Recipe, Row]], seed: int | None, *, gone: Sequence[int] = ()
 ) -> None:
