@@ -8,7 +8,7 @@ THRESHOLD_FAILED := 99
 # A path in ARGS may hold tests of one kind alone: pytest then exits 5.
 MAY_BE_NONE = $(if $(ARGS), || [ $$? -eq 5 ])
 
-.PHONY: run test test-slow check lock clean
+.PHONY: run test test-slow test-node check lock clean
 
 run: $(VENV)/.runs  ## replay the viral hour; ARGS="..." goes to `viralload run`
 	@$(BIN)/viralload run $(ARGS); code=$$?; \
@@ -23,6 +23,9 @@ test: check  ## what needs no process of its own side by side, the rest one afte
 test-slow: $(VENV)/.tests  ## what takes long: retry storms, killed servers, searches, benchmarks
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-node:  ## serve's tests with a GPU machine's versions, in an environment of their own (5 GB)
+	.ci/test-node $(ARGS)
+
 check: $(VENV)/.tests  ## what needs no test to run
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -36,7 +39,7 @@ lock: $(VENV)/.tests  ## write the versions now installed into constraints.txt
 	   > constraints.new && mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-node *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -145,6 +145,7 @@ def test_a_load_that_is_none_is_a_users_mistake(
 
 
 @pytest.mark.gpu
+@pytest.mark.gpu_slow
 @pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="no CUDA GPU")
 def test_matmuls_on_a_gpu() -> None:
     words = ["--gpu", "--load", "matmul", "--seconds", "12", "--pairs", "2", "--stretch", "5"]

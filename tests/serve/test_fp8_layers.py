@@ -192,6 +192,7 @@ def test_the_gpus_product_is_the_one_it_stands_for() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.gpu_slow
 @ON_GPU
 @pytest.mark.parametrize("rows", [1, 77, 4096])
 def test_a_layer_can_be_captured_in_a_cuda_graph(rows: int) -> None:

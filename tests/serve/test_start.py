@@ -151,6 +151,7 @@ def test_fp8_tells_its_layers_and_its_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.gpu
+@pytest.mark.gpu_slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("switches", [{"fp8": True}, {"compile": True}])
 def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any) -> None:
