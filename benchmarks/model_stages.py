@@ -1,0 +1,145 @@
+"""The project's own stages of an image, recorded on a fake GPU: texts, slots, a step, a decode."""
+
+# mypy: disallow-untyped-calls=False
+# diffusers ships no types.
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import torch
+
+from benchmarks.fake_cuda import CUDA, fake_gpu, move_to_fake
+from benchmarks.kernels import Recording
+from benchmarks.recorder import recording
+from serve.architectures import ARCHITECTURES
+from serve.decoder import Decoder, Latent
+from serve.graphs import INDICES, NUMBERS
+from serve.models import MODEL_DEFAULTS
+from serve.network import Network
+from serve.networks import network_of
+from serve.slots import Slots, Start
+from serve.texts import Text, Texts
+from serve.work import Size
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One denoising batch of one model.
+
+    Attributes:
+        model: Its name.
+        rows: Of the denoiser's batch; with guidance an image has two.
+        px: Width and height.
+    """
+
+    model: str
+    rows: int
+    px: int
+
+    @property
+    def images(self) -> int:
+        """Images in the batch."""
+        return self.rows // 2 if self.is_guided else self.rows
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the model is, by default."""
+        return MODEL_DEFAULTS[self.model].guidance_scale > 1.0
+
+    @property
+    def steps(self) -> int:
+        """Steps an image, by default."""
+        return MODEL_DEFAULTS[self.model].steps
+
+
+class Stages(msgspec.Struct, frozen=True, kw_only=True):
+    """The recordings of one case.
+
+    Attributes:
+        text: Embedding a prompt for each image of the batch.
+        slots: Making the slots and filling one.
+        step: One denoising step of the whole batch.
+        decode: The whole batch's latents to pixels on the host.
+    """
+
+    text: Recording
+    slots: Recording
+    step: Recording
+    decode: Recording
+
+
+Change = Callable[[Any], None]
+
+
+def record(
+    case: Case,
+    *,
+    channels_last: bool = True,
+    decode_batch: int | None = None,
+    change: Change | None = None,
+) -> Stages:
+    """What the server would launch for a case, in bf16, without weights or a GPU.
+
+    Args:
+        case: Which.
+        channels_last: Whether convolutional weights are, as the server has them.
+        decode_batch: Images that the decoder is given at once; None: all.
+        change: Changes the pipeline before it is recorded, to see what that does.
+
+    Raises:
+        torch._subclasses.fake_tensor.DataDependentOutputException: The host reads a value, which
+            a captured step must not.
+        torch._subclasses.fake_tensor.FakeTensorDeviceMismatchError: Devices are mixed.
+    """
+    lay_out, assemble = ARCHITECTURES[case.model]
+    with torch.device("meta"):
+        parts = lay_out()
+    pipeline = assemble(parts)
+    with fake_gpu():
+        move_to_fake(parts, channels_last=channels_last)
+        if change is not None:
+            change(pipeline)
+        network = network_of(pipeline)
+        size = Size(width=case.px, height=case.px)
+        with recording(parts) as text:
+            texts = [Text(f"a red fox, {i}", is_negative=False) for i in range(case.images)]
+            made = Texts(network).embed(texts)
+        with recording(parts) as made_slots:
+            slots, latent = _slots(case, network, made[texts[0]])
+        indices = torch.zeros((INDICES, case.rows), dtype=torch.int64, device=CUDA)
+        numbers = torch.zeros((case.rows, NUMBERS), device=CUDA)
+        with recording(parts) as step:
+            slots._step(indices, numbers, case.images)
+        with recording(parts) as decode:
+            latents: list[Latent] = [(latent, None)] * case.images
+            most = decode_batch or case.images
+            for i in range(0, case.images, most):
+                _decode(Decoder(network), size, latents[i : i + most])
+    return Stages(
+        text=text.recorded(),
+        slots=made_slots.recorded(),
+        step=step.recorded(),
+        decode=decode.recorded(),
+    )
+
+
+def _decode(decoder: Decoder, size: Size, latents: Sequence[Latent]) -> None:
+    for image in decoder.decode(size, latents):
+        if isinstance(image, Exception):
+            raise image
+
+
+def _slots(case: Case, network: Network, text: Any) -> tuple[Slots, torch.Tensor]:
+    """Slots with one image in them, and its latent on the device."""
+    told = network.condition(text, case.px, case.px)
+    start = Start(
+        latent=network.noise(0, case.px, case.px),
+        told=told,
+        untold=told if case.is_guided else None,
+        table=None,  # type: ignore[arg-type]  # the step's numbers are given
+        guidance_scale=MODEL_DEFAULTS[case.model].guidance_scale,
+    )
+    size = Size(width=case.px, height=case.px)
+    slots = Slots(network, size, case.images, CUDA, start)
+    slots.join(0, start)
+    return slots, slots.latent(0)
