@@ -28,7 +28,7 @@ from serve.encode import encode
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings, SettingsError
 from serve.start import default_recipe, start
-from serve.work import DECODE_BATCH, Encoding, Recipe, Row, Tick
+from serve.work import Encoding, Recipe, Row, Tick
 
 TICKS = 10
 REPEATS = 5
@@ -97,7 +97,7 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
         model.preparation.prepare([(recipe, fresh)])
 
     ticks = FullBatch(model, recipe, slots)
-    latents = ticks.latents()[:DECODE_BATCH]
+    latents = ticks.latents()[: model.decoder.batch(recipe.size)]
     pixels = model.decoder.decode(recipe.size, latents)
     step_s = _median_s(ticks.run) / TICKS
     rows = 2 if recipe.is_guided else 1
@@ -108,7 +108,7 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
             _median_s(lambda: model.decoder.decode(recipe.size, latents)) / len(latents),
             float(cost.decode_flop),
         ),
-        "encode": (_median_s(lambda: encode(pixels[0], Encoding())), None),  # type: ignore[arg-type]
+        "encode": (_median_s(lambda: encode(pixels[0].image, Encoding())), None),  # type: ignore[union-attr]
     }
     limit = facts["limits"]["matmul_flop_per_s"]
     return {
