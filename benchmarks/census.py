@@ -67,6 +67,11 @@ def figures(
         name: total(getattr(stages, name).kernels, gpu, assumed).seconds
         for name in ("text", "step", "decode")
     }
+    all_stages = {
+        name: getattr(stages, name)
+        for name in stages.__struct_fields__
+        if getattr(stages, name) is not None
+    }
     rate = images_per_s(
         images=case.images,
         steps=case.steps,
@@ -85,12 +90,8 @@ def figures(
         "kernels": stages.step.launches,
         "bytes": stages.step.bytes,
         "host_copies": list(stages.step.host_copies),
-        "largest_tensor_elements": max(
-            getattr(stages, name).largest_elements for name in stages.__struct_fields__
-        ),
-        "stages": {
-            name: _stage(getattr(stages, name), gpu, assumed) for name in stages.__struct_fields__
-        },
+        "largest_tensor_elements": max(stage.largest_elements for stage in all_stages.values()),
+        "stages": {name: _stage(stage, gpu, assumed) for name, stage in all_stages.items()},
     }
 
 

@@ -30,6 +30,7 @@ aten = torch.ops.aten
 def fake_gpu() -> Iterator[None]:
     """A context in which tensors on `cuda:0` may be made and used, all of them fake."""
     with (
+        mock.patch.object(torch.cuda, "Event", _Event),
         mock.patch.object(torch.cuda, "Stream", _Stream),
         mock.patch.object(torch.cuda, "current_stream", _Stream),
         mock.patch.object(torch.cuda, "stream", return_value=contextlib.nullcontext()),
@@ -96,6 +97,19 @@ class _Stream:
         pass
 
     def wait_stream(self, stream: Any) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+class _Event:
+    """An event that has happened."""
+
+    def __init__(self, enable_timing: bool = False, blocking: bool = False) -> None:
+        pass
+
+    def record(self, stream: Any = None) -> None:
         pass
 
     def synchronize(self) -> None:

@@ -3,7 +3,7 @@
 # mypy: disallow-untyped-calls=False
 # diffusers ships no types.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from benchmarks.fake_cuda import CUDA, fake_gpu, move_to_fake
 from benchmarks.kernels import Recording
 from benchmarks.recorder import recording
 from serve.architectures import ARCHITECTURES
-from serve.decoder import Decoder, Latent
+from serve.decoder import Decoder
 from serve.graphs import INDICES, NUMBERS
 from serve.models import MODEL_DEFAULTS
 from serve.network import Network
@@ -60,12 +60,14 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
         slots: Making the slots and filling one.
         step: One denoising step of the whole batch.
         decode: The whole batch's latents to pixels on the host.
+        shallow: One step that reuses deep features; None: there is none.
     """
 
     text: Recording
     slots: Recording
     step: Recording
     decode: Recording
+    shallow: Recording | None = None
 
 
 Change = Callable[[Any], None]
@@ -75,7 +77,7 @@ def record(
     case: Case,
     *,
     channels_last: bool = True,
-    decode_batch: int | None = None,
+    cache_layers: int | None = None,
     change: Change | None = None,
 ) -> Stages:
     """What the server would launch for a case, in bf16, without weights or a GPU.
@@ -83,7 +85,8 @@ def record(
     Args:
         case: Which.
         channels_last: Whether convolutional weights are, as the server has them.
-        decode_batch: Images that the decoder is given at once; None: all.
+        cache_layers: Layers of the UNet's last block that a shallow step runs; None: there is no
+            shallow step.
         change: Changes the pipeline before it is recorded, to see what that does.
 
     Raises:
@@ -105,31 +108,34 @@ def record(
             texts = [Text(f"a red fox, {i}", is_negative=False) for i in range(case.images)]
             made = Texts(network).embed(texts)
         with recording(parts) as made_slots:
-            slots, latent = _slots(case, network, made[texts[0]])
-        indices = torch.zeros((INDICES, case.rows), dtype=torch.int64, device=CUDA)
-        numbers = torch.zeros((case.rows, NUMBERS), device=CUDA)
-        with recording(parts) as step:
-            slots._step(indices, numbers, case.images)
+            slots, latent = _slots(case, network, made[texts[0]], cache_layers)
+        step = _step(case, parts, slots, is_whole=True)
+        shallow = None if cache_layers is None else _step(case, parts, slots, is_whole=False)
         with recording(parts) as decode:
-            latents: list[Latent] = [(latent, None)] * case.images
-            most = decode_batch or case.images
-            for i in range(0, case.images, most):
-                _decode(Decoder(network), size, latents[i : i + most])
+            for image in Decoder(network).decode(size, [(latent, None)] * case.images):
+                if isinstance(image, Exception):
+                    raise image
     return Stages(
         text=text.recorded(),
         slots=made_slots.recorded(),
-        step=step.recorded(),
+        step=step,
         decode=decode.recorded(),
+        shallow=shallow,
     )
 
 
-def _decode(decoder: Decoder, size: Size, latents: Sequence[Latent]) -> None:
-    for image in decoder.decode(size, latents):
-        if isinstance(image, Exception):
-            raise image
+def _step(case: Case, parts: Mapping[str, Any], slots: Slots, *, is_whole: bool) -> Recording:
+    """One step, as it is run eagerly or captured."""
+    indices = torch.zeros((INDICES, case.rows), dtype=torch.int64, device=CUDA)
+    numbers = torch.zeros((case.rows, NUMBERS), device=CUDA)
+    with recording(parts) as step:
+        slots._step(indices, numbers, case.images, is_whole=is_whole)
+    return step.recorded()
 
 
-def _slots(case: Case, network: Network, text: Any) -> tuple[Slots, torch.Tensor]:
+def _slots(
+    case: Case, network: Network, text: Any, cache_layers: int | None
+) -> tuple[Slots, torch.Tensor]:
     """Slots with one image in them, and its latent on the device."""
     told = network.condition(text, case.px, case.px)
     start = Start(
@@ -140,6 +146,6 @@ def _slots(case: Case, network: Network, text: Any) -> tuple[Slots, torch.Tensor
         guidance_scale=MODEL_DEFAULTS[case.model].guidance_scale,
     )
     size = Size(width=case.px, height=case.px)
-    slots = Slots(network, size, case.images, CUDA, start)
+    slots = Slots(network, size, case.images, CUDA, start, cache_layers=cache_layers)
     slots.join(0, start)
     return slots, slots.latent(0)

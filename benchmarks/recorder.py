@@ -45,7 +45,8 @@ UNTOUCHED = (
 GATHERS = (aten.index_select, aten.index, aten.embedding, aten.gather)
 OVERWRITES = (aten.copy_, aten.fill_, aten.zero_)
 COPIES = (aten._to_copy, aten.copy_, aten.clone, aten.cat, aten.index_copy_, *GATHERS)
-GROUP_NORM_LAUNCHES = 3
+# A group norm, torch's or our own: moments by parts, the moments of each group, their use.
+GROUP_NORM = {"passes": 2, "launches": 3}
 
 
 @contextlib.contextmanager
@@ -125,7 +126,7 @@ class Recorder(TorchDispatchMode):
         kind: Kind,
         name: str,
         reads: Sequence[torch.Tensor | Ref],
-        writes: Sequence[torch.Tensor],
+        writes: Sequence[torch.Tensor | Ref],
         **more: Any,
     ) -> None:
         """One kernel."""
@@ -136,7 +137,7 @@ class Recorder(TorchDispatchMode):
             name=name,
             path=self._paths[-1] if self._paths else "",
             reads=tuple(each if isinstance(each, Ref) else self._ref(each) for each in reads),
-            writes=tuple(self._written(each) for each in writes),
+            writes=tuple(each if isinstance(each, Ref) else self._written(each) for each in writes),
             **more,
         )
         self._kernels.append(kernel)
@@ -157,6 +158,7 @@ class Recorder(TorchDispatchMode):
         if packet in UNTOUCHED or _is_view(func):
             return out
         name = packet.__name__
+        kind: Kind
         if packet in MATMULS:
             width, features = inputs[-1].shape[-2:]
             flop = float(flop_registry[packet](*args, **kwargs, out_val=out))
@@ -167,15 +169,17 @@ class Recorder(TorchDispatchMode):
             source = self._ref(inputs[0], numel=outputs[0].numel())
             self.note("copy", name, [source, *inputs[1:]], outputs)
         elif packet is aten.index_copy_:
-            self.note("copy", name, inputs[1:], [inputs[0]])
+            self.note("copy", name, inputs[1:], [self._written(inputs[0], inputs[-1].numel())])
         elif packet in OVERWRITES:
-            kind: Kind = "copy" if packet is aten.copy_ else "pointwise"
+            kind = "copy" if packet is aten.copy_ else "pointwise"
             self.note(kind, name, inputs[1:], outputs)
         elif packet in COPIES:
             is_layout = packet is aten.clone and outputs[0].ndim == 4
             self.note("layout" if is_layout else "copy", name, inputs, outputs)
         else:
-            self.note("norm" if "norm" in name else "pointwise", name, inputs, outputs)
+            kind = "norm" if "norm" in name else "pointwise"
+            more = GROUP_NORM if name == "group_norm" else {}
+            self.note(kind, name, inputs, outputs, **more)
         return out
 
     def _convolution(self, func: Any, args: Any, kwargs: Any, out: torch.Tensor) -> torch.Tensor:
@@ -205,9 +209,7 @@ class Recorder(TorchDispatchMode):
             x = self._laid_out(x, torch.contiguous_format)
         made = torch.empty(out[0].shape, dtype=out[0].dtype, device=CUDA)
         affine = [each for each in args[1:3] if each is not None]
-        self.note(
-            "norm", "group_norm", [x, *affine], [made], passes=2, launches=GROUP_NORM_LAUNCHES
-        )
+        self.note("norm", "native_group_norm", [x, *affine], [made], **GROUP_NORM)
         return made, *out[1:]
 
     def _laid_out(self, x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
@@ -239,11 +241,11 @@ class Recorder(TorchDispatchMode):
             self._values[key], int(tensor.storage_offset()), elements * tensor.element_size()
         )
 
-    def _written(self, tensor: torch.Tensor) -> Ref:
+    def _written(self, tensor: torch.Tensor, numel: int | None = None) -> Ref:
         """The tensor as a kernel leaves it: a value of its own."""
         self._ref(tensor)
         self._values[tensor.untyped_storage()._cdata] = self._new()
-        return self._ref(tensor)
+        return self._ref(tensor, numel)
 
     def _new(self) -> int:
         self._next_value += 1

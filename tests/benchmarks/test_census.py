@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch")
 
 PROFILE = Path(__file__).parents[2] / "profiles/reference/census-h200-paper.json"
 MORE = 1.02  # torch and diffusers of another version may take a kernel more
-BATCHES = {"sdxl": 2, "sd15": 8}  # images whose largest tensor has 2^29 elements
 
 
 class Recorded:
@@ -30,7 +29,7 @@ class Recorded:
 
         if model not in self._known:
             seen: list[Any] = []
-            stages = record(case_of(f"{model}:16"), change=seen.append, decode_batch=BATCHES[model])
+            stages = record(case_of(f"{model}:16"), change=seen.append)
             self._known[model] = stages, seen[0]
         return self._known[model]
 
