@@ -1,6 +1,6 @@
 """What the server would launch on a GPU, told without one: kernels, bytes, layouts, waits.
 
-    python -m benchmarks.census sdxl:16 sd15:16 [sdxl:16:768 …]
+    python -m benchmarks.census sdxl:16 sd15:16 [sdxl:16:768 …] [--stock]
 
 A case is MODEL:ROWS[:PX]: ROWS of the denoiser's batch (an image with guidance has two), PX the
 model's own size unless given. The server's own text embedding, slots, denoising step and decode
@@ -146,13 +146,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cases", nargs="+", type=case_of, metavar="MODEL:ROWS[:PX]")
+    parser.add_argument("--stock", action="store_true", help="diffusers' modules (fused=false)")
+    asked = parser.parse_args(argv)
     told = []
-    for case in parser.parse_args(argv).cases:
-        told.append(figures(case, record(case)))
+    for case in asked.cases:
+        told.append(figures(case, record(case, is_fused=not asked.stock)))
         print(table(told[-1]), file=sys.stderr)  # noqa: T201
     result = {
         "benchmark": "census",
         "is_measured": False,
+        "fused": not asked.stock,
         "gpu": msgspec.to_builtins(H200),
         "assumed": msgspec.to_builtins(Assumed()),
         "cases": told,

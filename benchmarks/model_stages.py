@@ -14,6 +14,7 @@ from benchmarks.kernels import Recording
 from benchmarks.recorder import recording
 from serve.architectures import ARCHITECTURES
 from serve.decoder import Decoder
+from serve.fusion import fuse_pipeline
 from serve.graphs import INDICES, NUMBERS
 from serve.models import MODEL_DEFAULTS
 from serve.network import Network
@@ -76,6 +77,7 @@ Change = Callable[[Any], None]
 def record(
     case: Case,
     *,
+    is_fused: bool = True,
     channels_last: bool = True,
     cache_layers: int | None = None,
     change: Change | None = None,
@@ -84,6 +86,7 @@ def record(
 
     Args:
         case: Which.
+        is_fused: Whether norms, gates and sums run as the server's own kernels (`fused`).
         channels_last: Whether convolutional weights are, as the server has them.
         cache_layers: Layers of the UNet's last block that a shallow step runs; None: there is no
             shallow step.
@@ -100,6 +103,8 @@ def record(
     pipeline = assemble(parts)
     with fake_gpu():
         move_to_fake(parts, channels_last=channels_last)
+        if is_fused:
+            fuse_pipeline(pipeline, torch.device("cpu"))  # the device says which kernels it builds
         if change is not None:
             change(pipeline)
         network = network_of(pipeline)

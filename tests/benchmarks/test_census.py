@@ -78,6 +78,14 @@ def layouts(stages: Any) -> int:
     return sum(kernel.kind == "layout" for kernel in stages.step.kernels)
 
 
+def test_own_kernels_take_fewer_bytes_and_no_layout_copies_for_the_same_operations() -> None:
+    own, stock = twin(), twin(is_fused=False)
+    assert layouts(own) <= 1 < 20 < layouts(stock)
+    assert own.step.bytes < 0.8 * stock.step.bytes
+    assert own.decode.bytes < 0.6 * stock.decode.bytes
+    assert (own.step.flop, own.decode.flop) == (stock.step.flop, stock.decode.flop)
+
+
 def test_weights_that_are_not_channels_last_cost_layout_copies() -> None:
     right, wrong = twin(), twin(channels_last=False)
     assert right.step.host_copies == ()
