@@ -120,7 +120,7 @@ def _indexed(x: torch.Tensor, index: Any) -> torch.Tensor:
     """The part x[index]."""
     if x.device.type != "cuda":
         return x[index]
-    items = list(index) if isinstance(index, tuple) else [index]
+    items = _items(index)
     if any(isinstance(item, torch.Tensor | list) for item in items):
         chosen = [None if isinstance(item, slice) else torch.as_tensor(item) for item in items]
         gathered: torch.Tensor = aten.index.Tensor(x, chosen)
@@ -139,6 +139,25 @@ def _indexed(x: torch.Tensor, index: Any) -> torch.Tensor:
             x = aten.slice.Tensor(x, dim, item.start, item.stop, item.step or 1)
         dim += 1
     return x
+
+
+def _items(index: Any) -> list[Any]:
+    """An index, dimension by dimension."""
+    return list(index) if isinstance(index, tuple) else [index]
+
+
+def _set(x: torch.Tensor, index: Any, value: Any) -> None:
+    """The statement x[index] = value, of slices and numbers."""
+    if x.device.type != "cuda":
+        x[index] = value
+        return
+    if any(isinstance(each, torch.Tensor | list) for each in _items(index)):
+        raise NotImplementedError("a fake GPU sets slices and numbers only")
+    part = _indexed(x, index)
+    if isinstance(value, torch.Tensor):
+        aten.copy_.default(part, value)
+    else:
+        part.fill_(value)
 
 
 def _contiguous(x: torch.Tensor, memory_format: Any = torch.contiguous_format) -> torch.Tensor:
@@ -174,6 +193,7 @@ def _itself(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
 
 _STAND_INS: Mapping[Any, Callable[..., Any]] = {
     torch.Tensor.__getitem__: _indexed,
+    torch.Tensor.__setitem__: _set,
     torch.Tensor.contiguous: _contiguous,
     torch.Tensor.copy_: _copied,
     torch.Tensor.new_tensor: _new_tensor,

@@ -78,6 +78,16 @@ def layouts(stages: Any) -> int:
     return sum(kernel.kind == "layout" for kernel in stages.step.kernels)
 
 
+@pytest.mark.parametrize("model", ["tiny-sd35", "tiny-flux"])
+def test_a_transformers_slots_and_steps_copy_nothing_but_latents(model: str) -> None:
+    from benchmarks.model_stages import Case, record
+
+    stages = record(Case(model, 4, 64))
+    assert stages.step.host_copies == ()
+    latent = {"tiny-sd35": "(16, 8, 8)", "tiny-flux": "(16, 64)"}[model]
+    assert stages.slots.host_copies == (f"{latent} in the server",)  # GPU finding 5
+
+
 def test_own_kernels_take_fewer_bytes_and_no_layout_copies_for_the_same_operations() -> None:
     own, stock = twin(), twin(is_fused=False)
     assert layouts(own) <= 1 < 20 < layouts(stock)
