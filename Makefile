@@ -20,7 +20,7 @@ test: check  ## what needs no process of its own side by side, the rest one afte
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not slow" --durations=10 $(ARGS)$(MAY_BE_NONE)
 	$(BIN)/python -m pytest -m "e2e and not slow" --durations=25 $(ARGS)$(MAY_BE_NONE)
 
-test-slow: $(VENV)/.tests  ## what takes long: retry storms, killed servers, searches, benchmarks
+test-slow: $(VENV)/.tests $(VENV)/.triton  ## what takes long: retry storms, killed servers, searches, benchmarks
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-node:  ## serve's tests with a GPU machine's versions, in an environment of their own (5 GB)
@@ -56,3 +56,8 @@ $(VENV)/.tests: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps --upgrade --target $(VENV)/vendors amdsmi==7.0.2  # apart: Ray would import it
 	@touch $@ $(VENV)/.runs
+
+$(VENV)/.triton: | $(VENV)/.tests  # apart: torch's CPU build is tested without it, as it is run
+	$(PIP) --no-deps --upgrade --target $(VENV)/triton triton==3.6.0 || \
+	    echo "Triton is not to be had here: the tests of its kernels skip themselves"
+	@touch $@

@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             find the result in `cache`.
         fp8: Whether the denoiser's large linear layers compute in 8 bits (Hopper and later). The
             error against bf16 is measured at the start and told in `GET /v1/models`.
+        fused: Whether norms, gates and residual sums of UNets and VAEs run on a GPU as kernels of
+            this project's own, in fewer passes; told in `GET /v1/models`.
         cache: Folder for compiled code; None: `$XDG_CACHE_HOME/viralload` or
             `~/.cache/viralload`.
         ingress: What takes the connections: `haproxy`, Ray's own `proxy` (a third of the
@@ -116,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     graphs: bool = True
     compile: bool = False
     fp8: bool = False
+    fused: bool = True
     cache: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     ingress: Literal["auto", "haproxy", "proxy"] = "auto"
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"

@@ -17,6 +17,7 @@ from serve.attention import use_no_plans
 from serve.compilation import CompilationError, cache_use, compile_module
 from serve.device import card_fault, look, torch_dtype
 from serve.fp8 import Quantized, is_supported, quantize
+from serve.fusion import fuse_pipeline
 from serve.limits import LimitsError, measure
 from serve.loading import ModelError, load, pick_device
 from serve.network import Network
@@ -80,6 +81,8 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
     if settings.fp8:
         made = to_fp8(network_of(pipeline), recipe.size, 2 * settings.batch_limit)
         facts["fp8"] = msgspec.to_builtins(made)
+    if settings.fused and device.type == "cuda":
+        facts["fused"] = msgspec.to_builtins(fuse_pipeline(pipeline, device))
     compiled = None
     if settings.compile:
         compiled = compile_module(network_of(pipeline).denoiser, cache_folder=_cache(settings))
