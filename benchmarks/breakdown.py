@@ -36,7 +36,10 @@ REPEATS = 5
 # Kernels that torch's compiler or we wrote, which hold several operators each: Triton's names are
 # plain identifiers, told before the kinds, since inductor's list all operators that they fuse
 # (triton_poi_fused_convolution_native_group_norm_3).
-FUSED = re.compile(r"triton_|_?(group_norm|layer_norm|norm_silu|geglu|add_norm)\w*$")
+FUSED = re.compile(
+    r"triton_|_?(group_norm|layer_norm|norm_silu|geglu|moments|combine|apply|sum_of_three|"
+    r"sum_and_norm|gated)\w*$"
+)
 # The first kind whose word stands in a kernel's (or operator's) name, in lower case.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "layout": ("nchwtonhwc", "nhwctonchw"),  # cuDNN's, around convolutions
@@ -148,6 +151,13 @@ class FullBatch:
         for step in range(TICKS):
             self._tick(step, finishes=False)
         self._model.stepper.catch_up()
+
+    def steps_s(self) -> list[float]:
+        """Join, step `TICKS` times; the device's seconds of each step, by its own clock."""
+        measured = []
+        for step in range(TICKS):
+            measured += self._tick(step, finishes=False).measured
+        return [each.seconds for each in [*measured, *self._model.stepper.catch_up()]]
 
     def latents(self) -> list[Any]:
         """The latents after one step."""

@@ -24,6 +24,7 @@ from tests.benchmarks.test_engine import last_line, run
         ("group_norm_silu_kernel", "fused"),
         ("_layer_norm_add_kernel", "fused"),
         ("geglu_kernel", "fused"),
+        ("sum_and_norm", "fused"),
         ("void at::native::(anonymous namespace)::vectorized_layer_norm_kernel", "norm"),
         ("void cudnn::engines_precompiled::nchwToNhwcKernel<__nv_bfloat16>", "layout"),
         ("sm90_xmma_fprop_implicit_gemm_bf16_nhwckrsc_nhwc_tilesize128x128", "convolution"),
