@@ -93,8 +93,8 @@ def pixels_of(decoded: Any) -> Any:
 def stock(model: DiffusionModel, recipe: Recipe, row: Row) -> torch.Tensor:
     """The row's latent, float32 on the host, by the stock pipeline's own loop."""
     loop = model._stock
-    (latent,) = loop._denoise(recipe, [row], loop._embed(recipe, [row]))
-    return latent.float().cpu()
+    latents: torch.Tensor = loop._denoise(recipe, [row], loop._embed(recipe, [row]))
+    return latents[0].float().cpu()
 
 
 def rms_apart(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -69,7 +69,7 @@ def test_an_attempt_that_fails_loses_no_other(tmp_path: Path) -> None:
             pass
 
     assert one.attempt("slow", "s", slow, limit_s=0.05) is None
-    assert one.attempt("bad", "s", lambda: [][1]) is None  # type: ignore[misc]
+    assert one.attempt("bad", "s", lambda: [][1]) is None
     assert one.end() == 1
     assert [(each.name, each.value, each.note) for each in one.earlier()] == [
         ("slow", None, "Overdue: broken off after 0.05 s"),

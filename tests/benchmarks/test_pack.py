@@ -11,19 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pack
-from benchmarks.pack import (
-    MIB,
-    Found,
-    PackError,
-    contents,
-    found_of,
-    layout,
-    main,
-    needed,
-    read_installed,
-    requirements,
-    write,
-)
+from benchmarks.pack import Found, found_of, main, needed, read_installed, requirements
+from benchmarks.pack_parts import MIB, PackError, contents, layout, write
 
 
 def test_requirements_are_the_projects_without_what_only_draws() -> None:
