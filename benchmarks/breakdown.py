@@ -29,7 +29,7 @@ from serve.encode import encode
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings, SettingsError
 from serve.start import default_recipe, start
-from serve.work import DECODE_BATCH, Encoding, Recipe, Row, Tick
+from serve.work import Encoding, Recipe, Row, Tick
 
 TICKS = 10
 REPEATS = 5
@@ -100,7 +100,7 @@ def main() -> int:
 def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
     recipe, slots = default_recipe(settings), settings.batch_limit
     row = Row(prompt="a red fox", negative_prompt="", seed=0)
-    cost = model.cost(recipe.size)
+    cost = model.costs.of(recipe.size)
     texts = iter(range(10**6))
 
     def prepare() -> None:
@@ -108,7 +108,7 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
         model.preparation.prepare([(recipe, fresh)])
 
     ticks = FullBatch(model, recipe, slots)
-    latents = ticks.latents()[:DECODE_BATCH]
+    latents = ticks.latents()[: model.decoder.batch(recipe.size)]
     pixels = model.decoder.decode(recipe.size, latents)
     step_s = median_s(ticks.run) / TICKS
     rows = 2 if recipe.is_guided else 1
@@ -119,7 +119,7 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
             median_s(lambda: model.decoder.decode(recipe.size, latents)) / len(latents),
             float(cost.decode_flop),
         ),
-        "encode": (median_s(lambda: encode(pixels[0], Encoding())), None),  # type: ignore[arg-type]
+        "encode": (median_s(lambda: encode(pixels[0].image, Encoding())), None),  # type: ignore[union-attr]
     }
     limit = (facts.get("limits") or {}).get("matmul_flop_per_s")  # None: it was not measured
     return {

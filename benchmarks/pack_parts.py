@@ -1,4 +1,4 @@
-"""Wheels in parts that can be carried one at a time; what `benchmarks.unpack` puts together again."""
+"""Wheels in parts to be carried one at a time; `benchmarks.unpack` puts them together again."""
 
 import hashlib
 import json

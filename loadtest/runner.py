@@ -187,6 +187,7 @@ class Run:
                 device=target.device or offer.device,
                 limits=offer.limits,
                 flop_per_image=offer.flop_per_image,
+                approximations=offer.approximations,
             )
         )
 

@@ -16,7 +16,7 @@ import msgspec
 
 from loadtest import told
 from loadtest.errors import TargetError
-from profiles.schema import DeviceLimits
+from profiles.schema import Approximation, DeviceLimits
 
 FALLBACK_SIZE = "1024x1024"  # what the OpenAI Images API makes unless told otherwise
 MAX_BATCH_TOLD = 256
@@ -45,6 +45,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH_TOLD)] | None = None
     limits: DeviceLimits | None = None  # measured by the server, of one device
     flop_per_image: float | None = None  # at the default size and steps
+    approximations: list[Approximation] = []
     image_s: Annotated[float, msgspec.Meta(ge=0)] | None = None  # an image takes alone
     is_viralload: bool = False  # it takes fields beyond OpenAI's
 
@@ -105,7 +106,8 @@ def _offer(model: str | None, extra: Any) -> Offer:
     """What the server said of the model beyond OpenAI's fields, as far as it makes sense."""
     if not isinstance(extra, dict):
         return Offer(model=model)
-    plain = {key: value for key, value in extra.items() if key not in ("limits", "flop_per_image")}
+    checked = ("limits", "flop_per_image", "approximations")
+    plain = {key: value for key, value in extra.items() if key not in checked}
     try:
         offer = msgspec.convert({**plain, "model": model}, Offer)
     except msgspec.ValidationError:
@@ -115,6 +117,7 @@ def _offer(model: str | None, extra: Any) -> Offer:
         is_viralload=True,
         limits=told.device_limits(extra.get("limits")),
         flop_per_image=told.flop(extra.get("flop_per_image")),
+        approximations=told.approximations(extra),
     )
 
 

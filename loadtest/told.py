@@ -5,16 +5,19 @@ may be somebody else's, and its nonsense must not become a measurement.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from profiles.schema import DeviceLimits
+from profiles.schema import Approximation, DeviceLimits
 
 MOST_FLOP_PER_S = 1e18  # of one device; the fastest GPU of 2025 does 2e16 with its smallest numbers
 MOST_FLOP = 1e20  # of one request; ten images of 50 FLUX steps at 2048 px take some 2e17
 MOST_BYTES_PER_S = 1e15
 MOST_THREADS = 1e5
 MOST_SECONDS = 1e5
+MOST_STEPS = 1000
 MOST_NAME_CHARS = 100
+MOST_ERROR = 1e6
 
 
 def positive(value: object, most: float) -> float | None:
@@ -54,6 +57,30 @@ def device_limits(value: object) -> DeviceLimits | None:
         torch_version=_name(value.get("torch_version")),
     )
     return limits if limits != DeviceLimits() else None
+
+
+def approximations(extra: Mapping[str, object]) -> list[Approximation]:
+    """What a server says it leaves out or rounds, of its JSON object about a model."""
+    found = []
+    quantized, cut = extra.get("fp8"), extra.get("shortcuts")
+    if isinstance(quantized, dict):
+        found.append(_approximation("fp8", "denoiser's output", quantized))
+    if isinstance(cut, dict):
+        settings = [
+            f"{name}={value:g}"
+            for name, most in (("cache_steps", MOST_STEPS), ("guidance_until", 1.0))
+            if (value := positive(cut.get(name), most)) is not None and value != 1
+        ]
+        found.append(_approximation(", ".join(settings) or "shortcuts", "final latent", cut))
+    return found
+
+
+def _approximation(name: str, of: str, value: Mapping[str, object]) -> Approximation:
+    error = value.get("relative_error")
+    exact = error == 0 and not isinstance(error, bool)
+    return Approximation(
+        name=name, of=of, relative_error=0.0 if exact else positive(error, MOST_ERROR)
+    )
 
 
 def _name(value: Any) -> str | None:

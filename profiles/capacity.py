@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from profiles import factors
+from profiles import approximations, factors
 from profiles.admissible import admissible
 from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
@@ -243,6 +243,7 @@ def _assumptions(manifest: RunManifest, evidence: Evidence, duration_s: float | 
             "Assumed: random weights cost what trained ones do; the images are noise, but the "
             "FLOPs are the real architecture's."
         )
+    sentences += approximations.sentences(manifest)
     sentences += [
         (
             f"Assumed: {BLOCK_GPUS:,} GPUs are {BLOCK_GPUS // gpus:,} cells of the {gpus} tested, "

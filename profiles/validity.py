@@ -5,7 +5,7 @@ Every reason is a full sentence that ends with what to do about it.
 
 import numpy as np
 
-from profiles import stats
+from profiles import approximations, stats
 from profiles.accusation import lateness_reason, self_accusations
 from profiles.attempts import Tally
 from profiles.columns import Gpu, Recorded
@@ -89,10 +89,11 @@ def warnings(recorded: Recorded, window: LoadWindow | None, energy: Energy | Non
             "that much faster than the event did while start-up and service times stay real, so "
             "autoscaling looks worse than it is."
         )
+    found += approximations.sentences(manifest)
     if (manifest.target.settings or {}).get("fp8"):
         found.append(
             "The denoiser computed its large layers in 8 bits, while the percentages of a limit "
-            "refer to bf16: above 100 % is possible. GET /v1/models tells the error against bf16."
+            "refer to bf16: above 100 % is possible."
         )
     if recorded.damaged:
         found.append(

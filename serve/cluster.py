@@ -47,7 +47,9 @@ def own_ray(
         ServerError: Ray does not start.
     """
     folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))  # sockets need a short path
-    os.environ.update(_environment(loopback_only=loopback_only, direct_ingress=direct_ingress))
+    os.environ.update(
+        _environment(loopback_only=loopback_only, direct_ingress=direct_ingress, gpus=gpus)
+    )
     os.environ["RAY_worker_niceness"] = str(niceness)  # noqa: SIM112 - Ray's spelling
     import ray
 
@@ -119,7 +121,7 @@ def replica_ports(application: str) -> set[int] | None:
     return {target.port for target in targets if ReplicaID.is_full_id_str(target.name)}
 
 
-def _environment(*, loopback_only: bool, direct_ingress: bool) -> dict[str, str]:
+def _environment(*, loopback_only: bool, direct_ingress: bool, gpus: int) -> dict[str, str]:
     """What Ray and Serve read from the environment, in this process and all of its children."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")
@@ -138,6 +140,10 @@ def _environment(*, loopback_only: bool, direct_ingress: bool) -> dict[str, str]
         # What leaves is out of the ingress's list within a second, not within a cloud's thirty.
         environment["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "1"
         environment["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "1"
+    if gpus:
+        # Ray ends workers when 95 % of the host's memory is taken, as it reads it: some virtual
+        # machines begin with little and grow. A replica's tensors are on its GPU.
+        environment["RAY_memory_monitor_refresh_ms"] = "0"
     if loopback_only:
         # "No clusters": Ray then takes 127.0.0.1 as this node's address and binds nothing else.
         environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -18,7 +18,7 @@ from serve.line import Line
 from serve.pools import Pool, Pools
 from serve.ticket import ExpiredError, RefusedError, Ticket
 from serve.work import (
-    DECODE_BATCH,
+    Decoded,
     Image,
     Model,
     Order,
@@ -93,8 +93,8 @@ class StepEngine(Generic[Image]):
             RefusedError: It is not taken; nothing was queued.
         """
         ticket: Ticket[Image] = Ticket(order, self._clock())
-        step_flop = await self._model.step_flop(order.recipe)  # a size's first one takes a while
-        load = Load(steps=order.recipe.steps, step_flop=step_flop)
+        step_flops = await self._model.step_flops(order.recipe)  # a size's first takes a while
+        load = Load(steps=order.recipe.steps, step_flop=sum(step_flops) / order.recipe.steps)
         asked = Asked(
             loads=[load] * len(order.rows),
             priority=order.priority,
@@ -123,7 +123,7 @@ class StepEngine(Generic[Image]):
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict)
         self._shed(free, verdict)
-        self._line.put(Job(ticket, index, step_flop) for index in range(len(order.rows)))
+        self._line.put(Job(ticket, index, step_flops) for index in range(len(order.rows)))
         self._has_texts.set()
         return ticket
 
@@ -212,7 +212,7 @@ class StepEngine(Generic[Image]):
                 self._denoised.append((job, ticked.previews[slot], True))
                 self._has_latents.set()
             if slot in ticked.latents:
-                job.denoised_s = job.ticket.denoised_s = now_s
+                job.denoised_s = now_s
                 self._denoised.append((job, ticked.latents[slot], False))
                 self._has_latents.set()
                 self._leave(pool.size, slot)
@@ -226,10 +226,11 @@ class StepEngine(Generic[Image]):
                 await self._has_latents.wait()
                 continue
             size = self._denoised[0][0].size
-            batch = [item for item in self._denoised if item[0].size == size][:DECODE_BATCH]
+            most = self._model.decode_batch(size)
+            batch = [item for item in self._denoised if item[0].size == size][:most]
             taken = {id(item) for item in batch}
             self._denoised = [item for item in self._denoised if id(item) not in taken]
-            images: Sequence[Image | Exception]
+            images: Sequence[Decoded[Image] | Exception]
             try:
                 images = await self._model.decode(size, [latents for _, latents, _ in batch])
             except Exception as err:  # noqa: BLE001 - the requests fail, the replica lives on
@@ -238,18 +239,26 @@ class StepEngine(Generic[Image]):
             else:
                 self._failures["decode"] = 0
             now_s = self._clock()
-            for (job, _, is_preview), image in zip(batch, images, strict=True):
-                if isinstance(image, Exception):
-                    job.ticket.fail(image)
+            for (job, _, is_preview), made in zip(batch, images, strict=True):
+                if isinstance(made, Exception):
+                    job.ticket.fail(made)
                 elif is_preview:
-                    job.ticket.preview(image)
+                    job.ticket.preview(made.image)
                 else:
-                    self._finish(job, image, now_s)
+                    self._finish(job, made, now_s)
 
-    def _finish(self, job: Job[Image], image: Image, now_s: float) -> None:
-        """Hand an image to its ticket, and learn how long the way from the last step took."""
+    def _finish(self, job: Job[Image], made: Decoded[Image], now_s: float) -> None:
+        """Hand an image to its ticket, and learn how long the way from the last step took.
+
+        Steps are launched ahead of a GPU: when a tick returns, its step may have two to wait for.
+        The device's own clock says when the latent was there.
+        """
         ticket = job.ticket
-        ticket.add(job.index, image, now_s)
+        if made.ready_s is not None:
+            job.denoised_s = now_s - made.ready_s
+        if job.denoised_s is not None:
+            ticket.denoised_s = max(ticket.denoised_s or job.denoised_s, job.denoised_s)
+        ticket.add(job.index, made.image, now_s)
         if ticket.joined_s is not None and ticket.denoised_s is not None:
             ticket.denoise_s = ticket.denoised_s - ticket.joined_s
             ticket.decode_s = now_s - ticket.denoised_s
@@ -271,9 +280,11 @@ class StepEngine(Generic[Image]):
                 return False
             if job.prepared is None:
                 return True
-            alone_s = job.recipe.steps * self._step_s(job.step_flop)
+            alone_s = job.recipe.steps * self._step_s(job.load.step_flop)
             if self._is_late(job, now_s, alone_s):
                 return False
+            if not self._is_whole_next(job.size):
+                return True
             slot = self._pools.join(job)
             if slot is None:
                 return True
@@ -283,6 +294,16 @@ class StepEngine(Generic[Image]):
             return False
 
         self._line.keep(stays)
+
+    def _is_whole_next(self, size: Size) -> bool:
+        """Whether the images of a size that run all take a whole step next, as new ones do."""
+        every = self._model.whole_every
+        return every == 1 or all(
+            job.step % every == 0
+            for pool in self._pools
+            if pool.size == size
+            for job in pool.jobs.values()
+        )
 
     def _step_s(self, step_flop: float) -> float:
         """Predicted seconds of a step of so many FLOPs.

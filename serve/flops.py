@@ -18,7 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5EncoderModel
 
 from serve.architectures import Pipeline
+from serve.deep_features import ShallowUNet, WholeUNet
 from serve.parts import CLIP_TOKENS, T5_TOKENS
+from serve.shortcuts import NONE, Shortcuts
+from serve.work import Recipe, Size
 
 META = torch.device("meta")
 
@@ -30,27 +33,92 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         row_flop: One call of the denoiser on one row, that is one image without guidance.
         decode_flop: Decoding one image's latents.
         text_flop: Encoding one prompt by all of the pipeline's text encoders.
+        shallow_flop: One call of the UNet's outermost layers on one row, where deep features are
+            reused; None where they are not.
     """
 
     row_flop: int
     decode_flop: int
     text_flop: int
+    shallow_flop: int | None = None
 
 
-def image_flop(cost: Cost, steps: int, *, guided: bool) -> int:
+class Costs:
+    """What a pipeline's images cost, each size counted once.
+
+    Args:
+        pipeline: A loaded pipeline.
+        shortcuts: Which steps of its images are cut short.
+        cache_layers: Layers that a shallow step runs; None: there are none.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, shortcuts: Shortcuts = NONE, cache_layers: int | None = None
+    ) -> None:
+        self._pipeline = pipeline
+        self._shortcuts = shortcuts
+        self._layers = cache_layers
+        self._known: dict[Size, Cost] = {}
+
+    def are_known(self, size: Size) -> bool:
+        """Whether a size is counted already."""
+        return size in self._known
+
+    def of(self, size: Size) -> Cost:
+        """FLOPs of an image of that size; its first count takes a second or two of Python."""
+        if size not in self._known:
+            self._known[size] = count(self._pipeline, size.width, size.height, self._layers)
+        return self._known[size]
+
+    def steps(self, recipe: Recipe) -> list[float]:
+        """FLOPs of each step of one image."""
+        guided = recipe.is_guided
+        flops = step_flops(
+            self.of(recipe.size), recipe.steps, guided=guided, shortcuts=self._shortcuts
+        )
+        return [float(flop) for flop in flops]
+
+    def image(self, recipe: Recipe) -> float:
+        """FLOPs of one image, from prompt to pixels."""
+        guided = recipe.is_guided
+        cost = self.of(recipe.size)
+        return float(image_flop(cost, recipe.steps, guided=guided, shortcuts=self._shortcuts))
+
+
+def step_flops(cost: Cost, steps: int, *, guided: bool, shortcuts: Shortcuts = NONE) -> list[int]:
+    """FLOPs of each of an image's steps: those of a row, whole or shallow, times its rows.
+
+    A row is the prompt's; with guidance the negative prompt's makes two.
+    """
+    guided_steps = shortcuts.guided_steps(steps) if guided else 0
+    rows = [2 if step < guided_steps else 1 for step in range(steps)]
+    shallow = cost.row_flop if cost.shallow_flop is None else cost.shallow_flop
+    return [
+        n * (cost.row_flop if shortcuts.is_whole(step) else shallow) for step, n in enumerate(rows)
+    ]
+
+
+def image_flop(cost: Cost, steps: int, *, guided: bool, shortcuts: Shortcuts = NONE) -> int:
     """FLOPs of one image from its prompt to its pixels.
 
-        rows (steps row + text) + decode
+        sum of its steps + texts text + decode
 
-    rows is 2 with guidance (the prompt's and the negative prompt's) and 1 without.
+    texts is 2 with guidance (the prompt and the negative prompt) and 1 without.
     """
-    rows = 2 if guided else 1
-    return rows * (steps * cost.row_flop + cost.text_flop) + cost.decode_flop
+    texts = 2 if guided else 1
+    denoising = sum(step_flops(cost, steps, guided=guided, shortcuts=shortcuts))
+    return denoising + texts * cost.text_flop + cost.decode_flop
 
 
 @torch.no_grad()
-def count(pipeline: Pipeline, width: int, height: int) -> Cost:
+def count(pipeline: Pipeline, width: int, height: int, cache_layers: int | None = None) -> Cost:
     """Count a loaded pipeline's FLOPs an image of `width` x `height` pixels.
+
+    Args:
+        pipeline: It.
+        width: Pixels.
+        height: Pixels.
+        cache_layers: Layers that a shallow step runs; None: there are none.
 
     Takes a second or two of Python for a real model, and no memory of any device: count before
     requests come where that can be, and keep the answer. The count stays right while another
@@ -61,6 +129,7 @@ def count(pipeline: Pipeline, width: int, height: int) -> Cost:
     channels = pipeline.vae.config.latent_channels
     return Cost(
         row_flop=_row(pipeline, latent),
+        shallow_flop=None if cache_layers is None else _shallow_row(pipeline, latent, cache_layers),
         decode_flop=_flop(_blank(pipeline.vae).decode, _empty(1, channels, *latent)),
         text_flop=_text(pipeline),
     )
@@ -102,14 +171,31 @@ def _row(pipeline: Pipeline, latent: tuple[int, int]) -> int:
             pooled_projections=_empty(1, config.pooled_projection_dim),
             timestep=timestep,
         )
+    args, kwargs = _unet_arguments(pipeline, latent)
+    return _flop(blank, *args, **kwargs)
+
+
+def _shallow_row(pipeline: Pipeline, latent: tuple[int, int], layers: int) -> int:
+    """One call of the UNet's outermost layers on one row."""
+    blank = _blank(pipeline.unet)
+    args, kwargs = _unet_arguments(pipeline, latent)
+    with META:
+        _, deep = WholeUNet(blank, layers)(*args, **kwargs)
+    return _flop(ShallowUNet(blank, layers), deep, *args, **kwargs)
+
+
+def _unet_arguments(
+    pipeline: Pipeline, latent: tuple[int, int]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a UNet is called with for one row."""
+    config = pipeline.unet.config
     text = _empty(1, CLIP_TOKENS, config.cross_attention_dim)
     added = {}
     if config.addition_embed_type == "text_time":  # SDXL
         pooled = pipeline.text_encoder_2.config.projection_dim
         added = {"text_embeds": _empty(1, pooled), "time_ids": _empty(1, 6)}
-    return _flop(
-        blank, _empty(1, config.in_channels, *latent), timestep, text, added_cond_kwargs=added
-    )
+    arguments = (_empty(1, config.in_channels, *latent), _empty(1), text)
+    return arguments, {"added_cond_kwargs": added}
 
 
 def _blank(module: nn.Module) -> Any:

@@ -10,7 +10,7 @@ Neither waits for the device.
 # Parts of torch.cuda are untyped.
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -63,8 +63,8 @@ class Capture(msgspec.Struct, frozen=True):
     stream: torch.cuda.Stream
 
 
-def buckets(rows: int) -> list[int]:
-    """The batch sizes that are captured, up to `rows`: one row is padding, or below a fifth.
+def default_buckets(rows: int) -> list[int]:
+    """The batches that are captured unless told, up to `rows`: one row is padding, or a fifth.
 
     1, then every even number to 16, every fourth to 32, every eighth beyond.
     """
@@ -114,7 +114,7 @@ class CapturedSteps:
 
     Args:
         step: (indices, numbers, images) -> None, on the device; allocates its results only.
-        rows: Largest batch.
+        buckets: The batches to capture, rising.
         scratch_slot: A slot that no image has.
         scratch_row: A conditioning that no image has.
         device: A CUDA device.
@@ -125,7 +125,7 @@ class CapturedSteps:
         self,
         step: Step,
         *,
-        rows: int,
+        buckets: Sequence[int],
         scratch_slot: int,
         scratch_row: int,
         device: torch.device,
@@ -135,7 +135,7 @@ class CapturedSteps:
         self._scratch = (scratch_slot, scratch_row)
         self._device = device
         self._shared = capture
-        self._buckets = buckets(rows)
+        self._buckets = list(buckets)
         self._graphs = {size: self._capture(size) for size in reversed(self._buckets)}
 
     def run(self, plan: Plan) -> None:

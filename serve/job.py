@@ -1,5 +1,7 @@
 """One image under way in the step engine."""
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Generic
 
 from serve.forecast import Load
@@ -15,18 +17,19 @@ class Job(Generic[Image]):
         index: Which of the ticket's images.
         recipe: How it is denoised.
         row: What is its own.
-        step_flop: FLOPs of one of its steps.
+        step_flops: FLOPs of each of its steps.
         prepared: The model's own value, once its text is embedded.
         step: Steps done.
         denoised_s: When the last one was, on the engine's clock.
     """
 
-    def __init__(self, ticket: Ticket[Image], index: int, step_flop: float) -> None:
+    def __init__(self, ticket: Ticket[Image], index: int, step_flops: Sequence[float]) -> None:
         self.ticket = ticket
         self.index = index
         self.recipe: Recipe = ticket.order.recipe
         self.row: Row = ticket.order.rows[index]
-        self.step_flop = step_flop
+        self.step_flops = step_flops
+        self._flop_left = [*accumulate(reversed(step_flops), initial=0.0)][::-1]
         self.prepared: Prepared | None = None
         self.step = 0
         self.denoised_s: float | None = None
@@ -43,13 +46,19 @@ class Job(Generic[Image]):
 
     @property
     def load(self) -> Load:
-        """What it still costs."""
-        return Load(steps=self.recipe.steps - self.step, step_flop=self.step_flop)
+        """What it still costs, in steps that are all alike."""
+        left = self.recipe.steps - self.step
+        return Load(steps=left, step_flop=self.flop_left / max(1, left))
+
+    @property
+    def step_flop(self) -> float:
+        """FLOPs of the step it takes now."""
+        return self.step_flops[self.step]
 
     @property
     def flop_left(self) -> float:
         """FLOPs of its remaining steps."""
-        return (self.recipe.steps - self.step) * self.step_flop
+        return self._flop_left[self.step]
 
     @property
     def wants_preview(self) -> bool:

@@ -30,6 +30,9 @@ class ModelDefaults(msgspec.Struct, frozen=True, kw_only=True):
             that where the transformer takes latents in patches of 2x2.
         side_ceiling: Longest width or height in pixels the architecture can make at all.
         schedulers: The samplers offered; the first one is the default.
+        unet_layers: Layers of its UNet's last block; None: it has no UNet.
+        cache_layers: How many of them run in every step where deep features are reused. Of SD1.5
+            one, the first and last blocks being half of its step; of SDXL all, 9 % of its step.
     """
 
     side: int
@@ -39,6 +42,8 @@ class ModelDefaults(msgspec.Struct, frozen=True, kw_only=True):
     side_step: int = 8
     side_ceiling: int = 8192
     schedulers: tuple[SchedulerName, ...] = ("ddim", "euler", "dpm++2m")
+    unet_layers: int | None = None
+    cache_layers: int = 1
 
 
 XL: tuple[SchedulerName, ...] = ("euler", "ddim", "dpm++2m")
@@ -47,8 +52,18 @@ FLOW: tuple[SchedulerName, ...] = ("flow-euler",)
 # Steps and guidance as the models' cards have them; SDXL as MLPerf Inference has it. SD3 places
 # its patches of 16 pixels by a table of 384 x 384 (the twin's: 96 x 96), and ends where it ends.
 MODEL_DEFAULTS: dict[str, ModelDefaults] = {
-    "tiny": ModelDefaults(side=64, steps=20, guidance_scale=7.5, max_side=512),
-    "tiny-sdxl": ModelDefaults(side=64, steps=20, guidance_scale=8.0, max_side=512, schedulers=XL),
+    "tiny": ModelDefaults(
+        side=64, steps=20, guidance_scale=7.5, max_side=512, unet_layers=2, cache_layers=1
+    ),
+    "tiny-sdxl": ModelDefaults(
+        side=64,
+        steps=20,
+        guidance_scale=8.0,
+        max_side=512,
+        schedulers=XL,
+        unet_layers=2,
+        cache_layers=2,
+    ),
     "tiny-sd35": ModelDefaults(
         side=64,
         steps=20,
@@ -61,8 +76,18 @@ MODEL_DEFAULTS: dict[str, ModelDefaults] = {
     "tiny-flux": ModelDefaults(
         side=64, steps=4, guidance_scale=0.0, max_side=512, side_step=16, schedulers=FLOW
     ),
-    "sd15": ModelDefaults(side=512, steps=20, guidance_scale=7.5, max_side=1024),
-    "sdxl": ModelDefaults(side=1024, steps=20, guidance_scale=8.0, max_side=2048, schedulers=XL),
+    "sd15": ModelDefaults(
+        side=512, steps=20, guidance_scale=7.5, max_side=1024, unet_layers=3, cache_layers=1
+    ),
+    "sdxl": ModelDefaults(
+        side=1024,
+        steps=20,
+        guidance_scale=8.0,
+        max_side=2048,
+        schedulers=XL,
+        unet_layers=3,
+        cache_layers=3,
+    ),
     "sd35-medium": ModelDefaults(
         side=1024,
         steps=28,

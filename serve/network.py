@@ -11,12 +11,25 @@ denoiser's call. Latents are float32 in the denoiser's own layout; `unpack` give
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
 import torch
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.utils.torch_utils import randn_tensor
 
 Conditioning: TypeAlias = tuple[torch.Tensor, ...]
 Denoise: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
+
+
+class Depths(msgspec.Struct, frozen=True):
+    """A UNet's call, whole and shallow; see `serve.deep_features`.
+
+    Attributes:
+        whole: (latents, timesteps, conditionings) -> (output, deep features), in rows.
+        shallow: The same with the deep features as the last conditioning -> output.
+    """
+
+    whole: Callable[[torch.Tensor, torch.Tensor, Conditioning], tuple[torch.Tensor, torch.Tensor]]
+    shallow: Denoise
 
 
 class Network(Protocol):
@@ -57,6 +70,19 @@ class Network(Protocol):
             width: Pixels.
             height: Pixels.
             denoiser: The compiled denoiser; None: the plain one.
+        """
+        ...
+
+    def denoise_by_depth(self, layers: int, denoiser: torch.nn.Module | None = None) -> Depths:
+        """The denoiser whole and shallow, for any size.
+
+        Args:
+            layers: How many layers of the last up block a shallow call runs.
+            denoiser: The compiled denoiser; None: the plain one.
+
+        Raises:
+            NotImplementedError: The denoiser is no UNet.
+            ValueError: Its last up block has not so many layers.
         """
         ...
 

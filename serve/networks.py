@@ -4,14 +4,28 @@
 # diffusers ships no types.
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import FluxPipeline, StableDiffusion3Pipeline, StableDiffusionXLPipeline
 
-from serve.network import Conditioning, Denoise, Network, embedded, noise, place, shift
+from serve.deep_features import ShallowUNet, WholeUNet
+from serve.network import (
+    Conditioning,
+    Denoise,
+    Depths,
+    Network,
+    embedded,
+    noise,
+    place,
+    shift,
+)
 from serve.parts import T5_TOKENS
+
+# Sizes whose few numbers are kept on the device.
+SIZES = 512
 
 
 def network_of(pipeline: Any) -> Network:
@@ -35,6 +49,7 @@ class UNetNetwork:
         self.denoiser: torch.nn.Module = pipeline.unet
         self.device, self.dtype = place(self.denoiser)
         self._is_xl = isinstance(pipeline, StableDiffusionXLPipeline)
+        self._time_ids = lru_cache(SIZES)(self._make_time_ids)
 
     def embed(self, texts: Sequence[str], *, negative: bool) -> list[Conditioning]:
         """SD1.5: (tokens, width). SDXL: that, and the pooled (width,)."""
@@ -58,7 +73,13 @@ class UNetNetwork:
         """SDXL is told the size it is to make: (original, top left of the crop, target)."""
         if not self._is_xl:
             return text
-        return (*text, text[0].new_tensor([height, width, 0, 0, height, width]))
+        return (*text, self._time_ids(width, height))
+
+    def _make_time_ids(self, width: int, height: int) -> torch.Tensor:
+        """(original, top left of the crop, target): a copy that the host waits for, once a size."""
+        return torch.tensor(
+            [height, width, 0, 0, height, width], device=self.device, dtype=self.dtype
+        )
 
     def noise(self, seed: int, width: int, height: int) -> torch.Tensor:
         """Noise of shape (4, height/8, width/8)."""
@@ -78,17 +99,31 @@ class UNetNetwork:
         unet: Any = self.denoiser if denoiser is None else denoiser
 
         def call(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
-            added = {"text_embeds": told[1], "time_ids": told[2]} if self._is_xl else None
-            output: torch.Tensor = unet(
-                x,
-                t,
-                encoder_hidden_states=told[0],
-                added_cond_kwargs=added,
-                return_dict=False,
-            )[0]
+            output: torch.Tensor = unet(x, t, **self._arguments(told), return_dict=False)[0]
             return output
 
         return call
+
+    def denoise_by_depth(self, layers: int, denoiser: torch.nn.Module | None = None) -> Depths:
+        """The UNet's call, whole and shallow."""
+        unet = self.denoiser if denoiser is None else denoiser
+        whole_unet, shallow_unet = WholeUNet(unet, layers), ShallowUNet(unet, layers)
+
+        def whole(
+            x: torch.Tensor, t: torch.Tensor, told: Conditioning
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return whole_unet(x, t, **self._arguments(told))
+
+        def shallow(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
+            *texts, deep = told
+            return shallow_unet(deep, x, t, **self._arguments(tuple(texts)))
+
+        return Depths(whole, shallow)
+
+    def _arguments(self, told: Conditioning) -> dict[str, Any]:
+        """A conditioning by the names of the UNet's arguments."""
+        added = {"text_embeds": told[1], "time_ids": told[2]} if self._is_xl else None
+        return {"encoder_hidden_states": told[0], "added_cond_kwargs": added}
 
     def unpack(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
         """They are in the VAE's layout already."""
@@ -155,6 +190,10 @@ class Sd3Network:
 
         return call
 
+    def denoise_by_depth(self, layers: int, denoiser: torch.nn.Module | None = None) -> Depths:
+        """Not offered: a transformer has no levels."""
+        raise NotImplementedError("deep features are reused in UNets only")
+
     def unpack(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
         """They are in the VAE's layout already."""
         return latents
@@ -209,7 +248,8 @@ class FluxNetwork:
         transformer: Any = self.denoiser if denoiser is None else denoiser
         rows, columns = self._patches(width, height)
         device, dtype = self.device, self.dtype
-        image_places = self.pipeline._prepare_latent_image_ids(1, rows, columns, device, dtype)
+        with device:  # made there: a copy from the host would wait for the device
+            image_places = self.pipeline._prepare_latent_image_ids(1, rows, columns, device, dtype)
         text_places = torch.zeros(T5_TOKENS, 3, device=device, dtype=dtype)
 
         def call(x: torch.Tensor, t: torch.Tensor, told: Conditioning) -> torch.Tensor:
@@ -226,6 +266,10 @@ class FluxNetwork:
             return output
 
         return call
+
+    def denoise_by_depth(self, layers: int, denoiser: torch.nn.Module | None = None) -> Depths:
+        """Not offered: a transformer has no levels."""
+        raise NotImplementedError("deep features are reused in UNets only")
 
     def unpack(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
         """Patches back into (images, 16, height/8, width/8)."""

@@ -1,7 +1,7 @@
 """A diffusers pipeline as a replica runs it: behind the engines' `Model` protocol.
 
 Three threads compute, so that the event loop stays free: one denoises, one embeds texts and
-prepares images, one decodes; on a GPU the latter two have streams of their own beside the first.
+prepares images, one decodes; on a GPU the latter two work on streams of their own beside the first.
 A pool of threads makes files.
 """
 
@@ -9,9 +9,9 @@ A pool of threads makes files.
 # diffusers and parts of torch.cuda are untyped.
 
 import asyncio
-import base64
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,18 +21,32 @@ import msgspec
 import torch
 
 from serve.decoder import Decoder
-from serve.encode import Pixels, encode
-from serve.flops import Cost, count, image_flop
+from serve.encode import Pixels, encode, to_base64
+from serve.flops import Costs
 from serve.forecast import StepRate
 from serve.networks import network_of
 from serve.preparation import Preparation
+from serve.shortcuts import NONE, Shortcuts
+from serve.slots import Start
 from serve.stepper import Stepper
 from serve.stock import StockLoop
-from serve.work import DECODE_BATCH, Encoding, Generated, Prepared, Recipe, Row, Size, Tick, Ticked
+from serve.work import (
+    Decoded,
+    Encoding,
+    Generated,
+    Prepared,
+    Recipe,
+    Row,
+    Size,
+    Tick,
+    Ticked,
+)
 
 ENCODE_THREADS = 4
 CPU_NICENESS = 5
 WARM_UP_STEPS = 3
+# Whose latents tell what the shortcuts change.
+ERROR_SEEDS = (1, 2)
 
 Result = TypeVar("Result")
 
@@ -44,15 +58,21 @@ class DiffusionModel:
         pipeline: What denoises.
         slots: Images of one size in one call of the denoiser.
         threads: torch's CPU threads in each computing thread.
+        buckets: Rows of a batch that are recorded or compiled for; None: the usual ones.
+        shortcuts: Which steps of an image are cut short (policy `step`).
+        cache_layers: Layers of the UNet's last block that run in every step, where
+            `shortcuts` reuse the deep features.
         graphs: Whether the steps of warmed sizes are recorded and replayed: as CUDA graphs, or
             on a CPU as traces.
         compiled: The compiled denoiser, for warmed sizes; None: the plain one.
 
     Attributes:
         rate: What its steps take, from its warm-up on.
+        whole_every: Every how many steps the whole denoiser runs.
         preparation: Rows to what their first step needs; for the preparing thread.
         stepper: The slots; for the denoising thread.
         decoder: The VAE; for the decoding thread.
+        costs: What images cost in FLOPs.
     """
 
     def __init__(
@@ -61,6 +81,9 @@ class DiffusionModel:
         *,
         slots: int,
         threads: int,
+        buckets: Sequence[int] | None = None,
+        shortcuts: Shortcuts = NONE,
+        cache_layers: int = 1,
         graphs: bool = False,
         compiled: torch.nn.Module | None = None,
     ) -> None:
@@ -72,21 +95,25 @@ class DiffusionModel:
         self._slots = slots
         self._device: torch.device = pipeline.device
         network = network_of(pipeline)
-        self.preparation = Preparation(network)
+        self.whole_every = shortcuts.cache_steps
+        layers = cache_layers if self.whole_every > 1 else None
+        self.costs = Costs(pipeline, shortcuts, layers)
+        self.preparation = Preparation(network, shortcuts)
         is_cuda = self._device.type == "cuda"
         self.stepper = Stepper(
             network,
             slots=slots,
+            buckets=buckets,
+            cache_layers=layers,
             captured=graphs and is_cuda,
             traced=graphs and not is_cuda,
             compiled=compiled,
         )
         self.decoder = Decoder(network)
         self._stock = StockLoop(network, self.decoder)
-        self._costs: dict[Size, Cost] = {}
         self._denoising = ThreadPoolExecutor(1, "denoise", self._start_thread, (threads, False))
         self._preparing = ThreadPoolExecutor(1, "prepare", self._start_thread, (threads, True))
-        self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, True))
+        self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, False))
         self._encoding = ThreadPoolExecutor(ENCODE_THREADS, "encode")
 
     @property
@@ -101,22 +128,19 @@ class DiffusionModel:
             return None
         return f"GPU-{torch.cuda.get_device_properties(self._device).uuid}"
 
-    async def step_flop(self, recipe: Recipe) -> float:
-        """Floating point operations of one step of one image; counted once a size."""
-        if recipe.size not in self._costs:
-            await _in(self._preparing, lambda: self.cost(recipe.size))
-        return self.cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
+    async def step_flops(self, recipe: Recipe) -> Sequence[float]:
+        """Floating point operations of each step of one image; counted once a size."""
+        if not self.costs.are_known(recipe.size):
+            await _in(self._preparing, lambda: self.costs.of(recipe.size))
+        return self.costs.steps(recipe)
 
     def image_flop(self, recipe: Recipe) -> float | None:
         """Floating point operations of one image, from prompt to pixels; None if not counted."""
-        cost = self._costs.get(recipe.size)
-        if cost is None:
-            return None
-        return float(image_flop(cost, recipe.steps, guided=recipe.is_guided))
+        return self.costs.image(recipe) if self.costs.are_known(recipe.size) else None
 
     async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Pixels]:
         """Denoise one whole batch with the stock pipeline's loop."""
-        await self.step_flop(recipe)  # so that the answer can tell its FLOPs
+        await self.step_flops(recipe)  # so that the answer can tell its FLOPs
         return await _in(self._denoising, lambda: self._stock.generate(recipe, rows))
 
     async def prepare(self, asked: Sequence[tuple[Recipe, Row]]) -> Sequence[Prepared | Exception]:
@@ -131,19 +155,25 @@ class DiffusionModel:
         """Give the memory of a size's slots back, unless it was warmed up to stay."""
         self.stepper.release(size)
 
-    async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[Pixels | Exception]:
+    def decode_batch(self, size: Size) -> int:
+        """Most latents of that size to decode at once."""
+        return self.decoder.batch(size)
+
+    async def decode(
+        self, size: Size, latents: Sequence[Any]
+    ) -> Sequence[Decoded[Pixels] | Exception]:
         """Latents, as `tick` gave them, to pixels."""
         return await _in(self._decoding, lambda: self.decoder.decode(size, latents))
 
     async def encode(self, image: Pixels, recipe: Recipe, encoding: Encoding) -> bytes:
         """An image's file in base64."""
-        return await _in(self._encoding, lambda: base64.b64encode(encode(image, encoding)))
+        return await _in(self._encoding, lambda: to_base64(encode(image, encoding)))
 
     def warm_up_batches(self, recipe: Recipe, largest: int) -> None:
         """Run the stock loop once on a CPU, at its smallest and largest batch on a GPU."""
         recipe = _with_steps(recipe, 2)
         row = Row(prompt="warm-up", negative_prompt="", seed=0)
-        self.cost(recipe.size)
+        self.costs.of(recipe.size)
         for size in {1, largest} if self.device_name == "cuda" else {1}:
             self._denoising.submit(self._stock.generate, recipe, [row] * size).result()
 
@@ -156,7 +186,7 @@ class DiffusionModel:
             SolverError: The pipeline's scheduler cannot be tabulated.
         """
         for recipe in recipes:
-            self.cost(recipe.size)
+            self.costs.of(recipe.size)
             self._warm_up_size(_with_steps(recipe, WARM_UP_STEPS))
         self.rate.anchor()
 
@@ -172,7 +202,7 @@ class DiffusionModel:
                 raise start
             states[slot] = start.state
         self._denoising.submit(self.stepper.keep, recipe.size, states[0]).result()
-        step_flop = self.cost(recipe.size).row_flop * (2.0 if recipe.is_guided else 1.0)
+        flops = self.costs.steps(recipe)
         latents: Sequence[Any] = []
         for size in sorted({1, max(1, self._slots // 2), self._slots}):
             for step in range(recipe.steps):
@@ -180,7 +210,7 @@ class DiffusionModel:
                     size=recipe.size,
                     joins={slot: states[slot] for slot in range(size)} if step == 0 else {},
                     active=dict.fromkeys(range(size), step),
-                    step_flop=size * step_flop,
+                    step_flop=size * flops[step],
                     finishes=list(range(size)) if step == recipe.steps - 1 else [],
                 )
                 ticked = self._denoising.submit(self.stepper.tick, tick).result()
@@ -193,18 +223,48 @@ class DiffusionModel:
                 latents = list(ticked.latents.values())
                 for each in measured if step > 0 else ():  # the first one pays for set-up
                     self.rate.observe(each.step_flop, each.seconds)
-        largest = min(DECODE_BATCH, self._slots) if self.device_name == "cuda" else 1
+        most = self.decoder.batch(recipe.size)
+        largest = min(most, self._slots) if self.device_name == "cuda" else 1
         for size in range(1, largest + 1):
             decoding = self._decoding.submit(self.decoder.decode, recipe.size, latents[:size])
             for image in decoding.result():
                 if isinstance(image, Exception):
                     raise image
 
-    def cost(self, size: Size) -> Cost:
-        """FLOPs of an image of that size, counted once."""
-        if size not in self._costs:
-            self._costs[size] = count(self._pipeline, size.width, size.height)
-        return self._costs[size]
+    def shortcut_error(self, recipe: Recipe) -> float:
+        """How far images with shortcuts are from those of the full loop, after their warm-up.
+
+        ‖x − x'‖ / ‖x'‖, x the final latents of images of `ERROR_SEEDS` with the shortcuts, x'
+        without. It is what these weights make of it: of random ones, no more than a check.
+        """
+        off = norm = 0.0
+        for seed in ERROR_SEEDS:
+            row = Row(prompt="a red fox in the snow", negative_prompt="", seed=seed)
+            (prepared,) = self._preparing.submit(self.preparation.prepare, [(recipe, row)]).result()
+            if isinstance(prepared, Exception):
+                raise prepared
+            exact = msgspec.structs.replace(prepared.state, shortcuts=NONE)
+            x, full = (self._denoise_alone(recipe, start) for start in (prepared.state, exact))
+            off += float((x - full).square().sum())
+            norm += float(full.square().sum())
+        return math.sqrt(off / norm)
+
+    def _denoise_alone(self, recipe: Recipe, start: Start) -> torch.Tensor:
+        """One image's final latent, on the host."""
+        ticked = Ticked()
+        for step in range(recipe.steps):
+            tick = Tick(
+                size=recipe.size,
+                joins={0: start} if step == 0 else {},
+                active={0: step},
+                finishes=[0] if step == recipe.steps - 1 else [],
+            )
+            ticked = self._denoising.submit(self.stepper.tick, tick).result()
+            for lost in ticked.lost.values():
+                raise lost
+        self._denoising.submit(self.stepper.catch_up).result()
+        latent: torch.Tensor = ticked.latents[0][0]
+        return self._denoising.submit(latent.cpu).result()
 
     def _start_thread(self, threads: int, has_own_stream: bool) -> None:
         """Prepare a computing thread: its torch threads, its stream, lower priority on a CPU.
@@ -217,7 +277,8 @@ class DiffusionModel:
             with contextlib.suppress(OSError):
                 os.nice(CPU_NICENESS)
         elif has_own_stream:
-            torch.cuda.set_stream(torch.cuda.Stream(self._device))
+            # Before the steps, which fill the device: their kernels are few and soon done.
+            torch.cuda.set_stream(torch.cuda.Stream(self._device, priority=-1))
 
 
 async def _in(pool: ThreadPoolExecutor, run: Callable[[], Result]) -> Result:

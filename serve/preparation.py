@@ -9,8 +9,10 @@ from functools import lru_cache
 
 import torch
 
+from serve.marks import wait
 from serve.models import SchedulerName
 from serve.network import Conditioning, Network
+from serve.shortcuts import NONE, Shortcuts
 from serve.slots import Start
 from serve.solver import SolverError, Table, tabulate, variant
 from serve.texts import Text, Texts, truncation
@@ -24,10 +26,12 @@ class Preparation:
 
     Args:
         network: The pipeline.
+        shortcuts: Which steps of its images are cut short.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, shortcuts: Shortcuts = NONE) -> None:
         self._network = network
+        self._shortcuts = shortcuts
         self._pipeline = network.pipeline
         self._scheduler = network.pipeline.scheduler
         self._texts = Texts(network)
@@ -41,9 +45,8 @@ class Preparation:
             text for recipe, row in asked for text in _texts(recipe, row).values()
         )
         told = [self._told(recipe, row, made) for recipe, row in asked]
-        if self._network.device.type == "cuda":
-            # This thread waits, so that no step of images under way has to wait for a text.
-            torch.cuda.current_stream(self._network.device).synchronize()
+        # This thread waits, so that no step of images under way has to wait for a text.
+        wait(self._network.device)
         text_s = time.perf_counter() - started_s
         return [
             each if isinstance(each, Exception) else self._prepared(*row, each, text_s)
@@ -76,6 +79,7 @@ class Preparation:
             untold=told.get("negative_prompt"),
             table=table,
             guidance_scale=recipe.guidance_scale,
+            shortcuts=self._shortcuts,
         )
         words = {role: text.words for role, text in _texts(recipe, row).items()}
         return Prepared(state=start, text_s=text_s, truncated=truncation(self._pipeline, words))

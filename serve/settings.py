@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from serve.models import MODEL_DEFAULTS, ModelDefaults, ModelName
+from serve.shortcuts import Shortcuts
 
 Json: TypeAlias = str | bytes
 
@@ -50,6 +51,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         sizes: Sizes that are warmed up before the replica is ready, as `512x512,1024x1024`; None:
             the model's own. The first is what a request gets that does not say. Others are served
             too, without graphs or compilation.
+        buckets: Rows of the denoiser's batch to record or compile for, as `2,16`; a step runs in
+            the smallest that holds it. The last is 2 rows for each of `max_batch`. None: some ten,
+            all of which take time at the start.
+        cache_steps: Every how many steps the whole UNet runs; those between reuse its deep features
+            (DeepCache). It changes the images: the error is measured at the start and told in
+            `GET /v1/models`. Policy `step`, UNets only. 1: every step is whole.
+        cache_layers: Layers of the UNet's last block that run in every step all the same; None: the
+            model's own.
+        guidance_until: The share of an image's steps with guidance, from the first one on. It
+            changes the images; the error is told likewise. Policy `step` only. 1: all.
         graphs: Whether the steps of warmed sizes are recorded once and replayed (policy `step`):
             as CUDA graphs, or on a CPU as traces.
         compile: Whether torch compiles the denoiser; the first start takes minutes, later ones
@@ -91,6 +102,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_queue: PositiveInt = 64
     deadline_s: Deadline | None = 60.0
     sizes: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    buckets: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    cache_steps: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    cache_layers: PositiveInt | None = None
+    guidance_until: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     graphs: bool = True
     compile: bool = False
     fp8: bool = False
@@ -138,6 +153,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 self.check_size(*size)
         except ValueError as err:
             raise ValueError(f"sizes: {err}") from None
+        self._check_buckets()
+        self._check_shortcuts()
         if self.outage_s is not None and not self.is_stub:
             raise ValueError("stub_outage: only the stub has one; leave it out, or set model=stub")
         if self.stub_servers is not None and not self.is_stub:
@@ -150,6 +167,74 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             )
         if self.stub_service != "fixed" and self.stub_servers is None:
             raise ValueError("stub_service: it is drawn for stub_servers only; set those, too")
+
+    def _check_buckets(self) -> None:
+        """Refuse buckets that do not rise to the largest batch.
+
+        Raises:
+            ValueError: They do not.
+        """
+        if self.buckets is None:
+            return
+        most = 2 * self.batch_limit
+        rows = self.batch_rows
+        if rows is None or rows != sorted(set(rows)) or rows[-1] != most or rows[0] < 1:
+            raise ValueError(
+                f"buckets: '{self.buckets}' must be rising numbers of rows that end with {most}, "
+                f"twice max_batch, such as 2,{most}"
+            )
+
+    def _check_shortcuts(self) -> None:
+        """Refuse shortcuts where they cannot be taken.
+
+        Raises:
+            ValueError: The policy or the model has none.
+        """
+        taken = [
+            name
+            for name, value in (
+                ("cache_steps", self.cache_steps),
+                ("guidance_until", self.guidance_until),
+            )
+            if value != 1
+        ]
+        if taken and self.is_stub:
+            raise ValueError(f"{taken[0]}: the stub denoises nothing; leave it out")
+        if taken and self.policy != "step":
+            raise ValueError(
+                f"{taken[0]}: policy={self.policy} runs the stock pipeline's loop; "
+                "leave it out, or set policy=step"
+            )
+        if self.cache_layers is not None and self.cache_steps == 1:
+            raise ValueError("cache_layers: it says nothing without cache_steps; set that, too")
+        layers = self.defaults.unet_layers
+        if self.cache_steps > 1 and layers is None:
+            raise ValueError(
+                f"cache_steps: {self.model} has no UNet whose deep features could be reused; "
+                "leave it out"
+            )
+        if self.cache_layers is not None and layers is not None and self.cache_layers > layers:
+            raise ValueError(
+                f"cache_layers: the last block of {self.model} has {layers}; use 1 to {layers}"
+            )
+
+    @property
+    def batch_rows(self) -> list[int] | None:
+        """The buckets in rows; None: unless told, or they are no numbers."""
+        words = [] if self.buckets is None else self.buckets.split(",")
+        numbers = [word.strip() for word in words]
+        is_list = bool(numbers) and all(re.fullmatch(r"\d{1,5}", number) for number in numbers)
+        return [int(number) for number in numbers] if is_list else None
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """Which steps of an image are cut short."""
+        return Shortcuts(cache_steps=self.cache_steps, guidance_until=self.guidance_until)
+
+    @property
+    def shallow_layers(self) -> int:
+        """Layers of the UNet's last block that every step runs, where deep features are reused."""
+        return self.cache_layers or self.defaults.cache_layers
 
     @property
     def outage_s(self) -> tuple[float, float] | None:

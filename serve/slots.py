@@ -1,22 +1,25 @@
 """The running images of one size on the device: fixed slots of latents and conditionings.
 
-A slot holds the latent, the clean latent as last predicted, and two conditionings (with the
-prompt, and without it). A step gathers the rows of the slots that are active, calls the denoiser
-once, and puts the new latents back. An image without guidance takes one row of the batch, with
-guidance two; samplers, steps and guidance are numbers of each row's own.
+A slot holds the latent, the clean latent as last predicted, two conditionings (with the prompt, and
+without it) and, where they are reused, the deep features of both. A step gathers the rows of the
+slots that are active, calls the denoiser once, and puts the new latents back. An image without
+guidance takes one row of the batch, with guidance two; samplers, steps and guidance are numbers of
+each row's own.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
 import torch
 
-from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan, buckets
+from serve.denoisers import Denoisers
+from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
 from serve.memory import OutOfMemoryError, split_on_oom
-from serve.network import Conditioning, Denoise, Network
+from serve.network import Conditioning, Network
+from serve.shortcuts import NONE, Shortcuts
 from serve.solver import Table
-from serve.traces import Inputs, Recorded, trace
 from serve.work import Size
 
 
@@ -29,6 +32,7 @@ class Start(msgspec.Struct, frozen=True):
         untold: Conditioning without it; None where there is no guidance.
         table: Its sampler.
         guidance_scale: Its guidance.
+        shortcuts: Which of its steps are cut short.
     """
 
     latent: torch.Tensor
@@ -36,6 +40,11 @@ class Start(msgspec.Struct, frozen=True):
     untold: Conditioning | None
     table: Table
     guidance_scale: float
+    shortcuts: Shortcuts = NONE
+
+    def is_guided(self, step: int) -> bool:
+        """Whether a step has an unguided row, too."""
+        return self.untold is not None and step < self.shortcuts.guided_steps(len(self.table))
 
 
 class Slots:
@@ -47,6 +56,10 @@ class Slots:
         count: Slots.
         device: Where the tensors live.
         example: Any start of this size: it shows the shapes.
+        buckets: Rows of a batch to record or compile for, rising to 2 `count`; where neither is
+            wanted, they say nothing.
+        cache_layers: How many layers of the UNet's last block run in every step, where the others'
+            deep features are reused; None: they are not.
         capture: What its CUDA graphs share with others; None: steps run eagerly.
         traced: Whether the denoiser is recorded for a CPU.
         compiled: The compiled denoiser; it is compiled here for every bucket of rows.
@@ -60,12 +73,12 @@ class Slots:
         device: torch.device,
         example: Start,
         *,
+        buckets: Sequence[int] = (),
+        cache_layers: int | None = None,
         capture: Capture | None = None,
         traced: bool = False,
         compiled: torch.nn.Module | None = None,
     ) -> None:
-        self._network = network
-        self._denoise: Denoise = network.denoise(size.width, size.height)
         # The stock pipelines make latents in the dtype of their prompt's embeddings.
         self._dtype = example.told[0].dtype
         self._device = device
@@ -77,26 +90,30 @@ class Slots:
             torch.zeros((2 * (count + 1), *each.shape), device=device, dtype=each.dtype)
             for each in example.told
         )
+        self._denoisers = Denoisers(
+            network, size, self._blank, cache_layers=cache_layers, arena_rows=2 * (count + 1)
+        )
         if compiled is not None:
-            fast = network.denoise(size.width, size.height, compiled)
-            for rows in buckets(2 * count):
-                fast(*self._blank(rows))
-            self._denoise = Recorded(self._denoise, dict.fromkeys(buckets(2 * count), fast))
+            self._denoisers.compile(compiled, buckets)
         elif traced:
-            plain = self._denoise
-            traces = {rows: trace(plain, self._blank(rows)) for rows in buckets(2 * count)}
-            self._denoise = Recorded(plain, traces)
+            self._denoisers.trace(buckets)
         self._starts: dict[int, Start] = {}
-        self._steps: EagerSteps | CapturedSteps = EagerSteps(self._step, device)
-        if capture is not None:
-            self._steps = CapturedSteps(
-                self._step,
-                rows=2 * count,
+
+        def steps(is_whole: bool) -> EagerSteps | CapturedSteps:
+            step = partial(self._step, is_whole=is_whole)
+            if capture is None:
+                return EagerSteps(step, device)
+            return CapturedSteps(
+                step,
+                buckets=buckets,
                 scratch_slot=count,
                 scratch_row=2 * count,
                 device=device,
                 capture=capture,
             )
+
+        self._whole_steps = steps(True)
+        self._shallow_steps = None if cache_layers is None else steps(False)
 
     def join(self, slot: int, start: Start) -> None:
         """Put an image into a slot."""
@@ -116,20 +133,18 @@ class Slots:
     def advance(self, active: Mapping[int, int]) -> dict[int, OutOfMemoryError]:
         """Take one step; returns the slots that do not fit into memory.
 
+        Images whose step is whole and images whose step is shallow take a call each; the engine
+        lets them join so that all are alike.
+
         Args:
             active: Slots, each with the step it is at, from 0.
         """
-
-        def run(items: Sequence[tuple[int, int]]) -> list[None]:
-            self._steps.run(self._plan(items))
-            return [None] * len(items)
-
-        results = split_on_oom(list(active.items()), run)
-        return {
-            slot: result
-            for slot, result in zip(active, results, strict=True)
-            if isinstance(result, OutOfMemoryError)
-        }
+        lost: dict[int, OutOfMemoryError] = {}
+        for is_whole, steps in ((True, self._whole_steps), (False, self._shallow_steps)):
+            items = [item for item in active.items() if self._is_whole(*item) is is_whole]
+            if items and steps is not None:
+                lost |= self._run(steps, items)
+        return lost
 
     def latent(self, slot: int) -> torch.Tensor:
         """A copy of a slot's latent."""
@@ -139,7 +154,25 @@ class Slots:
         """A copy of a slot's clean latent, as the last step predicted it."""
         return self._clean[slot].clone()
 
-    def _blank(self, rows: int) -> Inputs:
+    def _is_whole(self, slot: int, step: int) -> bool:
+        return self._shallow_steps is None or self._starts[slot].shortcuts.is_whole(step)
+
+    def _run(
+        self, steps: EagerSteps | CapturedSteps, items: Sequence[tuple[int, int]]
+    ) -> dict[int, OutOfMemoryError]:
+        """One call of the denoiser if memory allows, else several."""
+
+        def run(part: Sequence[tuple[int, int]]) -> list[None]:
+            steps.run(self._plan(part))
+            return [None] * len(part)
+
+        return {
+            slot: result
+            for (slot, _), result in zip(items, split_on_oom(items, run), strict=True)
+            if isinstance(result, OutOfMemoryError)
+        }
+
+    def _blank(self, rows: int) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
         """Inputs of the denoiser for so many rows."""
         x = torch.zeros((rows, *self._latents.shape[1:]), device=self._device, dtype=self._dtype)
         told = tuple(arena[:1].repeat(rows, *[1] * (arena.ndim - 1)) for arena in self._told)
@@ -149,7 +182,7 @@ class Slots:
         """The step in numbers: the images' own rows first, then the unguided rows."""
         images = len(items)
         starts = [self._starts[slot] for slot, _ in items]
-        guided = [i for i, start in enumerate(starts) if start.untold is not None]
+        guided = [i for i, (_, step) in enumerate(items) if starts[i].is_guided(step)]
         rows = images + len(guided)
         slots = np.array([slot for slot, _ in items], dtype=np.int64)
         indices = np.zeros((4, rows), dtype=np.int64)
@@ -165,7 +198,9 @@ class Slots:
             numbers[i, -1] = start.guidance_scale
         return Plan(indices, numbers, images)
 
-    def _step(self, indices: torch.Tensor, numbers: torch.Tensor, images: int) -> None:
+    def _step(
+        self, indices: torch.Tensor, numbers: torch.Tensor, images: int, *, is_whole: bool
+    ) -> None:
         """One step on the device, of a plan's indices and numbers."""
         slots, unguided, image_of_row, told_of_row = indices
         slots, unguided = slots[:images], unguided[:images]
@@ -173,10 +208,12 @@ class Slots:
         ones = [1] * (self._latents.ndim - 1)
         s, p, q, a, b, c, guidance = (each.view(-1, *ones) for each in others)
         x = self._latents.index_select(0, slots)
-        output = self._denoise(
+        denoise = self._denoisers.whole if is_whole else self._denoisers.shallow
+        output = denoise(
             (x * s).to(self._dtype).index_select(0, image_of_row),
             t.index_select(0, image_of_row),
             tuple(arena.index_select(0, told_of_row) for arena in self._told),
+            told_of_row,
         ).float()
         told, untold = output[:images], output.index_select(0, unguided)
         clean = p * x + q * (untold + guidance * (told - untold))

@@ -5,6 +5,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 import torch
 
+from serve.attention import use_no_plans
 from serve.compilation import CompilationError, cache_use, compile_module
 from serve.fp8 import Quantized, is_supported, quantize
 from serve.limits import LimitsError, measure
@@ -24,6 +26,7 @@ from serve.work import OutOfMemoryError, Recipe, Size
 
 logger = logging.getLogger(__name__)
 
+SWITCH_INTERVAL_S = 0.0005
 CUDA_LIMITS_S = 3.0
 CPU_LIMITS_S = 1.0
 # The middle of the samplers' thousand.
@@ -66,6 +69,9 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
     facts: dict[str, object] = {"device": device.type, "limits": _limits(device)}
     pipeline = load(settings.model, settings.weights, device)
     if device.type == "cuda":
+        # Threads that launch steps want Python's lock back within a step, not within 5 ms.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        use_no_plans()
         lay_out(pipeline)
     recipe = default_recipe(settings)
     if settings.fp8:
@@ -80,6 +86,9 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
         pipeline,
         slots=settings.batch_limit,
         threads=settings.cpu_threads,
+        buckets=settings.batch_rows,
+        shortcuts=settings.shortcuts,
+        cache_layers=settings.shallow_layers,
         graphs=settings.graphs,
         compiled=compiled,
     )
@@ -92,6 +101,11 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
         )
     else:
         model.warm_up_batches(recipe, settings.batch_limit)
+    if settings.shortcuts.are_taken:
+        facts["shortcuts"] = {
+            **msgspec.to_builtins(settings.shortcuts),
+            "relative_error": model.shortcut_error(recipe),
+        }
     facts["flop_per_image"] = model.image_flop(recipe)
     if settings.compile:
         facts["compile"] = msgspec.to_builtins(cache_use())

@@ -10,8 +10,10 @@ from contextlib import nullcontext
 
 import torch
 
+from serve.attention import plans
 from serve.compilation import forbid_recompiles
-from serve.graphs import Capture
+from serve.graphs import Capture, default_buckets
+from serve.marks import mark, seconds
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.network import Network
 from serve.slots import Slots, Start
@@ -27,6 +29,9 @@ class Stepper:
     Args:
         network: The denoiser.
         slots: Images of one size in one call.
+        buckets: Rows of a batch that warmed sizes are recorded or compiled for; None: the usual.
+        cache_layers: Layers of the UNet's last block that every step runs, where deep features are
+            reused between steps; None: they are not.
         captured: Whether warmed sizes run as CUDA graphs.
         traced: Whether their denoiser is recorded for a CPU.
         compiled: The compiled denoiser for warmed sizes; None: the plain one.
@@ -37,6 +42,8 @@ class Stepper:
         network: Network,
         *,
         slots: int,
+        buckets: Sequence[int] | None = None,
+        cache_layers: int | None = None,
         captured: bool,
         traced: bool = False,
         compiled: torch.nn.Module | None = None,
@@ -44,6 +51,8 @@ class Stepper:
         self._network = network
         self._device: torch.device = network.device
         self._count = slots
+        self._buckets = buckets or default_buckets(2 * slots)
+        self._cache_layers = cache_layers
         self._captured = captured
         self._traced = traced
         self._compiled = compiled
@@ -58,16 +67,19 @@ class Stepper:
         if self._captured and self._capture is None:
             self._capture = Capture(torch.cuda.graph_pool_handle(), torch.cuda.Stream(self._device))
         self._kept.add(size)
-        self._slots[size] = Slots(
-            self._network,
-            size,
-            self._count,
-            self._device,
-            example,
-            capture=self._capture,
-            traced=self._traced,
-            compiled=self._compiled,
-        )
+        with plans() if self._captured else nullcontext():
+            self._slots[size] = Slots(
+                self._network,
+                size,
+                self._count,
+                self._device,
+                example,
+                buckets=self._buckets,
+                cache_layers=self._cache_layers,
+                capture=self._capture,
+                traced=self._traced,
+                compiled=self._compiled,
+            )
 
     def release(self, size: Size) -> None:
         """Give the memory of a size's slots back, unless it is to stay."""
@@ -91,12 +103,12 @@ class Stepper:
             slots = self._slots[tick.size] = made
         for slot, start in tick.joins.items():
             slots.join(slot, start)
-        began = self._mark()
+        began = mark(self._device)
         lost = self._advance(slots, tick)
-        ended = self._mark()
+        ended = mark(self._device)
         finished = {slot: slots.latent(slot) for slot in tick.finishes if slot not in lost}
         previews = {slot: slots.clean(slot) for slot in tick.previews if slot not in lost}
-        ready = self._mark()
+        ready = mark(self._device)
         measured: Sequence[Measured] = []
         if lost:
             pass  # its time was spent on giving memory back, which waits for the device anyhow
@@ -104,8 +116,8 @@ class Stepper:
             self._launched.append((tick.step_flop, began, ended))
             measured = self.catch_up(AHEAD)
         else:
-            seconds = time.perf_counter() - started_s
-            measured = [Measured(step_flop=tick.step_flop, seconds=seconds)]
+            took_s = time.perf_counter() - started_s
+            measured = [Measured(step_flop=tick.step_flop, seconds=took_s)]
         return Ticked(
             latents={slot: (latent, ready) for slot, latent in finished.items()},
             previews={slot: (latent, ready) for slot, latent in previews.items()},
@@ -119,13 +131,19 @@ class Stepper:
         while len(self._launched) > ahead:
             step_flop, began, ended = self._launched.popleft()
             ended.synchronize()
-            seconds = began.elapsed_time(ended) / 1e3
-            measured.append(Measured(step_flop=step_flop, seconds=seconds))
+            measured.append(Measured(step_flop=step_flop, seconds=seconds(began, ended)))
         return measured
 
     def _make(self, size: Size, example: Start) -> Slots:
         """Slots of a size that was not warmed up: its steps run as they are."""
-        return Slots(self._network, size, self._count, self._device, example)
+        return Slots(
+            self._network,
+            size,
+            self._count,
+            self._device,
+            example,
+            cache_layers=self._cache_layers,
+        )
 
     def _advance(self, slots: Slots, tick: Tick) -> Mapping[int, OutOfMemoryError]:
         """Take the step; a warmed size compiles nothing any more, or raises."""
@@ -133,11 +151,3 @@ class Stepper:
             return slots.advance(tick.active)
         with forbid_recompiles() if tick.size in self._kept else nullcontext():
             return slots.advance(tick.active)
-
-    def _mark(self) -> torch.cuda.Event | None:
-        """An event that remembers its time; None on a CPU."""
-        if self._device.type != "cuda":
-            return None
-        mark = torch.cuda.Event(enable_timing=True)
-        mark.record(torch.cuda.current_stream(self._device))
-        return mark

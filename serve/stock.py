@@ -14,7 +14,7 @@ from serve.encode import Pixels
 from serve.memory import split_on_oom
 from serve.network import Network
 from serve.solver import variant
-from serve.work import Generated, Recipe, Row
+from serve.work import Decoded, Generated, Recipe, Row
 
 Result = TypeVar("Result")
 
@@ -42,7 +42,10 @@ class StockLoop:
             arguments = self._timed("text", stages, lambda: self._embed(recipe, part))
             latents = self._timed("denoise", stages, lambda: self._denoise(recipe, part, arguments))
             ready = [(latent, None) for latent in latents]
-            return self._timed("decode", stages, lambda: self._decoder.decode(recipe.size, ready))
+            decoded = self._timed(
+                "decode", stages, lambda: self._decoder.decode(recipe.size, ready)
+            )
+            return [each.image if isinstance(each, Decoded) else each for each in decoded]
 
         images = split_on_oom(rows, run)
         return Generated(

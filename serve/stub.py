@@ -12,6 +12,7 @@ import numpy as np
 from serve.encode import encode
 from serve.forecast import StepRate
 from serve.work import (
+    Decoded,
     Encoding,
     Generated,
     Measured,
@@ -23,6 +24,7 @@ from serve.work import (
     Ticked,
 )
 
+DECODE_BATCH = 8
 # All images of a stub are this one.
 Picture: TypeAlias = Literal["prepared"]
 
@@ -55,6 +57,7 @@ class StubModel:
         self._outage_s = outage_s
         self._clock = clock
         self._first_s: float | None = None
+        self.whole_every = 1
         self.rate = StepRate()
         for step_flop in (1.0, 100.0):
             self.rate.observe(step_flop, step_s)
@@ -66,9 +69,9 @@ class StubModel:
         images: list[Picture | Exception] = ["prepared"] * len(rows)
         return Generated(images=images, text_s=0.0, denoise_s=denoise_s, decode_s=self._fixed_s)
 
-    async def step_flop(self, recipe: Recipe) -> float:
-        """One, nominally."""
-        return 1.0
+    async def step_flops(self, recipe: Recipe) -> Sequence[float]:
+        """One each, nominally."""
+        return [1.0] * recipe.steps
 
     def image_flop(self, recipe: Recipe) -> float | None:
         """None: nothing is computed."""
@@ -92,10 +95,16 @@ class StubModel:
     def release(self, size: Size) -> None:
         """Nothing is held."""
 
-    async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[Picture | Exception]:
+    def decode_batch(self, size: Size) -> int:
+        """As many as come."""
+        return DECODE_BATCH
+
+    async def decode(
+        self, size: Size, latents: Sequence[Any]
+    ) -> Sequence[Decoded[Picture] | Exception]:
         """Wait the stated time."""
         await self._work(self._fixed_s)
-        return ["prepared"] * len(latents)
+        return [Decoded[Picture]("prepared")] * len(latents)
 
     async def encode(self, image: Picture, recipe: Recipe, encoding: Encoding) -> bytes:
         """The prepared file of that size and format, in base64."""

@@ -8,9 +8,6 @@ import msgspec
 from serve.forecast import StepRate
 from serve.models import SchedulerName
 
-# Images decoded together: VAE decode takes 2-3 GiB of memory an image at 1024 px.
-DECODE_BATCH = 8
-
 Image = TypeVar("Image")
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -175,21 +172,37 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     truncated: str | None = None
 
 
+class Decoded(msgspec.Struct, Generic[Image], frozen=True):
+    """An image, and how long before it was there its latent was.
+
+    Attributes:
+        image: It.
+        ready_s: Seconds from its latent's last step on the device until it was pixels; None: its
+            latent was there when `tick` returned.
+    """
+
+    image: Image
+    ready_s: float | None = None
+
+
 class Model(Protocol[Image]):
     """What the engines need of a model; `Image` is the model's own business.
 
     Attributes:
         rate: What is known of its speed, from its warm-up.
+        whole_every: Every how many steps of an image the whole denoiser runs, from its first on;
+            between them less is computed, and images that join then would part the batch.
     """
 
     rate: StepRate
+    whole_every: int
 
     async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Image]:
         """Denoise one whole batch; the engine never calls it twice at once."""
         ...
 
-    async def step_flop(self, recipe: Recipe) -> float:
-        """Floating point operations of one step of one image."""
+    async def step_flops(self, recipe: Recipe) -> Sequence[float]:
+        """Floating point operations of each step of one image."""
         ...
 
     def image_flop(self, recipe: Recipe) -> float | None:
@@ -208,7 +221,13 @@ class Model(Protocol[Image]):
         """No slot of that size is in use any more."""
         ...
 
-    async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[Image | Exception]:
+    def decode_batch(self, size: Size) -> int:
+        """Most latents of that size to decode at once."""
+        ...
+
+    async def decode(
+        self, size: Size, latents: Sequence[Any]
+    ) -> Sequence[Decoded[Image] | Exception]:
         """Latents to images; called beside `tick`."""
         ...
 

@@ -9,6 +9,7 @@ anything else raises SCHEMA_VERSION.
 
 from profiles.schema.common import LOCAL_ERROR, SCHEMA_VERSION, EndReason, Outcome, Stand, Verdict
 from profiles.schema.manifest import (
+    Approximation,
     Demand,
     DeviceLimits,
     GpuInfo,
@@ -47,6 +48,7 @@ from profiles.schema.summary import (
 __all__ = [
     "LOCAL_ERROR",
     "SCHEMA_VERSION",
+    "Approximation",
     "CallCost",
     "Capacity",
     "ClockSample",

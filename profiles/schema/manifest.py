@@ -40,6 +40,14 @@ class DeviceLimits(msgspec.Struct, frozen=True, kw_only=True):
     torch_version: str | None = None
 
 
+class Approximation(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that changes the images to make them faster, as the server told it."""
+
+    name: str  # "fp8", "cache_steps=2, guidance_until=0.67"
+    of: str  # what the error is of: "final latent", "denoiser's output"
+    relative_error: float | None = None  # ‖x - x'‖ / ‖x'‖ against the exact x'
+
+
 class TargetInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What was loaded."""
 
@@ -52,6 +60,7 @@ class TargetInfo(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str | int | float | bool | None] | None = None
     limits: DeviceLimits | None = None  # of one device; its others are taken to be alike
     flop_per_image: float | None = None  # at the target's default size and steps
+    approximations: list[Approximation] = []
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):

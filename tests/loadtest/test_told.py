@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest import told
-from profiles.schema import DeviceLimits
+from profiles.schema import Approximation, DeviceLimits
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,44 @@ def test_whatever_is_told_figures_are_positive_and_finite(value: Any) -> None:
     for field in ("matmul_flop_per_s", "fp8_flop_per_s", "copy_bytes_per_s", "threads"):
         figure = getattr(limits, field)
         assert figure is None or 0 < figure < math.inf
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({}, []),
+        ({"fp8": True, "shortcuts": 3}, []),
+        (
+            {"fp8": {"layers": 3, "relative_error": 0.42}},
+            [Approximation(name="fp8", of="denoiser's output", relative_error=0.42)],
+        ),
+        (
+            {"shortcuts": {"cache_steps": 2, "guidance_until": 1.0, "relative_error": 0.0}},
+            [Approximation(name="cache_steps=2", of="final latent", relative_error=0.0)],
+        ),
+        (
+            {"shortcuts": {"cache_steps": 2, "guidance_until": 0.67, "relative_error": "x"}},
+            [Approximation(name="cache_steps=2, guidance_until=0.67", of="final latent")],
+        ),
+        (
+            {"shortcuts": {"cache_steps": "<b>", "relative_error": math.nan}},
+            [Approximation(name="shortcuts", of="final latent")],
+        ),
+    ],
+)
+def test_what_a_server_leaves_out(extra: Any, expected: list[Approximation]) -> None:
+    assert told.approximations(extra) == expected
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["fp8", "shortcuts"]),
+        ANYTHING
+        | st.dictionaries(
+            st.sampled_from(["cache_steps", "guidance_until", "relative_error"]), ANYTHING
+        ),
+    )
+)
+def test_whatever_is_left_out_its_error_is_a_number_or_unknown(extra: Any) -> None:
+    for one in told.approximations(extra):
+        assert one.relative_error is None or 0 <= one.relative_error < math.inf

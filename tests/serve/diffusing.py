@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from serve.models import MODEL_DEFAULTS
+from serve.shortcuts import NONE, Shortcuts
 from serve.work import Recipe, Row, Size, Tick
 
 TWINS = [name for name in MODEL_DEFAULTS if name == "tiny" or name.startswith("tiny-")]
@@ -107,14 +108,21 @@ class Together:
         clean: The predicted clean latents of every step, by row.
     """
 
-    def __init__(self, pipeline: Any, *, slots: int = 4) -> None:
+    def __init__(
+        self, pipeline: Any, *, slots: int = 4, shortcuts: Shortcuts = NONE, layers: int = 1
+    ) -> None:
         from serve.networks import network_of
         from serve.preparation import Preparation
         from serve.stepper import Stepper
 
         network = network_of(pipeline)
-        self.preparation = Preparation(network)
-        self.stepper = Stepper(network, slots=slots, captured=False)
+        self.preparation = Preparation(network, shortcuts)
+        self.stepper = Stepper(
+            network,
+            slots=slots,
+            captured=False,
+            cache_layers=layers if shortcuts.cache_steps > 1 else None,
+        )
         self.slots = slots
         self.lost: dict[int, Exception] = {}
         self.clean: dict[int, list[Any]] = {}

@@ -13,6 +13,7 @@ from serve.engine import StepEngine
 from serve.forecast import StepRate
 from serve.ticket import Ticket
 from serve.work import (
+    Decoded,
     Encoding,
     Generated,
     Measured,
@@ -75,6 +76,9 @@ class FakeModel:
         step_s: Seconds by which a tick turns the clock.
         text_s: What texts claim to have taken.
         measures_s: What a tick claims to have taken; None: it does not say.
+        ready_s: How long before an image was there its latent claims to have been.
+        most_decoded: Latents in one call.
+        whole_every: As in the protocol.
         too_large: Seeds of the images that do not fit into memory.
     """
 
@@ -85,6 +89,9 @@ class FakeModel:
         self.step_s = 1.0
         self.text_s = 0.0
         self.measures_s: float | None = None
+        self.ready_s: float | None = None
+        self.most_decoded = 8
+        self.whole_every = 1
         self.too_large: Mapping[int, Exception] = {}
         self.prepared: list[list[int]] = []
         self.ticks: list[Tick] = []
@@ -93,9 +100,9 @@ class FakeModel:
         self.batches: list[list[int]] = []
         self._slots: dict[Size, dict[int, tuple[int, int]]] = {}  # seed and steps done
 
-    async def step_flop(self, recipe: Recipe) -> float:
+    async def step_flops(self, recipe: Recipe) -> Sequence[float]:
         await asyncio.sleep(0)
-        return recipe.width * recipe.height / 4096
+        return [recipe.width * recipe.height / 4096] * recipe.steps
 
     def image_flop(self, recipe: Recipe) -> float | None:
         return None
@@ -136,10 +143,15 @@ class FakeModel:
         self._slots.pop(size, None)
         self.released.append(size)
 
-    async def decode(self, size: Size, latents: Sequence[Any]) -> Sequence[str | Exception]:
+    def decode_batch(self, size: Size) -> int:
+        return self.most_decoded
+
+    async def decode(
+        self, size: Size, latents: Sequence[Any]
+    ) -> Sequence[Decoded[str] | Exception]:
         self.decoded.append(list(latents))
         await self.decoding.passed()
-        return latents
+        return [Decoded(latent, self.ready_s) for latent in latents]
 
     async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[str]:
         self.batches.append([row.seed for row in rows])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.ticket import ExpiredError, RefusedError, Ticket, complete
-from serve.work import Order, OutOfMemoryError, Prepared, Priority, Recipe, Row, Size
+from serve.work import Decoded, Order, OutOfMemoryError, Prepared, Priority, Recipe, Row, Size
 from tests.serve.fakes import LARGE, SMALL, FakeModel, Stage, order, play, settle
 
 MEMORY = OutOfMemoryError("one image alone does not fit")
@@ -62,6 +62,35 @@ class TestSteps:
             await stage.enter(order(count=2, size=LARGE, steps=1))
             await stage.step()
             assert [tick.step_flop for tick in stage.model.ticks] == [8.0]  # 2 (128/64)^2
+
+        play(scenario)
+
+    def test_where_steps_between_are_shallow_images_join_with_a_whole_one(self) -> None:
+        """Else each size would take two calls a tick, each with half of the images."""
+
+        async def scenario(stage: Stage) -> None:
+            stage.model.whole_every = 2
+            await stage.enter(order(1, steps=4))
+            await stage.step()
+            await stage.enter(order(2, steps=3))  # comes between: waits for a step
+            await stage.enter(order(3, steps=1, size=LARGE))  # of its own size it is the first
+            await stage.step(5)
+            small = [dict(tick.active) for tick in stage.model.ticks if tick.size == SMALL]
+            assert small == [{0: 0}, {0: 1}, {0: 2, 1: 0}, {0: 3, 1: 1}, {1: 2}]
+
+        play(scenario)
+
+    def test_a_tick_costs_what_its_images_steps_cost(self) -> None:
+        class Cut(FakeModel):
+            async def step_flops(self, recipe: Recipe) -> Sequence[float]:
+                return [3.0, 1.0] * (recipe.steps // 2)
+
+        async def scenario(stage: Stage) -> None:
+            stage.engine._model = stage.model = Cut(stage.clock)
+            stage.model.ticking.is_open = False
+            await stage.enter(order(1, count=2, steps=4))
+            await stage.step(4)
+            assert [tick.step_flop for tick in stage.model.ticks] == [6.0, 2.0, 6.0, 2.0]
 
         play(scenario)
 
@@ -154,6 +183,16 @@ class TestSteps:
 
         play(scenario)
 
+    def test_no_more_latents_in_a_call_than_the_model_takes(self) -> None:
+        async def scenario(stage: Stage) -> None:
+            stage.model.most_decoded = 2
+            await stage.enter(order(1, count=3, steps=1))
+            await stage.step()
+            await settle()
+            assert stage.model.decoded == [["1", "2"], ["3"]]
+
+        play(scenario)
+
     def test_decoding_waits_for_nobody_and_takes_what_is_there_together(self) -> None:
         async def scenario(stage: Stage) -> None:
             stage.model.decoding.is_open = False
@@ -193,6 +232,24 @@ class TestTiming:
             assert timing.decode_s == 5.0
             assert timing.encode_s == 0.125
             assert timing.batch_mean == 3.0  # both steps with the first order's image
+
+        play(scenario)
+
+    def test_a_step_launched_ahead_counts_as_denoising_until_the_device_did_it(self) -> None:
+        """GPU finding 16: the tick returns up to two steps before its latent is there."""
+
+        async def scenario(stage: Stage) -> None:
+            stage.model.decoding.is_open = False
+            ticket = await stage.enter(order(1, steps=2))
+            await stage.step(2)  # launched at 2 s
+            stage.clock.now_s += 5.0
+            stage.model.ready_s = 1.0  # pixels at 7 s, of a latent that was there at 6 s
+            stage.model.decoding.open()
+            await settle()
+            await ticket.images()
+            assert ticket.denoised_s == 6.0
+            assert (ticket.denoise_s, ticket.decode_s) == (6.0, 1.0)
+            assert stage.engine._tail.mean_s == 1.0
 
         play(scenario)
 
@@ -356,9 +413,9 @@ class TestDeadlines:
 
     def test_counting_a_new_sizes_flops_takes_from_the_time_it_has(self) -> None:
         class Slow(FakeModel):
-            async def step_flop(self, recipe: object) -> float:
+            async def step_flops(self, recipe: Recipe) -> Sequence[float]:
                 self.clock.now_s += 2.0
-                return 1.0
+                return [1.0] * recipe.steps
 
         async def scenario(stage: Stage) -> None:
             stage.engine._model = Slow(stage.clock)
@@ -542,8 +599,10 @@ class TestFailures:
                     for (_, row), each in zip(asked, made, strict=True)
                 ]
 
-            async def decode(self, size: Size, latents: Sequence[str]) -> Sequence[str | Exception]:
-                return [MEMORY if each == "2" else each for each in latents]
+            async def decode(
+                self, size: Size, latents: Sequence[str]
+            ) -> Sequence[Decoded[str] | Exception]:
+                return [MEMORY if each == "2" else Decoded(each) for each in latents]
 
         async def scenario(stage: Stage) -> None:
             stage.engine._model = model = Picky(stage.clock)

@@ -25,9 +25,9 @@ pytestmark = quiet
 
 @given(st.integers(1, 300))
 def test_buckets_rise_to_the_largest_batch_with_little_padding(rows: int) -> None:
-    from serve.graphs import buckets
+    from serve.graphs import default_buckets
 
-    sizes = buckets(rows)
+    sizes = default_buckets(rows)
     assert sizes == sorted(set(sizes))
     assert sizes[-1] == rows
     assert sizes[0] == 1
@@ -48,9 +48,9 @@ def test_buckets_rise_to_the_largest_batch_with_little_padding(rows: int) -> Non
     ],
 )
 def test_buckets(rows: int, sizes: list[int]) -> None:
-    from serve.graphs import buckets
+    from serve.graphs import default_buckets
 
-    assert buckets(rows) == sizes
+    assert default_buckets(rows) == sizes
 
 
 def test_a_padded_plan_leaves_what_it_holds_and_adds_scratch_rows() -> None:

@@ -13,7 +13,7 @@ def job(steps: int, previews: int = 0) -> Job[str]:
 
     async def make() -> Job[str]:
         asked = order(7, count=2, steps=steps, previews=previews, priority="free")
-        return Job(Ticket(asked, 0.0), 1, 2.0)
+        return Job(Ticket(asked, 0.0), 1, [2.0] * steps)
 
     return asyncio.run(make())
 

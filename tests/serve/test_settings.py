@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from serve.models import ModelName
 from serve.settings import Settings, SettingsError, from_json, from_strings, parse_size
 
 
@@ -29,6 +30,10 @@ def test_defaults_serve_the_tiny_model_on_loopback() -> None:
             Settings(graphs=False, compile=True, fp8=True),
         ),
         ({"sizes": "64x64,96x64", "cache": "/c"}, Settings(sizes="64x64,96x64", cache="/c")),
+        (
+            {"buckets": "2, 16", "cache_steps": "2", "guidance_until": "0.67"},
+            Settings(buckets="2, 16", cache_steps=2, guidance_until=0.67),
+        ),
     ],
 )
 def test_words_become_settings(words: dict[str, str], expected: Settings) -> None:
@@ -56,6 +61,22 @@ def test_json_becomes_settings() -> None:
         (
             '{"model": "sd35-medium", "sizes": "1032x1024"}',  # 129 x 8: no multiple of 16
             "sizes: 1032x1024 cannot be made; both sides must be multiples of 16 from 64 to 2048",
+        ),
+        ('{"buckets": "2"}', "buckets: '2' must be rising numbers of rows that end with 16"),
+        ('{"buckets": "16,2,16"}', "buckets: '16,2,16' must be rising"),
+        ('{"buckets": "0,16"}', "buckets: '0,16' must be rising"),
+        ('{"buckets": "2;16"}', "such as 2,16"),
+        ('{"buckets": "2,16", "max_batch": 4}', "end with 8, twice max_batch"),
+        ('{"cache_steps": 0}', "cache_steps: Expected `int` >= 1"),
+        ('{"guidance_until": 0}', "guidance_until: Expected `float` > 0.0"),
+        ('{"cache_steps": 2, "policy": "request"}', "cache_steps: policy=request runs the stock"),
+        ('{"guidance_until": 0.5, "policy": "none"}', "guidance_until: policy=none runs"),
+        ('{"guidance_until": 0.5, "model": "stub"}', "guidance_until: the stub denoises nothing"),
+        ('{"cache_steps": 2, "model": "sd35-medium"}', "cache_steps: sd35-medium has no UNet"),
+        ('{"cache_layers": 1}', "cache_layers: it says nothing without cache_steps"),
+        (
+            '{"cache_layers": 4, "cache_steps": 2, "model": "sdxl"}',
+            "cache_layers: the last block of sdxl has 3; use 1 to 3",
         ),
         ('{"stub_servers": 2}', "stub_servers: only the stub has them"),
         ('{"model": "stub", "stub_service": "exponential"}', "set those, too"),
@@ -158,3 +179,15 @@ def test_loopback_hosts(host: str, loopback: bool) -> None:
 def test_threads_leave_a_core_but_take_one() -> None:
     assert Settings(threads=3).cpu_threads == 3
     assert Settings().cpu_threads >= 1
+
+
+def test_buckets_are_rows_of_the_batch() -> None:
+    assert Settings().batch_rows is None
+    assert Settings(buckets="2, 16").batch_rows == [2, 16]
+    assert Settings(buckets="2", policy="none").batch_rows == [2]  # one image, guided
+
+
+@pytest.mark.parametrize(("model", "layers"), [("tiny", 1), ("sd15", 1), ("sdxl", 3)])
+def test_how_many_layers_run_in_every_step(model: ModelName, layers: int) -> None:
+    assert Settings(model=model, cache_steps=2).shallow_layers == layers
+    assert Settings(model=model, cache_steps=2, cache_layers=2).shallow_layers == 2

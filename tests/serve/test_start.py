@@ -97,7 +97,7 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
     """The compiler itself takes minutes for a UNet: its stand-in counts the batches it gets."""
     from contextlib import contextmanager
 
-    from serve.graphs import buckets
+    from serve.graphs import default_buckets
     from serve.start import default_recipe, start
     from serve.work import Tick
 
@@ -122,7 +122,7 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
     monkeypatch.setattr("serve.stepper.forbid_recompiles", forbid)
     settings = Settings(device="cpu", threads=1, max_batch=2, compile=True, cache=str(tmp_path))
     warm = start(settings)
-    assert set(seen) == set(buckets(4)) == {1, 2, 4}  # before it is ready
+    assert set(seen) == set(default_buckets(4)) == {1, 2, 4}  # before it is ready
     assert "compile" in warm.facts
     seen.clear()
     guarded.clear()
