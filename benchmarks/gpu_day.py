@@ -18,11 +18,15 @@ DIR is made, and must not be there. It gets
 
 stderr gets the progress, stdout the table of all figures beside their targets, last.
 
+Ctrl-C or SIGTERM ends the part under way, and what was found so far is told. Where no network is,
+`benchmarks.pack` brings the packages, and this command is all that is run.
+
 Exit codes: 0 every part ran to its end, 1 one did not, 2 usage.
 """
 
 import argparse
 import json
+import signal
 import sys
 import tarfile
 import time
@@ -44,7 +48,7 @@ REHEARSED_ENVIRON = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """How a part went: `ran`, `failed`, `timed out` or `skipped`."""
+    """How a part went: `ran`, `failed`, `timed out`, `skipped` or `interrupted`."""
 
     name: str
     state: str
@@ -56,6 +60,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
         """In words."""
         if self.state == "skipped":
             return f"{self.name}: skipped, it no longer fits into the budget"
+        if self.state == "interrupted":
+            return f"{self.name}: interrupted, and no part was begun after it"
         how = {"timed out": f", killed at its time-out of {self.limit_s:.0f} s"}
         how["failed"] = f", exit code {self.code}"
         return f"{self.name}: {self.state} in {self.seconds:.0f} s{how.get(self.state, '')}"
@@ -87,7 +93,11 @@ class Day:
                 done.append(Done(name=part.name, state="skipped"))
             else:
                 self._say(f"{part.name}: starts, for at most {limit_s:.0f} s")
-                done.append(self._run(part, limit_s))
+                try:
+                    done.append(self._run(part, limit_s))
+                except KeyboardInterrupt:  # what was found so far is told all the same
+                    done.append(Done(name=part.name, state="interrupted"))
+                    break
             self._say(done[-1].told())
         return done
 
@@ -136,6 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as err:
         print(f"error: --out: {err.strerror}: {err.filename}", file=sys.stderr)  # noqa: T201
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its parts end with it, either way
     done = Day(asked).run()
     figures = read(asked.out / "figures.jsonl")
     result = asked.out / "gpu-day.json"

@@ -21,7 +21,8 @@ from torch import nn
 
 from benchmarks.gpu_day_blocks import blocks
 from benchmarks.gpu_day_calls import denoiser_call, source, timed
-from benchmarks.gpu_day_models import loop_s, settings_of, unknown, words_of
+from benchmarks.gpu_day_loops import loop_s
+from benchmarks.gpu_day_models import settings_of, unknown, words_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
 from serve.loading import load, pick_device
 from serve.network import Network
@@ -142,6 +143,8 @@ def _fused(part: Session, network: Network, settings: Settings) -> None:
 def _shortcut(part: Session, key: str, value: str) -> None:
     """A loop of a full batch with a shortcut, and its error, on a model of its own."""
     words = words_of("sdxl", rehearse=part.rehearse) | {key: value}
+    full = int(words["max_batch"])  # images, and without guidance as many rows
+    words["buckets"] = ",".join(map(str, sorted({2, full, 2 * full})))
     name = f"{key}={value}"
     if key in unknown(words):
         part.book.lack(name, "s", "this version has no such setting")

@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     part.attempt("nvidia-smi", "text", lambda: _smi(part))
     names = device_files(DEVICES)
     part.book.add("device files", " ".join(names) or "none", "text", f"ls {DEVICES}/nvidia*")
+    gpus = sum(map(is_gpu_file, names))
+    part.book.add("device files of GPUs", gpus, "GPUs", f"{DEVICES}/nvidia[0-9]+")
     memory = psutil.virtual_memory()
     part.book.add("host memory free", memory.available, "bytes", "psutil",
                   f"of {memory.total:,}")  # fmt: skip
@@ -48,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def device_files(folder: Path) -> list[str]:
-    """Names of NVIDIA's device files, and whether a server counts them as GPUs: `nvidia0`, ..."""
+    """Names of NVIDIA's device files in a folder."""
     return sorted(path.name for path in folder.glob("nvidia*"))
 
 

@@ -23,15 +23,8 @@ import torch
 
 from benchmarks.breakdown import FullBatch, profiled
 from benchmarks.doors import in_process
-from benchmarks.gpu_day_models import (
-    denoise,
-    rms_apart,
-    settings_of,
-    stock,
-    unknown,
-    with_steps,
-    words_of,
-)
+from benchmarks.gpu_day_loops import denoise, rms_apart, stock, with_steps
+from benchmarks.gpu_day_models import settings_of, unknown, words_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
 from serve.encode import encode
 from serve.pipeline import DiffusionModel

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import torch
 
-from benchmarks.gpu_day_models import denoise, pixels_of, rms_apart, settings_of
+from benchmarks.gpu_day_loops import denoise, pixels_of, rms_apart
+from benchmarks.gpu_day_models import settings_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
 from serve.doctor import examine
 from serve.encode import encode

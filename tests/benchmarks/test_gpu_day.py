@@ -1,6 +1,7 @@
 """The day as a whole: parts that hang, fail or do not fit; and (slow) its rehearsal on a CPU."""
 
 import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,7 @@ from benchmarks.gpu_day import Day, archive, as_json, ending, main
 from benchmarks.gpu_day_figures import read
 from benchmarks.gpu_day_part import Session
 from benchmarks.gpu_day_plan import NAMES, Asked, Part
+from benchmarks.gpu_day_process import Ended
 
 ROOT = Path(__file__).resolve().parents[2]
 # A part that tells a figure, with no import that takes time, then does what `then` says.
@@ -57,6 +59,24 @@ def test_a_part_that_hangs_is_killed_and_the_rest_goes_on(
         assert f"{tmp_path.name}/logs/fails.log" in tar.getnames()
     last = ending(asked, done, figures).splitlines()
     assert last[-1].startswith("not measured: http, latency p99: target <= 20")
+
+
+def test_an_interrupted_day_tells_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object, **__: object) -> Ended:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu_day, "run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        code = main(["--out", str(tmp_path / "day"), "--rehearse", "--only", "smoke", "tests"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 1
+    assert "smoke: interrupted, and no part was begun after it" in capsys.readouterr().out
+    told = json.loads((tmp_path / "day" / "gpu-day.json").read_text())
+    assert [each["state"] for each in told["parts"]] == ["interrupted"]
 
 
 def test_an_attempt_that_fails_loses_no_other(tmp_path: Path) -> None:
