@@ -1,4 +1,5 @@
 # Two commands: `make run` and `make test`. Each sets itself up; the second call installs nothing.
+# On a machine with a GPU: `make gpu-day`; `make pack` carries what it needs where no network is.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ THRESHOLD_FAILED := 99
 # A path in ARGS may hold tests of one kind alone: pytest then exits 5.
 MAY_BE_NONE = $(if $(ARGS), || [ $$? -eq 5 ])
 
-.PHONY: run test test-slow test-node check lock clean
+.PHONY: run test test-slow test-node gpu-day pack check lock clean
 
 run: $(VENV)/.runs  ## replay the viral hour; ARGS="..." goes to `viralload run`
 	@$(BIN)/viralload run $(ARGS); code=$$?; \
@@ -25,6 +26,14 @@ test-slow: $(VENV)/.tests $(VENV)/.triton  ## what takes long: retry storms, kil
 
 test-node:  ## serve's tests with a GPU machine's versions, in an environment of their own (5 GB)
 	.ci/test-node $(ARGS)
+
+GPU_DAY_OUT ?= runs/gpu-day-$(shell date -u +%Y%m%dT%H%M%SZ)
+
+gpu-day: $(VENV)/.tests  ## all that a GPU is to tell, in ten minutes; REHEARSE=1: the same on a CPU
+	$(BIN)/python -m benchmarks.gpu_day --out $(GPU_DAY_OUT) $(if $(REHEARSE),--rehearse) $(ARGS)
+
+pack: $(VENV)/.tests  ## wheels of a GPU day for a machine without network, into build/pack
+	$(BIN)/python -m benchmarks.pack build/pack $(ARGS)
 
 check: $(VENV)/.tests  ## what needs no test to run
 	$(BIN)/ruff format --check .

@@ -29,7 +29,6 @@ from loadtest.windows import Images
 from profiles import columns
 from profiles.columns import Recorded
 from profiles.find import find, look_at
-from profiles.find_report import write_find_report
 from profiles.run import RunFolder
 from profiles.schema import EndReason, FindResult, FindWindow, SearchPlan
 from profiles.windows import counts
@@ -52,7 +51,10 @@ def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, Fi
     session.perform()
     result = find(session.folder)
     session.folder.write_find(result)
-    write_find_report(session.folder, result)
+    if session.can_draw():
+        from profiles.find_report import write_find_report  # here: altair is large, and only draws
+
+        write_find_report(session.folder, result)
     return session.folder, result
 
 

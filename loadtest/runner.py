@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, pace, server, workers
+from loadtest import drawing, open_files, pace, server, workers
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, refusal
 from loadtest.climb import Calibration, Window
@@ -42,7 +42,6 @@ from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
 from loadtest.target import Offer, ask_models, check_port_free
 from loadtest.watch import watch
-from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import summarize
@@ -81,8 +80,18 @@ class Run:
         self.perform()
         summary = summarize(self.folder)
         self.folder.write_summary(summary)
-        write_report(self.folder)
+        if self.can_draw():
+            from profiles.report import write_report  # here: altair is large, and only draws
+
+            write_report(self.folder)
         return self.folder, summary
+
+    def can_draw(self) -> bool:
+        """Whether the report can be drawn here; where it cannot, how it can is said."""
+        missing = drawing.absent()
+        if missing is not None:
+            self._say(drawing.elsewhere(missing, self.folder.path))
+        return missing is None
 
     def perform(self) -> None:
         """Run to its end, whatever that is; what happened is in the folder."""
