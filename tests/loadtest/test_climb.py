@@ -163,7 +163,8 @@ def test_batches_are_counted_from_the_end_of_the_first() -> None:
     # four images at 1.0, 2.0, 3.0, 4.0 s each: 12 images in the 3 s after the first batch
     found = window(at(*(t + k * 0.001 for t in (1.0, 2.0, 3.0, 4.0) for k in range(4))), 8)
     assert found is not None
-    assert (found.images, found.images_per_s) == (12, pytest.approx(4.0))
+    assert found.images == 12
+    assert found.images_per_s == pytest.approx(4.0)
 
 
 def test_even_completions_are_counted_between_the_first_and_the_last() -> None:
