@@ -13,6 +13,7 @@ from serve.fused_kernels import (
     moments,
     sum_and_norm,
     sum_of_three,
+    to_fp8,
 )
 
 # A tile of 64 channels is a whole line of 128 bytes in bf16, and divides all channel counts of
@@ -118,3 +119,18 @@ def geglu(x: torch.Tensor, y: torch.Tensor) -> None:
     gated[(triton.cdiv(rows, together), triton.cdiv(channels, GEGLU_CHANNELS))](
         x, y, rows, channels, WIDTH=GEGLU_CHANNELS, ROWS=together
     )
+
+
+def quantize_rows(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor) -> None:
+    """Launch: x and y (rows, c), contiguous, and scale (rows, 1)."""
+    rows, channels = x.shape
+    width = triton.next_power_of_2(channels)
+    together = max(1, TILE // width)
+    to_fp8[(triton.cdiv(rows, together),)](
+        x, y, scale, rows, channels, WIDTH=width, ROWS=together, num_warps=warps_of(width)
+    )
+
+
+def warps_of(width: int) -> int:
+    """Warps for a program that holds a row of so many elements: 16 a thread, at least 4 warps."""
+    return max(4, min(16, width // 512))

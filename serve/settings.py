@@ -52,8 +52,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             too, without graphs or compilation.
         graphs: Whether the steps of warmed sizes are recorded once and replayed (policy `step`):
             as CUDA graphs, or on a CPU as traces.
-        compile: Whether torch compiles the denoiser; the first start takes minutes, later ones
-            find the result in `cache`.
+        compile: Whether torch compiles the denoiser's repeated blocks; the first start takes
+            longer, later ones find the result in `cache`.
         fp8: Whether the denoiser's large linear layers compute in 8 bits (Hopper and later). The
             error against bf16 is measured at the start and told in `GET /v1/models`.
         fused: Whether norms, gates and residual sums of UNets and VAEs run on a GPU as kernels of

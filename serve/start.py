@@ -71,7 +71,7 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
     recipe = default_recipe(settings)
     if settings.fp8:
         made = to_fp8(network_of(pipeline), recipe.size, 2 * settings.batch_limit)
-        # Alone, every layer quantizes in kernels of its own; compiled, within the norm before.
+        # Alone, every layer quantizes its input; compiled, the norm before may do it for several.
         facts["fp8"] = {**msgspec.to_builtins(made), "compiled": settings.compile}
     if settings.fused and device.type == "cuda":
         facts["fused"] = msgspec.to_builtins(fuse_pipeline(pipeline, device))
