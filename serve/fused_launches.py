@@ -29,8 +29,11 @@ TILES = 4
 # Elements of a program's tile in the kernels over rows of tokens.
 TILE = 2048
 GEGLU_CHANNELS = 256
-# Stretches combined at once.
+# Stretches and channels of a group combined at once: enough for all of a UNet's, so that one kernel
+# is built, in half a second, and not one for each of its shapes.
 CHUNK = 32
+SPAN = 128
+COMBINING_WARPS = 8
 
 
 def group_norm(
@@ -63,14 +66,15 @@ def group_norm(
         pixels,
         channels,
         parts,
+        span,
+        PIXELS * rounds,
         channels if shift is not None and len(shift) > 1 else 0,
         eps,
         SHIFTED=shift is not None,
-        SPAN=span,
-        WIDTH=triton.next_power_of_2(span),
-        PART=PIXELS * rounds,
+        WIDTH=max(SPAN, triton.next_power_of_2(span)),
         CHUNK=CHUNK,
-        CHUNKS=triton.cdiv(parts, CHUNK),
+        CHUNKS=max(STRETCHES // CHUNK, triton.cdiv(parts, CHUNK)),
+        num_warps=COMBINING_WARPS,
     )
     apply[(triton.cdiv(pixels, PIXELS * TILES), blocks, n)](
         x, y, table, bias, pixels, channels, SILU=silu, WIDTH=CHANNELS, ROWS=PIXELS, TILES=TILES

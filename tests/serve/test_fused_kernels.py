@@ -20,10 +20,9 @@ from tests.serve.conftest import ROOT
 from tests.serve.test_fused_ops import several
 
 APART = Path(sys.prefix) / "triton"
-# Registers a thread may have with 8 blocks of 128 threads on a multiprocessor of 65,536, so that
-# loads hide behind each other; `combine` works on a small table and may have 16 fewer warps.
+# Registers a thread may have with 1,024 threads on a multiprocessor of 65,536, so that loads hide
+# behind each other.
 REGISTERS = 64
-REGISTERS_OF_COMBINE = 128
 
 
 def ask(what: str, **environment: str) -> list[dict[str, Any]]:
@@ -68,10 +67,9 @@ def test_the_kernels_machine_code(tmp_path: Path) -> None:
     assert len(found) == 11
     for each in found:
         assert (each["spilled"], each["spills"]) == (0, 0), each
-        if each["what"] == "combine":
-            assert each["registers"] <= REGISTERS_OF_COMBINE, each
-            continue
         assert each["registers"] <= REGISTERS, each
+        if each["what"] == "combine":  # its table is small, and a group's channels start anywhere
+            continue
         # A row's weights are fewer than its elements, and moments are stored 4 bytes a channel.
         assert set(each["loads"]) <= {"128", "64"}, each
         assert each["loads"].count("128") > each["loads"].count("64"), each

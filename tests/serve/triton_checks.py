@@ -21,7 +21,17 @@ from torch.nn import functional
 
 from serve import fp8_rows, fused_launches, fused_ops
 from serve import fused_kernels as kernels
-from serve.fused_launches import CHANNELS, CHUNK, GEGLU_CHANNELS, PIXELS, TILE, TILES, warps_of
+from serve.fused_launches import (
+    CHANNELS,
+    CHUNK,
+    COMBINING_WARPS,
+    GEGLU_CHANNELS,
+    PIXELS,
+    SPAN,
+    TILE,
+    TILES,
+    warps_of,
+)
 
 LAST = torch.channels_last
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -100,12 +110,12 @@ def laid(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def build() -> Iterator[dict[str, Any]]:
     """Registers, spilled bytes and the widths of loads and stores, as on an H200."""
     tile = {"WIDTH": CHANNELS, "ROWS": PIXELS}
-    combined = {"PART": 256, "CHUNK": CHUNK}
+    combined = {"WIDTH": SPAN, "CHUNK": CHUNK}
     for kernel, constants in (
         (kernels.moments, {**tile, "ROUNDS": 1}),
         (kernels.moments, {**tile, "ROUNDS": 64}),
-        (kernels.combine, {**combined, "SHIFTED": True, "SPAN": 80, "WIDTH": 128, "CHUNKS": 2}),
-        (kernels.combine, {**combined, "SHIFTED": False, "SPAN": 4, "WIDTH": 4, "CHUNKS": 16}),
+        (kernels.combine, {**combined, "SHIFTED": True, "CHUNKS": 2}),
+        (kernels.combine, {**combined, "SHIFTED": False, "CHUNKS": 16}),
         (kernels.apply, {**tile, "SILU": True, "TILES": TILES}),
         (kernels.sum_of_three, {**tile, "TILES": TILES}),
         (kernels.sum_and_norm, {"WIDTH": 2048, "ROWS": 1}),
@@ -124,7 +134,7 @@ def compiled(kernel: Any, constants: dict[str, Any]) -> Any:
     wide = {"partials": "*fp32", "table": "*fp32", "eps": "fp32", "scales": "*fp32"}
     if kernel is kernels.to_fp8:
         wide["y"] = "*fp8e4nv"
-    whole = ("pixels", "channels", "rows", "parts", "shift_stride")
+    whole = ("pixels", "channels", "rows", "parts", "span", "stretch", "shift_stride")
     signature = {
         name: "constexpr"
         if name in constants
@@ -144,7 +154,8 @@ def compiled(kernel: Any, constants: dict[str, Any]) -> Any:
         constexprs=constants,
         attrs={(i,): [["tt.divisibility", 16]] for i in even},
     )
-    options = {"num_warps": warps_of(constants["WIDTH"])}
+    is_combining = kernel is kernels.combine
+    options = {"num_warps": COMBINING_WARPS if is_combining else warps_of(constants["WIDTH"])}
     built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     return built.asm
 
