@@ -16,12 +16,11 @@ from serve.compilation import REGIONS, compilations, compile_regions, recompiles
 from serve.fp8 import quantize, relative_error
 from serve.fp8_layers import Fp8Linear
 from serve.fusion import fuse
-from serve.graphs import buckets
+from serve.graphs import default_buckets
 from serve.networks import network_of
 from serve.stepper import Stepper
 from tests.serve.diffusing import EXACT, Together, error, quiet, recipe, row, stock, twin
 from tests.serve.test_fp8 import FREE, MATMUL, closure, unet
-from tests.serve.test_graphs import kept
 
 pytestmark = quiet
 
@@ -84,8 +83,8 @@ def test_warmed_sizes_run_a_graph_a_shape_and_bucket_and_others_none(
     distinct = shapes(network.denoiser, lambda: together.run([(0, how, row())]))
     together.stepper = Stepper(network, slots=1, captured=False, compiled=fast)
     before = compilations()
-    kept(together, model)
-    assert recompiles(before) == len(distinct) * len(buckets(2))
+    together.keep(recipe(model))
+    assert recompiles(before) == len(distinct) * len(default_buckets(2))
     warm = compilations()
     for size in ({}, {"width": 96}):  # the second was not warmed up
         (latent,) = together.run([(0, recipe(model, **size), row())]).values()
