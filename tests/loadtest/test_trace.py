@@ -245,11 +245,15 @@ def test_a_rate_is_scaled_and_rows_keep_what_they_asked(tmp_path: Path, scale: f
 
 
 def test_scaling_the_time_keeps_the_number_of_arrivals(tmp_path: Path) -> None:
-    for text in ("t_s,n\n0,10\n10,20\n20,30\n", "t_s,rps\n0,1\n10,2\n20,3\n"):
-        bins = read(written(tmp_path, text), time_scale=0.5)
-        assert isinstance(bins, Bins)
-        assert bins.duration_s == 15.0
-        assert total(bins) == 60.0
+    counts = read(written(tmp_path, "t_s,n\n0,10\n10,20\n20,30\n"), time_scale=0.5)
+    assert isinstance(counts, Bins)
+    assert counts.duration_s == 15.0
+    assert total(counts) == 60.0
+    # requests a second are requests a second, whatever unit the time column has
+    rates = read(written(tmp_path, "t_s,rps\n0,1\n10,2\n20,3\n"), time_scale=0.5)
+    assert isinstance(rates, Bins)
+    assert rates.rates_per_s == (1.0, 2.0, 3.0)
+    assert total(rates) == 30.0
 
 
 def test_jitter_spreads_batches_and_keeps_rows_together(tmp_path: Path) -> None:
