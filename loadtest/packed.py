@@ -65,7 +65,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
                 for each in archive:
                     inner = archive.extractfile(each) if each.name == member else None
                     if inner is not None:
-                        yield inner
+                        yield io.BufferedReader(_Within(inner))
                         return
         elif suffix == ".zip":
             yield stack.enter_context(zipfile.ZipFile(file)).open(member)
@@ -137,6 +137,21 @@ def _zstandard(path: Path) -> Any:
             "pip install zstandard, or unpack it with unzstd"
         ) from err
     return zstandard
+
+
+class _Within(io.RawIOBase):
+    """A file within a tar that is read as a stream, as one that only goes forward."""
+
+    def __init__(self, inner: IO[bytes]) -> None:
+        self._inner = inner
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        some = self._inner.read(len(buffer))
+        buffer[: len(some)] = some
+        return len(some)
 
 
 class _Zstandard(io.RawIOBase):

@@ -13,9 +13,10 @@ from loadtest.arrivals import Process, Word
 from loadtest.curve import MOST, Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
 from loadtest.explain import explain
+from loadtest.packed import ARCHIVES
 from loadtest.prompts import TEXTS, PromptMix
 from loadtest.stretch import parse_stretch
-from loadtest.table import ARCHIVES, SUFFIXES, is_table
+from loadtest.table import SUFFIXES, is_table
 from loadtest.units import Duration, nearest, parse_duration
 from profiles.threshold import ThresholdError
 from profiles.threshold import parse as parse_threshold

@@ -58,21 +58,16 @@ def read_stamps(path: Path, name: str) -> Stamps:
         TraceError: unreadable, or a row that is no number of at least 0 and no date.
     """
     parts: list[Array] = [np.zeros(0)]
-    row, first, zero = first_row(path), True, (0, False)
-    are_dates = False
+    row, zero = first_row(path), None
     for (values,) in chunks(path, [name]):
-        if first and values:
-            are_dates = is_date(values[0])
-            if are_dates:
-                told = _instant(values[0])
-                zero = (told[0], told[2])
-            first = False
-        if are_dates:
-            parts.append(_dates(path, row, name, values, zero))
-        else:
+        if row == first_row(path) and values and isinstance(values[0], str):
+            zero = _instant(values[0])
+        if zero is None:
             parts.append(_numbers(path, row, name, values))
+        else:
+            parts.append(_dates(path, row, name, values, zero))
         row += len(values)
-    return Stamps(np.concatenate(parts), are_dates)
+    return Stamps(np.concatenate(parts), zero is not None)
 
 
 def seconds_of(
@@ -163,12 +158,14 @@ def _numbers(path: Path, row: int, name: str, values: list[Any]) -> Array:
         raise
 
 
-def _dates(path: Path, row: int, name: str, values: Sequence[Any], zero: tuple[int, bool]) -> Array:
-    """Seconds from zero: a whole second since 1970, and whether it has a zone."""
+def _dates(
+    path: Path, row: int, name: str, values: Sequence[Any], zero: tuple[int, float, bool]
+) -> Array:
+    """Seconds from the whole second of `zero`."""
     found = np.empty(len(values))
     for at, value in enumerate(values):
         told = _instant(value) if isinstance(value, str) else None
-        if told is None or told[2] != zero[1]:
+        if told is None or told[2] != zero[2]:
             what = "is no date" if told is None else "tells its zone unlike the first row's"
             raise TraceError(f"{path}: row {row + at}, column {name!r}: {quoted(value)} {what}")
         found[at] = told[0] - zero[0] + told[1]

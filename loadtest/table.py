@@ -194,14 +194,15 @@ def numbers_of(
     Raises:
         TraceError: one that is no finite number of at least 0.
     """
-    comma = layout_of(path).form == "CSV" and layout_of(path).separator == ";"
+    is_text = layout_of(path).form == "CSV"
+    comma = is_text and layout_of(path).separator == ";"
     empty = None
     if is_optional:
         empty = np.array([_is_nothing(value) for value in values], dtype=bool)
         values = [0 if nothing else value for value, nothing in zip(values, empty, strict=True)]
-    array = _plain(values)
+    array = _plain(values, is_text)
     if array is None:
-        array = np.array([number_of(value, comma) for value in values], np.float64)
+        array = np.array([_number(value, is_text, comma) for value in values], np.float64)
     bad = np.flatnonzero(~((array >= 0) & (array < math.inf)))
     if bad.size:
         at = int(bad[0])
@@ -214,16 +215,17 @@ def numbers_of(
     return array
 
 
-def number_of(value: Any, comma: bool = False) -> float:
+def _number(value: Any, is_text: bool, comma: bool) -> float:
     """A cell's number, NaN where it is none; `comma`: a comma is the decimal point."""
-    if isinstance(value, str) and _is_number(value, comma):
-        return float(value.replace(",", ".") if comma else value)
-    return math.nan if isinstance(value, bool | str) else _float(value)
-
-
-def _is_number(value: str, comma: bool) -> bool:
-    """Whether a word of a CSV file is a number."""
-    return NUMBER.fullmatch(value.replace(",", ".") if comma else value) is not None
+    if isinstance(value, str) and is_text:
+        word = value.replace(",", ".") if comma else value
+        return float(word) if NUMBER.fullmatch(word) else math.nan
+    if isinstance(value, bool | str):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def quoted(value: Any) -> str:
@@ -232,27 +234,20 @@ def quoted(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _plain(values: list[Any]) -> Array | None:
-    """At once where all are numbers, or all are words that can be nothing but plain numbers."""
+def _plain(values: list[Any], is_text: bool) -> Array | None:
+    """At once where all are numbers, or all are a text's words that can be nothing but numbers."""
     kinds = set(map(type, values))
     if kinds <= {int, float}:
         try:
             return np.array(values, dtype=np.float64)
         except OverflowError:
             return None
-    if kinds == {str}:
+    if kinds == {str} and is_text:
         joined = "".join(values)
         if joined.isascii() and "_" not in joined:
             with contextlib.suppress(ValueError):
                 return np.fromiter(map(float, values), np.float64, len(values))
     return None
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 def _is_nothing(value: Any) -> bool:

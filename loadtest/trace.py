@@ -28,7 +28,7 @@ from loadtest.curve import Bins
 from loadtest.errors import ScenarioError, TraceError
 from loadtest.recorded import Arrivals
 from loadtest.scenario import TraceFile, parse_size
-from loadtest.table import Layout, first_row, first_values, layout_of, number_of, read_columns
+from loadtest.table import Layout, first_row, first_values, layout_of, read_columns
 from loadtest.trace_columns import KNOWN
 from loadtest.trace_rows import ASKS, Seen, Taken, grid_of, take
 from loadtest.units import format_duration, nearest
@@ -71,6 +71,9 @@ def read(path: Path, trace: TraceFile, seed: int = 1) -> Reading:
             is negative, out of range, or goes back in time; or it is not certain what its rows are.
     """
     layout = layout_of(path)
+    doubled = next((name for name in layout.names if name and layout.names.count(name) > 1), None)
+    if doubled is not None:
+        raise TraceError(f"{path}: two columns are named {doubled!r}: rename one")
     first = first_values(path)
     time_name, found = _time_column(path, layout, trace, first)
     column = stamps.read_stamps(path, time_name)
@@ -95,6 +98,7 @@ def read(path: Path, trace: TraceFile, seed: int = 1) -> Reading:
     )
     taken = take(seen, trace)
     said = [f"time: {how}{found}"]
+    shape: Arrivals | Bins
     if taken.rows == "bins":
         _check_bins(path, trace, seen.others)
         shape, told = _bins(seen, trace, order, taken)
@@ -138,7 +142,7 @@ def _may_be_number(value: Any) -> bool:
     """Whether a column that begins with it may hold numbers, if not as they should be written."""
     if value is None or isinstance(value, str):  # one that is written oddly is no word for that
         return FIGURE.fullmatch(value or "") is not None
-    return not isinstance(value, bool) and number_of(value) >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def _check_span(path: Path, name: str, times: Array) -> None:
