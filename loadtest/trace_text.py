@@ -1,14 +1,17 @@
 """What a trace holds and what is sent of it, for people. Pure: values in, lines out."""
 
+import math
+
 import numpy as np
 
 from loadtest.curve import Bins
 from loadtest.recorded import Arrivals
 from loadtest.traffic import loses_bursts, of_arrivals, of_bins
-from loadtest.units import format_duration
+from loadtest.units import format_duration, parse_duration
 from profiles.schema import LoadPlan, Traffic
 
 BATCHED = 0.01  # share of rows at the instant of the one before, from which jitter is proposed
+LENGTHS = ("10s", "30s", "1min", "2min", "5min", "10min", "20min", "30min", "1h", "2h")
 LONG_S = 3600.0  # of a load: beyond, a stretch is proposed
 
 
@@ -27,8 +30,7 @@ def sent_lines(plan: LoadPlan) -> list[str]:
         return []
     lines = [f"{_size(sent, f'{sent.requests:,.0f} requests')}; {_bursts(sent)}"]
     if loses_bursts(recorded, sent):
-        length = format_duration(min(plan.duration_s, recorded.duration_s)).replace(" ", "")
-        ways = [f"play a window of it at real speed (--window {length}@peak)"]
+        ways = [f"play a window of it at real speed (--window {_round_length(plan)}@peak)"]
         ways = [] if plan.time_compression == 1 and plan.window is not None else ways
         ways.append("keep the trace's own peak (--rate-scale 1, without --peak)")
         lines.append(
@@ -36,6 +38,13 @@ def sent_lines(plan: LoadPlan) -> list[str]:
             f"arrivals are left out or squeezed. To keep the bursts, {', or '.join(ways)}"
         )
     return lines
+
+
+def _round_length(plan: LoadPlan) -> str:
+    """About as long as the load, as one would say it: "5min"."""
+    most_s = plan.recorded.duration_s if plan.recorded else plan.duration_s
+    fits = [word for word in LENGTHS if parse_duration(word) <= most_s] or [f"{most_s:.3g}s"]
+    return min(fits, key=lambda word: abs(math.log(parse_duration(word) / plan.duration_s)))
 
 
 def _arrival_lines(trace: Arrivals, rate_scale: float) -> list[str]:

@@ -136,18 +136,24 @@ def test_a_trace_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "count", "mean_per_s"),
+    ("name", "options", "kind", "count", "mean_per_s"),
     [
-        ("azure_llm_2023_conv.csv", Arrivals, 19_366, 5.53),
-        ("wc98_1998-06-30_minute.csv", Bins, 2160, None),
-        ("nab_tweets_AAPL_5min.csv", Bins, 15_902, None),
-        ("servegen_rate_language_m-mid_10min.csv", Bins, 2016, None),
+        ("azure_llm_2023_conv.csv", {}, Arrivals, 19_366, 5.53),
+        ("wc98_1998-06-30_minute.csv", {}, Bins, 2160, None),
+        # "tweets" may be anything
+        ("nab_tweets_AAPL_5min.csv", {"count_column": "tweets"}, Bins, 15_902, None),
+        ("servegen_rate_language_m-mid_10min.csv", {}, Bins, 2016, None),
     ],
 )
 def test_real_traces_are_read(
-    traces: Path, name: str, kind: type[Arrivals | Bins], count: int, mean_per_s: float | None
+    traces: Path,
+    name: str,
+    options: dict[str, str],
+    kind: type[Arrivals | Bins],
+    count: int,
+    mean_per_s: float | None,
 ) -> None:
-    trace = read(traces / name)
+    trace = read(traces / name, **options)
     assert isinstance(trace, kind)
     size = trace.times_s.size if isinstance(trace, Arrivals) else len(trace.rates_per_s)
     assert size == count
