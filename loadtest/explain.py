@@ -29,9 +29,9 @@ def explain(message: str, data: object, whole: type[msgspec.Struct]) -> str:
             f"$.thresholds.{metric}: expected a list of conditions, "
             f'such as {metric} = ["{told.get(metric, "p(95) < 2s")}"]'
         )
-    kind = re.match(r"Invalid value '(.*)' - at `(\$\.curve)\.kind`$", message)
-    if kind:
-        return f"{message.replace(' - at ', ' at ')}{nearest(kind[1], _curve_kinds(whole))}"
+    faulty = re.match(r"Invalid value '(.*)' - at `(\$\.curve)\.kind`$", message)
+    if faulty:
+        return f"{message.replace(' - at ', ' at ')}{nearest(faulty[1], _curve_kinds(whole))}"
     match = re.match(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", message)
     if not match:
         return message.replace(" - at ", " at ")
