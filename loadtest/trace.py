@@ -30,7 +30,7 @@ from loadtest.recorded import Arrivals
 from loadtest.scenario import TraceFile, parse_size
 from loadtest.table import Layout, first_row, first_values, layout_of, read_columns
 from loadtest.trace_columns import KNOWN
-from loadtest.trace_rows import ASKS, Seen, Taken, grid_of, take
+from loadtest.trace_rows import ASKS, Grid, Seen, Taken, grid_of, take
 from loadtest.units import format_duration, nearest
 from loadtest.words import tokens
 
@@ -202,7 +202,8 @@ def _bins(
     if not sums.any():
         raise TraceError(f"{path}: column {name!r} is 0 in every row")
     _check_counter(path, name, sums)
-    edges, per_bin, missing = _edges(begins, sums)
+    grid = grid_of(begins, usual=0.0)
+    edges, per_bin = _edges(begins, sums, grid)
     widths = np.diff(edges)
     rates = per_bin / (widths if taken.unit_s is None else taken.unit_s) * trace.rate_scale
     try:
@@ -211,13 +212,13 @@ def _bins(
         raise TraceError(f"{path}: column {name!r}: {err}") from err
     unit = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}.get(taken.unit_s or 0.0)
     what = f"{name!r} " + ("counts its requests" if unit is None else f"is requests a {unit}")
-    usual = format_duration(float(np.median(np.diff(begins))))
-    line = f"rows: each is a bin of {usual}, and {what}"
-    if missing is None:
+    if grid is None:
         line = f"rows: each is a bin that lasts until the next, and {what}"
-    elif missing:
-        total = begins.size + missing
-        line += f"; {missing:,} of {total:,} bins have no row and are taken as 0"
+    else:
+        line = f"rows: each is a bin of {format_duration(grid.step_s)}, and {what}"
+    if grid is not None and grid.missing:
+        total = begins.size + grid.missing
+        line += f"; {grid.missing:,} of {total:,} bins have no row and are taken as 0"
     if begins.size < seen.times.size:
         line += f"; rows of one time ({', '.join(labels[:NAMED])}) are added up"
     return bins, [line, *_left_out([each for each in seen.others if each != name])]
@@ -232,18 +233,15 @@ def _check_counter(path: Path, name: str, values: Array) -> None:
         )
 
 
-def _edges(begins: Array, values: Array) -> tuple[Array, Array, int | None]:
-    """Edges and values of bins, the missing ones put in as 0; how many (None: on no grid)."""
-    grid = grid_of(begins, usual=0.0)
+def _edges(begins: Array, values: Array, grid: Grid | None) -> tuple[Array, Array]:
+    """Edges and values of bins, those that are missing on their grid put in as 0."""
     gaps = np.diff(begins)
     if grid is None:
-        last = begins[-1] + gaps[-1]
-        return np.append(begins, last), values, None
-    ends = np.append(begins[1:], begins[-1] + grid.step_s)
+        return np.append(begins, begins[-1] + gaps[-1]), values
     holes = np.flatnonzero(np.rint(gaps / grid.step_s) > 1)
-    edges = np.append(begins, ends[-1])
+    edges = np.append(begins, begins[-1] + grid.step_s)
     edges = np.insert(edges, holes + 1, begins[holes] + grid.step_s)
-    return edges, np.insert(values, holes + 1, 0.0), grid.missing
+    return edges, np.insert(values, holes + 1, 0.0)
 
 
 def _arrivals(

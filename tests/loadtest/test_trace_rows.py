@@ -31,7 +31,7 @@ BINS = [
     (
         rows("minute,count", (0, 12), (60, 18), (180, 30)),
         (0.2, 0.3, 0.0, 0.5),
-        "1 of 4 bins have no row and are taken as 0",
+        "bin of 1 min, and 'count' counts its requests; 1 of 4 bins have no row and are taken as 0",
     ),
     # minutes counted, not the seconds at which they begin: 60 s each
     (rows("minute,count", (0, 60), (1, 120), (2, 6)), (1.0, 2.0, 0.1), "minutes, by its name"),
