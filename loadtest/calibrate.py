@@ -5,17 +5,16 @@ counts images between the first and the last completion of the window. It is a q
 some ten percent; the plan and the report say so.
 """
 
-import http.client
 import itertools
 import threading
 import time
-from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.answer import check, error_message, is_sampled
+from loadtest.credentials import Credentials
 from loadtest.errors import ViralloadError
 from loadtest.job import Job
+from loadtest.once import fault_of
 
 WARMUP_S = 1.5
 WINDOW_S = 5.0
@@ -47,7 +46,7 @@ def in_flight_for(max_batch: int | None, replicas: int | None) -> int:
     return min(2 * (max_batch or UNTOLD_BATCH) * (replicas or 1), MAX_IN_FLIGHT)
 
 
-def calibrate(job: Job, key: str | None, in_flight: int) -> Calibration:
+def calibrate(job: Job, key: Credentials | None, in_flight: int) -> Calibration:
     """Images/s that the server completes when always busy, one image a request.
 
     Raises:
@@ -74,14 +73,14 @@ def calibrate(job: Job, key: str | None, in_flight: int) -> Calibration:
     return rate(sorted(state.done_s), begin + WARMUP_S, in_flight)
 
 
-def alone(job: Job, key: str | None) -> float:
+def alone(job: Job, key: Credentials | None) -> float:
     """Seconds one request of one image takes on a server that does nothing else.
 
     Raises:
         ViralloadError: it fails.
     """
     begin = time.monotonic()
-    fault = _ask(job, key, 0)
+    fault = fault_of(job, key, 0)
     if fault:
         raise ViralloadError(f"a first request failed: {fault}")
     return time.monotonic() - begin
@@ -119,35 +118,13 @@ class _State:
         self.fault: str | None = None
 
 
-def _ask_again_and_again(job: Job, key: str | None, state: _State, first_seq: int) -> None:
+def _ask_again_and_again(job: Job, key: Credentials | None, state: _State, first_seq: int) -> None:
     seq = first_seq
     while not state.stop.is_set():
-        fault = _ask(job, key, seq)
+        fault = fault_of(job, key, seq)
         if fault:
             state.fault = fault
             state.stop.set()
             return
         state.done_s.append(time.monotonic())
         seq += 1
-
-
-def _ask(job: Job, key: str | None, seq: int) -> str | None:
-    """One request; returns what went wrong."""
-    parts = urlsplit(job.endpoint)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=job.timeout_s)
-    headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    try:
-        connection.request("POST", parts.path, job.body(seq, 1), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException) as err:
-        return str(err) or type(err).__name__
-    finally:
-        connection.close()
-    if answer.status != 200:
-        return f"HTTP {answer.status}: {error_message(body) or answer.reason}"
-    decode = is_sampled(seq)
-    return check(body, 1, job.width, job.height, job.output_format, decode=decode).fault

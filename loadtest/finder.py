@@ -6,7 +6,6 @@ before is still on, from what is recorded so far. Everything counts in the searc
 the server included.
 """
 
-import os
 import time
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from loadtest import pace, runner
 from loadtest.calibrate import alone, calibrate, in_flight_for
+from loadtest.credentials import Credentials
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.goal import Asked
 from loadtest.job import Job, encode
@@ -23,7 +23,7 @@ from loadtest.processes import Child
 from loadtest.scenario import image_weights
 from loadtest.search import Goal, Next, choose, found
 from loadtest.source import Source
-from loadtest.target import Offer, ask_models
+from loadtest.target import Offer
 from loadtest.window_player import Player, Requests
 from profiles import columns
 from profiles.columns import Recorded
@@ -66,7 +66,7 @@ class Finder(runner.Run):
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options, asked = self.options, self.asked
-        key = os.environ.get(options.key_env)
+        key = options.credentials
         weights = image_weights(options.scenario.request)
         images = sum(n * w for n, w in weights.items()) / sum(weights.values())
         search = SearchPlan(
@@ -80,8 +80,7 @@ class Finder(runner.Run):
         self._update(search=search)
         if settings is not None:
             self._start_server(settings)
-        offer = ask_models(self.manifest.target.url, key, options.model, options.key_env)
-        self._learn_target(offer)
+        offer = self._learn_target()
         job = msgspec.structs.replace(
             job_for(options, self.manifest, self.folder, offer), in_windows=True
         )
@@ -100,7 +99,7 @@ class Finder(runner.Run):
         self._start_sampler()
         self._search(job, search, weights, start)
 
-    def _start_rate(self, job: Job, offer: Offer, key: str | None, lone_s: float) -> float:
+    def _start_rate(self, job: Job, offer: Offer, key: Credentials, lone_s: float) -> float:
         """Requests/s the ramp begins with."""
         in_flight = in_flight_for(offer.max_batch, offer.replicas)
         self._say(f"a first look at the capacity, {in_flight} requests always in flight")
@@ -143,6 +142,7 @@ class Finder(runner.Run):
 
     def _player(self, job: Job, search: SearchPlan, weights: dict[int, float]) -> Player:
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
+        env |= self.options.credentials.environment
         self.loading = True
         command = locust_command(job, self.options.web_port)
         locust = Child("load generator", command, self.folder.log_path("locust"), env)

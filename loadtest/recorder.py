@@ -5,13 +5,17 @@ from collections.abc import Callable
 import msgspec
 
 from loadtest import told
-from loadtest.answer import Checked, error_message
+from loadtest.answer import Checked
 from loadtest.client import Exchange
+from loadtest.coding import CodingError, unpack
 from loadtest.job import Ask, Job
+from loadtest.server_words import MOST_READ_BYTES, error_message, where_to
 from profiles.lines import LineWriter
+from profiles.printable import printable
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)
+MOST_CHARS = 400  # of what a server says, in a record
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +36,17 @@ class Recorder:
         job: the run.
         lines: where records go.
         clock: seconds on the run's clock.
+        mask: takes secrets out of what a server said, in case it repeats them.
     """
 
-    def __init__(self, job: Job, lines: LineWriter, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        lines: LineWriter,
+        clock: Callable[[], float],
+        mask: Callable[[str], str] = str,
+    ) -> None:
+        self._mask = mask
         self._job = job
         self._lines = lines
         self._clock = clock
@@ -53,7 +65,7 @@ class Recorder:
         whose: Attempt = FIRST,
     ) -> RequestRecord:
         """Record a request that left; `checked` is what a 200 answer's check found."""
-        outcome, error = _judge(exchange, checked)
+        outcome, error = _judge(exchange, checked, self._job.endpoint)
         ask = ask or self._job.ask(seq)
         took_s = None if exchange.done_s is None else exchange.done_s - exchange.sent_s
         headers, pixels = exchange.headers, ask.width * ask.height
@@ -78,28 +90,32 @@ class Recorder:
             done_s=None if exchange.done_s is None else exchange.done_s - zero,
             outcome=outcome,
             status=exchange.status,
-            error=error,
+            error=self._told(error),
             images=images,
             width=ask.width,
             height=ask.height,
             steps=ask.steps,
             prompt_chars=len(ask.prompt),
             bytes_in=len(exchange.body) if exchange.status is not None else None,
-            request_id=exchange.headers.get("x-request-id"),
+            request_id=self._told(headers.get("x-request-id")),
             queue_s=stages.get("queue"),
             text_s=stages.get("text"),
             denoise_s=stages.get("denoise"),
             decode_s=stages.get("decode"),
             encode_s=stages.get("encode"),
             batch_mean=batch_mean,
-            replica=exchange.headers.get("x-replica"),
-            gpu_uuid=exchange.headers.get("x-gpu-uuid"),
+            replica=self._told(headers.get("x-replica")),
+            gpu_uuid=self._told(headers.get("x-gpu-uuid")),
             flop=flop,
             decoded=None if checked is None else checked.decoded,
         )
         self.done += 1
         self._lines.add(record)
         return record
+
+    def _told(self, words: str | None) -> str | None:
+        """What a server said, printable and without secrets."""
+        return None if words is None else printable(self._mask(words), MOST_CHARS)
 
     def unsent(
         self,
@@ -159,7 +175,7 @@ class Recorder:
         )
 
 
-def _judge(exchange: Exchange, checked: Checked | None) -> tuple[Outcome, str | None]:
+def _judge(exchange: Exchange, checked: Checked | None, url: str) -> tuple[Outcome, str | None]:
     if exchange.gave_up:
         return Outcome.ABANDONED, "the person ran out of patience"
     if exchange.timed_out:
@@ -169,9 +185,22 @@ def _judge(exchange: Exchange, checked: Checked | None) -> tuple[Outcome, str | 
     if exchange.status == 200:
         fault = checked.fault if checked is not None else None
         return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
-    message = error_message(exchange.body)
+    message = _message(exchange, url)
     error = f"HTTP {exchange.status}" + (f": {message}" if message else "")
     return (Outcome.REJECTED if exchange.status in REFUSED else Outcome.FAILED), error
+
+
+def _message(exchange: Exchange, url: str) -> str | None:
+    """What an answer other than 200 says of itself."""
+    status = exchange.status or 0
+    if 300 <= status < 400:
+        told = where_to(exchange.headers.get("location"), url)
+        return f"{told} (not followed: it would take the key along); give --host that address"
+    try:
+        coding = exchange.headers.get("content-encoding", "")
+        return error_message(unpack(exchange.body, coding, MOST_READ_BYTES))
+    except CodingError:
+        return None
 
 
 def _number(text: str | None) -> float | None:

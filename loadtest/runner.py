@@ -20,8 +20,10 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import open_files, pace, server, workers
+from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, calibrate, in_flight_for
+from loadtest.credentials import NONE, Credentials
 from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
@@ -39,7 +41,9 @@ from loadtest.prepare import (
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
-from loadtest.target import Offer, ask_models, check_port_free
+from loadtest.target import Offer, ask_models
+from loadtest.target_checks import check_options, told_of
+from loadtest.unused import check_scenario
 from loadtest.watch import watch
 from profiles.report import write_report
 from profiles.run import RunError, RunFolder
@@ -71,6 +75,7 @@ class Run:
     def __init__(self, options: Options, console: Console) -> None:
         self.options = options
         self.console = console
+        self.offer: Offer | None = None  # of an existing server
         self.interrupts = 0
         self.loading = False
         self.children: list[Child] = []
@@ -88,9 +93,10 @@ class Run:
         options = self.options
         if options.workers is not None:
             workers.check(options.workers, options.host)
-        if options.metrics_port is not None:
-            check_port_free(options.metrics_port, "--metrics-port")
+        for said in check_options(options):
+            self._say(said)
         source = load_source(options.scenario, options.folder)
+        check_scenario(options.given, options.scenario, source)
         process_of(options.scenario, source)  # a wrong one is said before anything is started
         load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         if options.host is not None and options.scenario.server:
@@ -101,6 +107,8 @@ class Run:
             )
         gpus, unread = usable_gpus(options)
         settings = server_settings(options, gpus)
+        if (address := options.address) is not None:  # before there is any folder
+            self.offer = ask_models(address, options.credentials, options.model)
         self.folder = _create_folder(options)
         self.zero = time.monotonic()
         self.manifest = first_manifest(options, self.folder, self.zero, gpus, settings)
@@ -114,7 +122,8 @@ class Run:
             try:
                 self._run_processes(source, settings)
             except BaseException as err:
-                self._finish(_reason(err), str(err) or type(err).__name__)
+                told = self.options.credentials.mask(str(err) or type(err).__name__)
+                self._finish(_reason(err), told)
                 raise
             finally:
                 self._end_children()
@@ -123,12 +132,10 @@ class Run:
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options = self.options
-        key = os.environ.get(options.key_env)
+        key = options.credentials
         if settings is not None:
             self._start_server(settings)
-        url = self.manifest.target.url
-        offer = ask_models(url, key, options.model, options.key_env)
-        self._learn_target(offer)
+        offer = self._learn_target()
         job = job_for(options, self.manifest, self.folder, offer)
         self._check_patience(job, offer, key)
         node = self._node(job, offer, key)
@@ -167,8 +174,12 @@ class Run:
         )  # fmt: skip
         self._update(target=target)
 
-    def _learn_target(self, offer: Offer) -> None:
-        target = self.manifest.target
+    def _learn_target(self) -> Offer:
+        options, target = self.options, self.manifest.target
+        offer = self.offer or ask_models(parse(target.url), NONE, options.model)
+        for said in told_of(options, offer):
+            self._event("target", said)
+            self._say(f"target: {said}")
         self._update(
             target=msgspec.structs.replace(
                 target,
@@ -181,8 +192,9 @@ class Run:
                 approximations=offer.approximations,
             )
         )
+        return offer
 
-    def _check_patience(self, job: Job, offer: Offer, key: str | None) -> None:
+    def _check_patience(self, job: Job, offer: Offer, key: Credentials) -> None:
         """Refuse people whom no server could serve in time; warn where some are like that."""
         session = self.options.scenario.session
         if session is None:
@@ -202,7 +214,7 @@ class Run:
             raise ConfigurationError(f"{told}; give people more time")
         self.console.print(f"warning: {told}", highlight=False)
 
-    def _node(self, job: Job, offer: Offer, key: str | None) -> Node:
+    def _node(self, job: Job, offer: Offer, key: Credentials) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None
         if self.options.capacity is not None:
             return Node(
@@ -264,6 +276,7 @@ class Run:
         if self.options.web_port is not None:
             self.console.print(f"Locust's web UI: http://127.0.0.1:{self.options.web_port}")
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
+        env |= self.options.credentials.environment
         own = os.environ.get(TOKEN_ENV)
         if crew is not None:
             env[TOKEN_ENV] = workers.token_for(crew, own)
