@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from loadtest.wire import quoted
+
 MOST_CODINGS = 3  # one over the other
 MOST_MEMBERS = 64  # of a gzip file, one after the other
 GZIP, ZLIB, RAW = 31, 15, -15  # window bits, as zlib has them for the three forms
@@ -44,7 +46,7 @@ def unpack(body: bytes | bytearray, coding: str, most_bytes: float = math.inf) -
     for name in reversed(names):  # the last was put on last
         undo = _UNDO.get(name)
         if undo is None:
-            raise CodingError(f"the answer's Content-Encoding is {name[:40]!r}, which is unknown")
+            raise CodingError(f"the answer's Content-Encoding is {quoted(name)}, which is unknown")
         body = undo(bytes(body), most)
         if len(body) > most:
             raise CodingError(

@@ -63,6 +63,14 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
             text = text.replace(secret, HIDDEN) if len(secret) >= least else text
         return text
 
+    def mask_bytes(self, body: bytes | bytearray) -> bytes | bytearray:
+        """The same of a body, before words are taken out of it and cut."""
+        for secret in self._secrets:
+            word = secret.encode()
+            if len(secret) >= LEAST_MASKED and word in body:
+                body = body.replace(word, HIDDEN.encode())
+        return body
+
     @property
     def _secrets(self) -> list[str]:
         """The longest first, so that none is left in part."""

@@ -95,7 +95,7 @@ class Crowd(User):
         load_start_s: float = start_told.get()
         schedule = None if JOB.in_windows else np.load(FOLDER.schedule_path, mmap_mode="r")
         writer = FOLDER.requests_writer(self.generator)
-        self.recorder = Recorder(JOB, writer, run_clock, CREDENTIALS.mask)
+        self.recorder = Recorder(JOB, writer, run_clock, CREDENTIALS)
         self.sender = Sender(JOB, self.client, self.recorder, schedule)
         watch = gevent.spawn(self._watch)
         gc.collect()

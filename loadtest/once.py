@@ -21,13 +21,11 @@ def fault_of(job: Job, credentials: Credentials | None, seq: int) -> str | None:
         )
     except Unanswered as err:
         return printable(opened.mask(str(err)))
+    body = opened.mask_bytes(answer.body)
     if answer.status != 200:
-        words = error_message(answer.body)
+        words = error_message(body)
         if 300 <= answer.status < 400:
-            words = where_to(answer.headers.get("location"), job.endpoint)
-            words += "; give --host that address"
-        return printable(opened.mask(f"HTTP {answer.status}" + (f": {words}" if words else "")))
-    found = check(
-        answer.body, 1, job.width, job.height, job.output_format, decode=is_sampled(seq)
-    ).fault
-    return None if found is None else printable(opened.mask(found))
+            words = where_to(opened.mask(answer.headers.get("location", "")), job.endpoint)
+            words += ": give --host that address"
+        return f"HTTP {answer.status}" + (f": {words}" if words else "")
+    return check(body, 1, job.width, job.height, job.output_format, decode=is_sampled(seq)).fault

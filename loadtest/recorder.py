@@ -8,6 +8,7 @@ from loadtest import told
 from loadtest.answer import Checked
 from loadtest.client import Exchange
 from loadtest.coding import CodingError, unpack
+from loadtest.credentials import NONE, Credentials
 from loadtest.job import Ask, Job
 from loadtest.server_words import MOST_READ_BYTES, error_message, where_to
 from profiles.lines import LineWriter
@@ -36,7 +37,7 @@ class Recorder:
         job: the run.
         lines: where records go.
         clock: seconds on the run's clock.
-        mask: takes secrets out of what a server said, in case it repeats them.
+        credentials: what opens the server: taken out of what it said, in case it repeats them.
     """
 
     def __init__(
@@ -44,9 +45,9 @@ class Recorder:
         job: Job,
         lines: LineWriter,
         clock: Callable[[], float],
-        mask: Callable[[str], str] = str,
+        credentials: Credentials = NONE,
     ) -> None:
-        self._mask = mask
+        self.credentials = credentials
         self._job = job
         self._lines = lines
         self._clock = clock
@@ -65,7 +66,7 @@ class Recorder:
         whose: Attempt = FIRST,
     ) -> RequestRecord:
         """Record a request that left; `checked` is what a 200 answer's check found."""
-        outcome, error = _judge(exchange, checked, self._job.endpoint)
+        outcome, error = self._judge(exchange, checked)
         ask = ask or self._job.ask(seq)
         took_s = None if exchange.done_s is None else exchange.done_s - exchange.sent_s
         headers, pixels = exchange.headers, ask.width * ask.height
@@ -115,7 +116,7 @@ class Recorder:
 
     def _told(self, words: str | None) -> str | None:
         """What a server said, printable and without secrets."""
-        return None if words is None else printable(self._mask(words), MOST_CHARS)
+        return None if words is None else printable(self.credentials.mask(words), MOST_CHARS)
 
     def unsent(
         self,
@@ -146,6 +147,33 @@ class Recorder:
             )
         )
 
+    def _judge(self, exchange: Exchange, checked: Checked | None) -> tuple[Outcome, str | None]:
+        if exchange.gave_up:
+            return Outcome.ABANDONED, "the person ran out of patience"
+        if exchange.timed_out:
+            return Outcome.TIMEOUT, exchange.error or "no complete answer within the time limit"
+        if exchange.error is not None:
+            return Outcome.FAILED, (LOCAL_ERROR if exchange.is_local else "") + exchange.error
+        if exchange.status == 200:
+            fault = checked.fault if checked is not None else None
+            return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
+        message = self._message(exchange)
+        error = f"HTTP {exchange.status}" + (f": {message}" if message else "")
+        return (Outcome.REJECTED if exchange.status in REFUSED else Outcome.FAILED), error
+
+    def _message(self, exchange: Exchange) -> str | None:
+        """What an answer other than 200 says of itself; secrets go before anything is cut."""
+        if 300 <= (exchange.status or 0) < 400:
+            location = self.credentials.mask(exchange.headers.get("location", ""))
+            told = where_to(location, self._job.endpoint)
+            return f"{told}: give --host that address"  # followed, it could take the key along
+        try:
+            coding = exchange.headers.get("content-encoding", "")
+            body = unpack(exchange.body, coding, MOST_READ_BYTES)
+        except CodingError:
+            return None
+        return error_message(self.credentials.mask_bytes(body))
+
     def flush(self) -> None:
         """Put what is queued on disk."""
         self._lines.flush()
@@ -173,34 +201,6 @@ class Recorder:
             unasked=unasked,
             untrue=self.untrue,
         )
-
-
-def _judge(exchange: Exchange, checked: Checked | None, url: str) -> tuple[Outcome, str | None]:
-    if exchange.gave_up:
-        return Outcome.ABANDONED, "the person ran out of patience"
-    if exchange.timed_out:
-        return Outcome.TIMEOUT, exchange.error or "no complete answer within the time limit"
-    if exchange.error is not None:
-        return Outcome.FAILED, (LOCAL_ERROR if exchange.is_local else "") + exchange.error
-    if exchange.status == 200:
-        fault = checked.fault if checked is not None else None
-        return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
-    message = _message(exchange, url)
-    error = f"HTTP {exchange.status}" + (f": {message}" if message else "")
-    return (Outcome.REJECTED if exchange.status in REFUSED else Outcome.FAILED), error
-
-
-def _message(exchange: Exchange, url: str) -> str | None:
-    """What an answer other than 200 says of itself."""
-    status = exchange.status or 0
-    if 300 <= status < 400:
-        told = where_to(exchange.headers.get("location"), url)
-        return f"{told} (not followed: it would take the key along); give --host that address"
-    try:
-        coding = exchange.headers.get("content-encoding", "")
-        return error_message(unpack(exchange.body, coding, MOST_READ_BYTES))
-    except CodingError:
-        return None
 
 
 def _number(text: str | None) -> float | None:

@@ -139,7 +139,11 @@ class Sender:
             body = unpack(exchange.body, exchange.headers.get("content-encoding", ""), most)
         except CodingError as err:
             return Checked(fault=str(err))
-        return check(body, images, width, height, output_format, decode=decode)
+        checked = check(body, images, width, height, output_format, decode=decode)
+        if checked.fault is None:
+            return checked
+        clean = self._recorder.credentials.mask_bytes(body)  # before the server's words are cut
+        return check(clean, images, width, height, output_format, decode=False)
 
     def leave(
         self,

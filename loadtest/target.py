@@ -118,8 +118,8 @@ def _entries(
         _refused(address, credentials, answer, url)
     entries = _listed(answer.body, credentials)
     if entries is None:
-        words = error_message(answer.body)
-        says = f": {credentials.mask(words)}" if words else ""
+        words = error_message(credentials.mask_bytes(answer.body))
+        says = f": {words}" if words else ""
         return _NoList(f"{shown} did not answer as an OpenAI server does{says}", is_odd=True)
     return entries
 
@@ -153,8 +153,8 @@ def _refused(address: Address, credentials: Credentials, answer: Answer, url: st
         TargetError: Always.
     """
     status = answer.status
-    words = error_message(answer.body)
-    says = f": {credentials.mask(words)}" if words else ""
+    words = error_message(credentials.mask_bytes(answer.body))
+    says = f": {words}" if words else ""
     if status in REFUSED:
         raise TargetError(
             f"{address.shown} answered {status}: {credentials.refused}"

@@ -23,6 +23,7 @@ MOST_HEAD_BYTES = 1 << 16
 ROOM_BYTES = 1 << 22  # given to a body at once; a longer one has to come first
 END_OF_HEAD = b"\r\n\r\n"
 START = b"HTTP/1."
+MOST_QUOTED = 40
 NO_BODY = (204, 304)
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?$")
@@ -90,7 +91,7 @@ def parse_head(head: bytes) -> Reply:
     is_kept = "close" not in words if found[1] == b"1" else "keep-alive" in words
     coding = headers.get("transfer-encoding", "").lower()
     if coding not in ("", "identity", "chunked"):
-        raise WireError(f"the answer's transfer encoding is {coding[:40]}")
+        raise WireError(f"the answer's transfer encoding is {quoted(coding)}")
     if status in NO_BODY or status < 200:
         return Reply(status=status, headers=headers, is_kept=is_kept, length=0)
     if coding == "chunked":
@@ -100,8 +101,13 @@ def parse_head(head: bytes) -> Reply:
         return Reply(status=status, headers=headers, is_kept=False, length=None)
     lengths = {each.strip() for each in told.split(",")}
     if len(lengths) != 1 or _LENGTH.fullmatch(min(lengths)) is None:
-        raise WireError(f"the answer's Content-Length is {told[:40]}")
+        raise WireError(f"the answer's Content-Length is {quoted(told)}")
     return Reply(status=status, headers=headers, is_kept=is_kept, length=int(min(lengths)))
+
+
+def quoted(value: str) -> str:
+    """A header's value for a message: whole or not at all, so that half a secret never stands."""
+    return value if len(value) <= MOST_QUOTED else f"of {len(value):,} characters"
 
 
 def check_start(data: bytes) -> None:

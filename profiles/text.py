@@ -9,6 +9,7 @@ from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
 LABEL = 12
+ERROR_LINES = 2  # of one error's text
 
 
 def headline(summary: Summary, manifest: RunManifest) -> str:
@@ -127,8 +128,11 @@ def _retries(summary: Summary) -> list[str]:
 def _errors(summary: Summary) -> list[str]:
     lines = []
     for place, (text, times) in enumerate(summary.errors.items()):
-        told = textwrap.shorten(printable(text), WIDTH - LABEL - 14, placeholder=" …")
-        lines.append(_row("" if place else "errors", f"{times:>7,} × {told}"))
+        told = textwrap.wrap(
+            printable(text), WIDTH - LABEL - 14, max_lines=ERROR_LINES, placeholder=" …"
+        ) or [""]
+        lines.append(_row("" if place else "errors", f"{times:>7,} × {told[0]}"))
+        lines += [_row("", f"{'':10}{more}") for more in told[1:]]
     return lines
 
 

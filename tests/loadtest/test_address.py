@@ -110,7 +110,8 @@ def test_a_refusal_does_not_repeat_a_password(written: str) -> None:
 @pytest.mark.parametrize(
     ("written", "is_loopback"),
     [
-        ("127.0.0.1:1", True), ("localhost", True), ("http://[::1]", True), ("http://127.9.9.9", True),
+        ("127.0.0.1:1", True), ("localhost", True), ("http://[::1]", True),
+        ("http://127.9.9.9", True),
         ("images.example.com", False), ("10.0.0.1", False),
     ],
 )  # fmt: skip
