@@ -12,8 +12,6 @@ OWN_FIELDS = {
     "n": "the scenario says how many images: images = ... in [request]",
     "size": "name it with --size; --body size=null leaves it out",
     "num_inference_steps": "name them with --steps",
-    "response_format": "images are taken as b64_json alone; --body response_format=null leaves it "
-    "out",
     "stream": "answers are taken whole",
     "partial_images": "answers are taken whole",
 }
@@ -44,6 +42,10 @@ def _check_fields(options: Options) -> None:
     for name, remedy in OWN_FIELDS.items():
         if fields.get(name) is not None:
             raise ConfigurationError(f"--body {name}: {remedy}")
+    if fields.get("response_format") == "url":
+        raise ConfigurationError(
+            "--body response_format: images are taken as b64_json alone; null leaves it out"
+        )
     if "prompt" in fields:
         raise ConfigurationError("--body prompt: every request needs one, and has its own")
     if "n" in fields and set(image_weights(request)) != {1}:

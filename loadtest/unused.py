@@ -3,7 +3,6 @@
 import argparse
 
 from loadtest.arguments import parser
-from loadtest.curve import Bins
 from loadtest.errors import ConfigurationError
 from loadtest.plan import compression, needs_capacity
 from loadtest.scenario import Scenario
@@ -71,13 +70,6 @@ def check_scenario(told: tuple[str, ...], scenario: Scenario, source: Source) ->
             f"--compress-to: the load lasts {format_duration(source.duration_s)} as it is, so "
             "there is nothing to compress; give less, or leave it out"
         )
-    if "rate_scale" in told and peak is not None:
-        raise ConfigurationError(
-            f"--rate-scale: the peak of {_peak(peak)} says how much is sent already; leave one of "
-            "them out"
-        )
-    if "jitter" in told and isinstance(shape, Bins):
-        raise ConfigurationError("--jitter: it spreads arrivals, and this trace holds bins")
     rows = shape.asks if isinstance(shape, Arrivals) else {}
     for name, column in (("size", "width"), ("steps", "steps")):
         if name in told and column in rows:

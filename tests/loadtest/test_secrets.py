@@ -157,7 +157,7 @@ def test_the_list_has_one_deadline_for_all_of_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(target, "LIST_S", 0.3)
     is_over = threading.Event()
 
-    def slowly(_: Asked) -> Iterator[bytes]:
+    def slowly(_asked: Asked) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\n"
         for _ in range(500):
             is_over.wait(0.02)
