@@ -6,6 +6,7 @@ their environment. What a server repeats of it is masked before it is kept or sh
 
 import base64
 import binascii
+import functools
 import os
 import re
 import unicodedata
@@ -31,7 +32,7 @@ _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 _QUOTES = "\"'`"
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+class Credentials(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict: what is cached
     """Headers and parameters that go with every request, and must never be shown."""
 
     headers: dict[str, str] = {}
@@ -71,7 +72,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
                 body = body.replace(word, HIDDEN.encode())
         return body
 
-    @property
+    @functools.cached_property
     def _secrets(self) -> list[str]:
         """The longest first, so that none is left in part."""
         found = {value for _, value in parse_qsl(self.query)}

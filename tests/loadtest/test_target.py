@@ -10,6 +10,7 @@ from loadtest.target import Offer, check_port_free, free_port, is_healthy
 from loadtest.target import ask_models as ask_address
 from profiles.schema import DeviceLimits
 from tests.loadtest.conftest import StartServer
+from tests.loadtest.odd_server import Asked, Habit, answer, serving
 
 
 def ask_models(url: str, key: str | None = None, model: str | None = None) -> Offer:
@@ -111,3 +112,52 @@ def test_a_proxy_of_the_environment_is_not_asked(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert ask_models(image_server()).model == "other-model"
+
+
+ONE = {"data": [{"id": "one"}]}
+
+
+def listing(**paths: object) -> Habit:
+    """Lists at these paths (_ for /), 404 elsewhere; bytes are a whole answer."""
+
+    def habit(asked: Asked) -> bytes:
+        told = paths.get(asked.path.strip("/").replace("/", "_"))
+        if asked.path.endswith("/"):
+            told = paths.get(asked.path.strip("/").replace("/", "_") + "_")
+        return told if isinstance(told, bytes) else answer(200 if told else 404, told or {})
+
+    return habit
+
+
+@pytest.mark.parametrize(
+    ("models", "host", "path"),
+    [
+        (listing(v1_models=ONE), "", "/v1/images/generations"),
+        (listing(models=ONE), "", "/images/generations"),
+        (listing(models={"model_path": "x", "task_type": "T2I"}), "", "/v1/images/generations"),
+        (listing(), "", "/v1/images/generations"),
+        (listing(v3_models=ONE), "/v3", "/v3/images/generations"),
+        (listing(), "/v3/", "/v3/images/generations"),
+        (listing(a_openai_models=ONE), "/a/openai", "/a/openai/images/generations"),
+        (listing(a_v1_models=ONE), "/a", "/a/v1/images/generations"),
+        (listing(), "/a", "/a/images/generations"),
+        (listing(v1_models=ONE), "/v1/images/generations/", "/v1/images/generations/"),
+        (listing(v1_models=ONE), "/v1?api-version=2", "/v1/images/generations?api-version=2"),
+        (listing(v1_models=answer(307, b"", "Location: /v1/models/"), v1_models_=ONE), "",
+         "/v1/images/generations"),  # the slash alone
+        (listing(v1_models=[{"id": "one"}]), "", "/v1/images/generations"),  # a bare list
+    ],
+)  # fmt: skip
+def test_the_api_is_where_its_list_is(models: Habit, host: str, path: str) -> None:
+    with serving(lambda _: b"", models) as url:
+        offer = ask_address(parse(url + host), NONE, None)
+    assert offer.path == path
+    listed = offer.model is not None
+    first = path == parse(url + host).images(parse(url + host).bases()[0])
+    assert any("images are asked for at" in one for one in offer.said) is not (listed and first)
+
+
+def test_half_a_letter_is_no_name() -> None:
+    names = answer(200, b'{"data": [{"id": "\\ud800"}, {"id": ""}, {"id": 7}, 8, {"id": "good"}]}')
+    with serving(lambda _: b"", lambda _: names) as url:
+        assert ask_address(parse(url), NONE, None).model == "good"
