@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import msgspec
 
-from loadtest import foretold, goal, unused, whatif
+from loadtest import drawing, foretold, goal, unused, whatif
 from loadtest import scenario as scenarios
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import parser
@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         sys.stdout.write(run_folder.summary_path.read_text(encoding="utf-8"))
     else:
         show(summary_text(summary, run_folder.manifest()))
-        show(f"\nreport  {run_folder.report_path}\n")
+        _tell_report(run_folder)
     return verdict_exit_code(summary)
 
 
@@ -197,8 +197,16 @@ def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResu
         sys.stdout.write(folder.find_path.read_text(encoding="utf-8"))
     else:
         show(find_text(result))
-        show(f"\nreport  {folder.report_path}\n")
+        _tell_report(folder)
     return find_exit_code(result)
+
+
+def _tell_report(folder: RunFolder) -> None:
+    """Where the report is, or where it can be made."""
+    if folder.report_path.is_file():
+        show(f"\nreport  {folder.report_path}\n")
+    else:
+        show(f"\nrun     {folder.path}\n")
 
 
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
@@ -219,14 +227,18 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
 
 
 def _report(options: argparse.Namespace, _command: list[str]) -> int:
-    from profiles.report import write_report
-
     try:
         folder = RunFolder.open(options.run)
     except RunError as err:
         raise ConfigurationError(str(err)) from err
     if is_sampled(folder.manifest()):
         return _tell_sampled(summarize_sampled(read(folder)), folder, options.json)
+    missing = drawing.absent()
+    if missing is not None:
+        raise ViralloadError(
+            f"a report cannot be drawn without {missing}: pip install it, or draw the report of "
+            f"{folder.path} on another machine"
+        )
     if folder.manifest().search is not None:
         from profiles.find_report import write_find_report
 
@@ -235,6 +247,8 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
         write_find_report(folder, result)
         _tell_found(options, folder, result)
         return 0
+    from profiles.report import write_report
+
     summary = summarize(folder)
     folder.write_summary(summary)
     path = write_report(folder)

@@ -35,6 +35,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     gpus: int | None = None  # None: no GPU, or unknown
     capacity_images_per_s: float | None = None  # measured or given; "1.5x" refers to it
+    capacity_interval_images_per_s: tuple[float, float] | None = None  # 95 %; None: not known
     capacity_basis: str = "given"
 
 
@@ -77,9 +78,7 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
     kappa = compression(scenario, source)
     peak, basis = stated_peak(scenario, source, node)
     scale = peak / source.peak_images_per_s
-    expected = source.images * scale / kappa / source.images_per_request
-    if scenario.session is not None:  # so far of people
-        expected *= crowd.requests_a_person(scenario.session)
+    expected = expected_requests(scenario, source, peak)
     if expected > MAX_REQUESTS:
         raise ConfigurationError(
             f"the schedule would hold {expected:,.0f} requests, more than {MAX_REQUESTS:,}: "
@@ -110,11 +109,21 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         peak_basis=basis,
         scale=scale if scenario.event else None,
         capacity_images_per_s=node.capacity_images_per_s,
+        capacity_interval_images_per_s=node.capacity_interval_images_per_s,
         schedule_sha256=hashlib.sha256(schedule.tobytes()).hexdigest(),
         curve_t_s=curve_t,
         curve_images_per_s=curve_rate,
     )
     return plan, schedule
+
+
+def expected_requests(scenario: Scenario, source: Source, peak_images_per_s: float) -> float:
+    """Requests of a whole schedule at such a peak, on average."""
+    scale = peak_images_per_s / source.peak_images_per_s
+    expected = source.images * scale / compression(scenario, source) / source.images_per_request
+    if scenario.session is not None:  # so far of people
+        expected *= crowd.requests_a_person(scenario.session)
+    return expected
 
 
 def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list[float]]:

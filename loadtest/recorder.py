@@ -7,10 +7,9 @@ import msgspec
 from loadtest import told
 from loadtest.answer import Checked
 from loadtest.client import Exchange
-from loadtest.coding import CodingError, unpack
 from loadtest.credentials import NONE, Credentials
 from loadtest.job import Ask, Job
-from loadtest.server_words import MOST_READ_BYTES, error_message, where_to
+from loadtest.judged import words
 from profiles.lines import LineWriter
 from profiles.printable import printable
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
@@ -114,9 +113,9 @@ class Recorder:
         self._lines.add(record)
         return record
 
-    def _told(self, words: str | None) -> str | None:
+    def _told(self, said: str | None) -> str | None:
         """What a server said, printable and without secrets."""
-        return None if words is None else printable(self.credentials.mask(words), MOST_CHARS)
+        return None if said is None else printable(self.credentials.mask(said), MOST_CHARS)
 
     def unsent(
         self,
@@ -157,22 +156,8 @@ class Recorder:
         if exchange.status == 200:
             fault = checked.fault if checked is not None else None
             return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
-        message = self._message(exchange)
-        error = f"HTTP {exchange.status}" + (f": {message}" if message else "")
+        error = words(exchange, self._job, self.credentials)
         return (Outcome.REJECTED if exchange.status in REFUSED else Outcome.FAILED), error
-
-    def _message(self, exchange: Exchange) -> str | None:
-        """What an answer other than 200 says of itself; secrets go before anything is cut."""
-        if 300 <= (exchange.status or 0) < 400:
-            location = self.credentials.mask(exchange.headers.get("location", ""))
-            told = where_to(location, self._job.endpoint)
-            return f"{told}: give --host that address"  # followed, it could take the key along
-        try:
-            coding = exchange.headers.get("content-encoding", "")
-            body = unpack(exchange.body, coding, MOST_READ_BYTES)
-        except CodingError:
-            return None
-        return error_message(self.credentials.mask_bytes(body))
 
     def flush(self) -> None:
         """Put what is queued on disk."""

@@ -19,11 +19,12 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, pace, server, workers
+from loadtest import drawing, open_files, pace, server, workers
 from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
-from loadtest.calibrate import alone, calibrate, in_flight_for
-from loadtest.credentials import NONE, Credentials
+from loadtest.calibrate import alone, asks, calibrate, in_flight_for, refusal
+from loadtest.climb import Calibration, Window
+from loadtest.credentials import NONE
 from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
@@ -45,7 +46,6 @@ from loadtest.target import Offer, ask_models
 from loadtest.target_checks import check_options, told_of
 from loadtest.unused import check_scenario
 from loadtest.watch import watch
-from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import summarize
@@ -85,8 +85,18 @@ class Run:
         self.perform()
         summary = summarize(self.folder)
         self.folder.write_summary(summary)
-        write_report(self.folder)
+        if self.can_draw():
+            from profiles.report import write_report  # here: altair is large, and only draws
+
+            write_report(self.folder)
         return self.folder, summary
+
+    def can_draw(self) -> bool:
+        """Whether the report can be drawn here; where it cannot, how it can is said."""
+        missing = drawing.absent()
+        if missing is not None:
+            self._say(drawing.elsewhere(missing, self.folder.path))
+        return missing is None
 
     def perform(self) -> None:
         """Run to its end, whatever that is; what happened is in the folder."""
@@ -132,13 +142,13 @@ class Run:
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options = self.options
-        key = options.credentials
         if settings is not None:
             self._start_server(settings)
         offer = self._learn_target()
         job = job_for(options, self.manifest, self.folder, offer)
-        self._check_patience(job, offer, key)
-        node = self._node(job, offer, key)
+        self.folder.job_path.write_bytes(encode(job))
+        self._check_patience(job, offer)
+        node = self._node(source, offer)
         plan, schedule = make_plan(options.scenario, source, node)
         job = msgspec.structs.replace(job, load_s=plan.duration_s)
         np.save(self.folder.schedule_path, schedule)
@@ -194,13 +204,17 @@ class Run:
         )
         return offer
 
-    def _check_patience(self, job: Job, offer: Offer, key: Credentials) -> None:
+    def _check_patience(self, job: Job, offer: Offer) -> None:
         """Refuse people whom no server could serve in time; warn where some are like that."""
         session = self.options.scenario.session
         if session is None:
             return
         try:
-            image_s = alone(job, key) if offer.image_s is None else offer.image_s
+            image_s = offer.image_s
+            if image_s is None:
+                log = self.folder.log_path("closed-loop")
+                opened = self.options.credentials.environment
+                (image_s,) = alone(self.folder.job_path, log, opened=opened)
         except ViralloadError as err:
             self.console.print(f"patience: not checked: {err}", highlight=False)
             image_s = 0.0
@@ -214,7 +228,7 @@ class Run:
             raise ConfigurationError(f"{told}; give people more time")
         self.console.print(f"warning: {told}", highlight=False)
 
-    def _node(self, job: Job, offer: Offer, key: Credentials) -> Node:
+    def _node(self, source: Source, offer: Offer) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None
         if self.options.capacity is not None:
             return Node(
@@ -224,20 +238,39 @@ class Run:
             )
         if not needs_capacity(self.options.scenario):
             return Node(gpus=gpus)
-        in_flight = in_flight_for(offer.max_batch, offer.replicas)
-        with self.console.status("measuring the capacity"):
-            self.console.print(
-                f"capacity: measuring, {in_flight} requests always in flight", highlight=False
-            )
-            measured = calibrate(job, key, in_flight)
+        measured = self._calibrate(source, offer)
+        why_not = refusal(measured)
+        if why_not is not None:
+            raise ConfigurationError(why_not)
         said = f"{measured.images_per_s:.3g} images/s ({measured.basis})"
         self._event("calibrated", said)
         self.console.print(f"capacity: {said}", highlight=False)
         return Node(
             gpus=gpus,
             capacity_images_per_s=measured.images_per_s,
+            capacity_interval_images_per_s=measured.interval,
             capacity_basis=measured.basis,
         )
+
+    def _calibrate(self, source: Source, offer: Offer) -> Calibration:
+        """Raise what is in flight, by the scenario's own requests, until more brings no more."""
+        first = in_flight_for(offer.max_batch, offer.replicas)
+        np.save(self.folder.asks_path, asks(self.options.scenario, source))
+        with self.console.status("measuring the capacity"):
+            self.console.print(
+                f"capacity: measuring with the scenario's requests, from {first} in flight on",
+                highlight=False,
+            )
+
+            def tell(window: Window) -> None:
+                self.console.print(
+                    f"capacity: {window.in_flight} in flight: {window.images_per_s:.3g} images/s",
+                    highlight=False,
+                )
+
+            log = self.folder.log_path("closed-loop")
+            opened = self.options.credentials.environment
+            return calibrate(self.folder.job_path, first, log, tell, opened)
 
     def _check_pace(self, plan: LoadPlan, schedule: Schedule, job: Job) -> None:
         """Warn where this machine cannot send as fast as the schedule's busiest second asks."""

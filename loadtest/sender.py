@@ -9,10 +9,10 @@ import gevent
 import gevent.lock
 import msgspec
 
-from loadtest.answer import Checked, check, is_sampled, most_bytes
+from loadtest.answer import Checked, is_sampled, most_bytes
 from loadtest.client import Exchange, ImageClient
-from loadtest.coding import CodingError, unpack
 from loadtest.job import Ask, Job, Rows
+from loadtest.judged import held
 from loadtest.recorder import FIRST, Attempt, Recorder
 from profiles.schema import Outcome, RequestRecord
 
@@ -114,36 +114,14 @@ class Sender:
     def _check(self, exchange: Exchange, images: int, ask: Ask, seq: int) -> Checked:
         """A check that takes long is made in a thread, so that the loop goes on meanwhile."""
         decode = is_sampled(seq) and (now_s := time.monotonic()) > self._decoded_s + DECODE_GAP_S
-        due = (exchange, images, ask.width, ask.height, self._job.output_format)
+        due = (exchange, images, ask, self._job, self._recorder.credentials)
         if decode:
             self._decoded_s = now_s
         elif len(exchange.body) <= INLINE_BYTES and "content-encoding" not in exchange.headers:
-            return self._held(*due, decode=False)
+            return held(*due, decode=False)
         off_loop = gevent.get_hub().threadpool.apply
-        found: Checked = off_loop(self._held, due, {"decode": decode})
+        found: Checked = off_loop(held, due, {"decode": decode})
         return found
-
-    def _held(
-        self,
-        exchange: Exchange,
-        images: int,
-        width: int,
-        height: int,
-        output_format: str | None,
-        *,
-        decode: bool,
-    ) -> Checked:
-        """The answer, unpacked if it came packed, held against what was asked for."""
-        most = most_bytes(images, width, height, self._job.image_bytes)
-        try:
-            body = unpack(exchange.body, exchange.headers.get("content-encoding", ""), most)
-        except CodingError as err:
-            return Checked(fault=str(err))
-        checked = check(body, images, width, height, output_format, decode=decode)
-        if checked.fault is None:
-            return checked
-        clean = self._recorder.credentials.mask_bytes(body)  # before the server's words are cut
-        return check(clean, images, width, height, output_format, decode=False)
 
     def leave(
         self,

@@ -78,6 +78,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     peak_basis: str  # where the peak comes from, in words
     scale: float | None = None  # this run's rate over the event's own rate; None if no event
     capacity_images_per_s: float | None = None  # measured before the load; "1.5x" refers to it
+    capacity_interval_images_per_s: tuple[float, float] | None = None  # 95 %, of a measured one
     schedule_sha256: str
     curve_t_s: list[float] = []  # the rate curve, for drawing: seconds from load start ...
     curve_images_per_s: list[float] = []  # ... and images/s

@@ -6,9 +6,9 @@ import pytest
 
 from loadtest.address import parse
 from loadtest.client import ImageClient
+from loadtest.closed_loop import ClosedLoop, FailedError
 from loadtest.credentials import Credentials, gather
 from loadtest.job import Job
-from loadtest.once import fault_of
 from loadtest.recorder import Recorder
 from loadtest.sender import Sender
 from profiles.lines import LineWriter
@@ -51,7 +51,12 @@ def sent(folder: Path, habit: Habit, credentials: Credentials) -> tuple[RequestR
         sender.send(1, 0.0, 1)
         lines.close()
         client.close()
-        fault = fault_of(job, credentials, 1)
+        fault, loop = None, ClosedLoop(job, credentials, None)
+        try:
+            loop.alone()
+        except FailedError as err:
+            fault = str(err)
+        loop.close()
     (record,) = RunFolder(folder).requests().read()
     return record, fault
 

@@ -86,7 +86,17 @@ def test_a_certificate_of_ones_own_is_refused_with_the_remedy_and_then_taken(
 ) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
+    command += [
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-keyout",
+        str(key),
+        "-out",
+        str(cert),
+    ]
     command += ["-addext", "subjectAltName=DNS:localhost"]
     try:
         subprocess.run(command, check=True, capture_output=True)
