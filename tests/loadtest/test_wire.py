@@ -325,4 +325,4 @@ def test_a_time_limit_passes_though_data_never_ends() -> None:
     listening.stop(timeout=0)
     assert exchange.timed_out
     assert exchange.done_s is not None
-    assert exchange.done_s - exchange.sent_s < 2.0
+    assert exchange.done_s - exchange.sent_s < 30.0  # not never, on a busy machine either
