@@ -65,7 +65,8 @@ def check_scenario(told: tuple[str, ...], scenario: Scenario, source: Source) ->
             f'--gpus: a peak of "share" refers to them, and this one is {_peak(peak)}; give '
             "--peak share, or leave it out"
         )
-    if "compress_to" in told and compression(scenario, source) <= 1.0:
+    # A trace of arrivals plays a stretch of so long at real speed instead.
+    if "compress_to" in told and compression(scenario, source) <= 1.0 and not source.window:
         raise ConfigurationError(
             f"--compress-to: the load lasts {format_duration(source.duration_s)} as it is, so "
             "there is nothing to compress; give less, or leave it out"

@@ -77,6 +77,8 @@ UNUSED: list[tuple[str, str, list[str], str]] = [
             ("size", ["rows.csv", "--peak", "5", "--size", "64x64"], "each row of the trace"),
             ("steps", ["rows.csv", "--peak", "5", "--steps", "9"], "each row of the trace"),
             ("sort", ["steady", "--sort"], "says how to read a trace"),
+            ("rows", ["steady", "--rows", "arrivals"], "says how to read a trace"),
+            ("window", ["steady", "--window", "1min@peak"], "says how to read a trace"),
             ("time_scale", ["steady", "--time-scale", "2"], "says how to read a trace"),
             *(
                 (f"{kind}_column", ["steady", f"--{kind.replace('_', '-')}-column", "x"], "a trace")
