@@ -133,8 +133,8 @@ def _quicken(
     return compile_regions(network_of(pipeline).denoiser, cache_folder=_cache(settings))
 
 
-def to_fp8(network: Network, size: Size, rows: int) -> Quantized:
-    """Quantize a network's denoiser where it pays at this batch, and measure the error."""
+def to_fp8(network: Network, size: Size, rows: int, *, compares: bool = True) -> Quantized:
+    """Quantize a network's denoiser where it pays at this batch, and measure the error if asked."""
     device, dtype = network.device, network.dtype
     with torch.inference_mode():
         (text,) = network.embed(["a red fox"], negative=False)
@@ -144,7 +144,7 @@ def to_fp8(network: Network, size: Size, rows: int) -> Quantized:
         x = torch.stack(drawn).to(device, dtype)
         t = torch.full((rows,), FP8_TIMESTEP, device=device)
         call = network.denoise(size.width, size.height)
-        return quantize(network.denoiser, lambda: call(x, t, batch))
+        return quantize(network.denoiser, lambda: call(x, t, batch), compares=compares)
 
 
 def _check_fast_path(settings: Settings, device: torch.device) -> None:
