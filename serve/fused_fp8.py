@@ -1,9 +1,9 @@
 """Norms and gates that write FP8 rows with their scales, where only FP8 products read them.
 
 Operators as in `serve.fused_ops`, each `serve.fp8_rows.quantize_rows` of a plain one's result. That
-result, 16 bits an element, is neither written nor read: of SDXL's transformer block, whose ten
-linear layers all compute in FP8, only the two inputs behind attention take a pass to quantize, and
-the text's one for all blocks of a transformer.
+result, 16 bits an element, is neither written nor read: of SDXL's transformer blocks, whose linear
+layers all compute in FP8, only the two inputs behind attention take a pass to quantize, and the
+text for all blocks of a transformer together one.
 """
 
 import torch
@@ -141,8 +141,10 @@ def layer_norm_fp8(
 ) -> Fp8Rows:
     """`layer_norm_fp8_op`; what torch.compile traces is the formula, to fuse it further."""
     if torch.compiler.is_compiling():
-        return Fp8Rows(*plain_layer_norm_fp8(x, weight, bias, eps), x.dtype)
-    return Fp8Rows(*layer_norm_fp8_op(x.contiguous(), weight, bias, eps), x.dtype)
+        values, scale = plain_layer_norm_fp8(x, weight, bias, eps)
+    else:
+        values, scale = layer_norm_fp8_op(x.contiguous(), weight, bias, eps)
+    return Fp8Rows(values, scale, x.dtype)
 
 
 def add_layer_norm_fp8(
@@ -150,19 +152,19 @@ def add_layer_norm_fp8(
 ) -> tuple[torch.Tensor, Fp8Rows]:
     """`add_layer_norm_fp8_op`; what torch.compile traces is the formula, to fuse it further."""
     if torch.compiler.is_compiling():
-        total, *rows = plain_add_layer_norm_fp8(x, residual, weight, bias, eps)
+        total, values, scale = plain_add_layer_norm_fp8(x, residual, weight, bias, eps)
     else:
-        total, *rows = add_layer_norm_fp8_op(
+        total, values, scale = add_layer_norm_fp8_op(
             x.contiguous(), residual.contiguous(), weight, bias, eps
         )
-    return total, Fp8Rows(*rows, x.dtype)
+    return total, Fp8Rows(values, scale, x.dtype)
 
 
 def geglu_fp8(x: torch.Tensor) -> Fp8Rows:
     """`geglu_fp8_op`; what torch.compile traces is the formula, to fuse it further."""
-    if torch.compiler.is_compiling():
-        return Fp8Rows(*plain_geglu_fp8(x), x.dtype)
-    return Fp8Rows(*geglu_fp8_op(x.contiguous()), x.dtype)
+    plain = torch.compiler.is_compiling()
+    values, scale = plain_geglu_fp8(x) if plain else geglu_fp8_op(x.contiguous())
+    return Fp8Rows(values, scale, x.dtype)
 
 
 def _empty_rows(x: torch.Tensor, features: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -124,7 +124,7 @@ def _quicken(
     """
     if settings.fp8:
         made = to_fp8(network_of(pipeline), default_recipe(settings).size, 2 * settings.batch_limit)
-        # Alone, every layer quantizes its input; compiled, the norm before may do it for several.
+        # Alone, every layer quantizes its input; fused or compiled, the norm before does it.
         facts["fp8"] = {**msgspec.to_builtins(made), "compiled": settings.compile}
     if settings.fused and settings.policy == "step" and device.type == "cuda":
         facts["fused"] = msgspec.to_builtins(fuse_pipeline(pipeline, device))
