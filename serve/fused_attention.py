@@ -87,10 +87,11 @@ class PlainAttention:
             return self._mixed(attn, hidden_states, encoder_hidden_states)
         is_image = hidden_states.ndim == 4
         if attention_mask is not None or (attn.group_norm is not None and not is_image):
-            stock: torch.Tensor = AttnProcessor2_0()(
+            stock: Any = AttnProcessor2_0()  # given tensors: rows in FP8 come without a mask
+            mixed: torch.Tensor = stock(
                 attn, hidden_states, encoder_hidden_states, attention_mask, temb
             )
-            return stock
+            return mixed
         x = residual = hidden_states
         if is_image:
             if attn.group_norm is not None:
