@@ -1,6 +1,6 @@
 """What the server would launch on a GPU, told without one: kernels, bytes, layouts, waits.
 
-    python -m benchmarks.census sdxl:16 sd15:16 [sdxl:16:768 …] [--stock]
+    python -m benchmarks.census sdxl:16 sd15:16 [sdxl:16:768 …] [--fp8] [--stock]
 
 A case is MODEL:ROWS[:PX]: ROWS of the denoiser's batch (an image with guidance has two), PX the
 model's own size unless given. The server's own text embedding, slots, denoising step and decode
@@ -147,15 +147,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("cases", nargs="+", type=case_of, metavar="MODEL:ROWS[:PX]")
     parser.add_argument("--stock", action="store_true", help="diffusers' modules (fused=false)")
+    parser.add_argument("--fp8", action="store_true", help="8-bit linear layers (fp8=true)")
     asked = parser.parse_args(argv)
     told = []
     for case in asked.cases:
-        told.append(figures(case, record(case, is_fused=not asked.stock)))
+        told.append(figures(case, record(case, is_fused=not asked.stock, is_fp8=asked.fp8)))
         print(table(told[-1]), file=sys.stderr)  # noqa: T201
     result = {
         "benchmark": "census",
         "is_measured": False,
         "fused": not asked.stock,
+        "fp8": asked.fp8,
         "gpu": msgspec.to_builtins(H200),
         "assumed": msgspec.to_builtins(Assumed()),
         "cases": told,

@@ -142,12 +142,12 @@ def table(told: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def stages_of(case: Case) -> tuple[Stages, Stages]:
-    """The case with stock modules, and with the server's own kernels."""
+def stages_of(case: Case) -> tuple[Stages, Stages, Stages]:
+    """The case with stock modules, with the server's own kernels, and with those in FP8."""
     layers = MODEL_DEFAULTS[case.model].cache_layers
-
-    stock, own = (record(case, is_fused=each, cache_layers=layers) for each in (False, True))
-    return stock, own
+    stock = record(case, is_fused=False, cache_layers=layers)
+    own, fp8 = (record(case, is_fp8=each, cache_layers=layers) for each in (False, True))
+    return stock, own, fp8
 
 
 def main(argv: Sequence[str] | None = None) -> int:

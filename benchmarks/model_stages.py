@@ -20,6 +20,7 @@ from serve.models import MODEL_DEFAULTS
 from serve.network import Network
 from serve.networks import network_of
 from serve.slots import Slots, Start
+from serve.start import to_fp8
 from serve.texts import Text, Texts
 from serve.work import Size
 
@@ -78,6 +79,7 @@ def record(
     case: Case,
     *,
     is_fused: bool = True,
+    is_fp8: bool = False,
     channels_last: bool = True,
     cache_layers: int | None = None,
     change: Change | None = None,
@@ -87,6 +89,7 @@ def record(
     Args:
         case: Which.
         is_fused: Whether norms, gates and sums run as the server's own kernels (`fused`).
+        is_fp8: Whether linear layers compute in 8 bits where that pays at these rows (`fp8`).
         channels_last: Whether convolutional weights are, as the server has them.
         cache_layers: Layers of the UNet's last block that a shallow step runs; None: there is no
             shallow step.
@@ -103,12 +106,14 @@ def record(
     pipeline = assemble(parts)
     with fake_gpu():
         move_to_fake(parts, channels_last=channels_last)
+        size = Size(width=case.px, height=case.px)
+        if is_fp8:
+            to_fp8(network_of(pipeline), size, case.rows, compares=False)  # there are no values
         if is_fused:
             fuse_pipeline(pipeline, torch.device("cpu"))  # the device says which kernels it builds
         if change is not None:
             change(pipeline)
         network = network_of(pipeline)
-        size = Size(width=case.px, height=case.px)
         with recording(parts) as text:
             texts = [Text(f"a red fox, {i}", is_negative=False) for i in range(case.images)]
             made = Texts(network).embed(texts)

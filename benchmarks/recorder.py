@@ -32,6 +32,7 @@ aten = torch.ops.aten
 # The widths of a head that attention kernels are built for; another is computed as the next one.
 WIDTHS = (64, 96, 128, 192, 256)
 MATMULS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm)
+FP8_MATMUL = aten._scaled_mm
 CONVOLUTIONS = (aten.convolution, aten._convolution)
 UNTOUCHED = (
     aten.empty,
@@ -165,6 +166,8 @@ class Recorder(TorchDispatchMode):
             rows = round(flop / (2 * width * features))  # those of all products of a batch
             shape = (rows, width, features)
             self.note("matmul", f"{name} {shape}", inputs, outputs, flop=flop, shape=shape)
+        elif packet is FP8_MATMUL:
+            self._fp8_product(func, args, kwargs, out)
         elif packet in GATHERS:
             source = self._ref(inputs[0], numel=outputs[0].numel())
             self.note("copy", name, [source, *inputs[1:]], outputs)
@@ -181,6 +184,15 @@ class Recorder(TorchDispatchMode):
             more = GROUP_NORM if name == "group_norm" else {}
             self.note(kind, name, inputs, outputs, **more)
         return out
+
+    def _fp8_product(self, func: Any, args: Any, kwargs: Any, out: torch.Tensor) -> None:
+        x, weight = args[:2]
+        others = _tensors((args[2:], kwargs))  # scales, and a bias
+        flop = float(flop_registry[func.overloadpacket](*args, **kwargs, out_val=out))
+        shape = (x.shape[0], *weight.shape)
+        name = f"_scaled_mm {shape}"
+        reads = [*others, x, weight]
+        self.note("matmul", name, reads, [out], flop=flop, shape=shape, is_fp8=True)
 
     def _convolution(self, func: Any, args: Any, kwargs: Any, out: torch.Tensor) -> torch.Tensor:
         x, weight, bias = args[0], args[1], args[2]

@@ -5,16 +5,13 @@ rule as soon as there is one.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from benchmarks.fusion import ANCHORS
 from benchmarks.kernels import Kernel, Recording, Ref
 from serve.fp8 import pays
-
-Quantizer = Literal["before", "alone", "eager"]
 
 # Bytes of an element, as it is served and in FP8.
 BF16, FP8 = 2, 1
@@ -24,52 +21,25 @@ def _with(recording: Recording, kernels: Sequence[Kernel]) -> Recording:
     return msgspec.structs.replace(recording, kernels=tuple(kernels))
 
 
-def fp8_linears(recording: Recording, by: Quantizer = "before") -> Recording:
-    """Linear layers in row-wise FP8 wherever `serve.fp8.pays` says so; weights take one byte.
+def fp8_quantized_eagerly(recording: Recording) -> Recording:
+    """Linear layers in row-wise FP8 wherever `serve.fp8.pays` says so, without a kernel for it.
+
+    So it is where Triton is missing: for each layer come the operators of
+    `serve.fp8_rows.quantize_rows`, each a kernel of its own (to float32, absolute values, their
+    maxima, quotients, to FP8). Weights take one byte. Scales, four bytes a row, are left out.
 
     Args:
         recording: Of bf16.
-        by: What quantizes the inputs. `before`: the kernel that makes them where that is a norm, a
-            gate or another fused kernel, which then writes one byte (and two as well, if a kernel
-            other than such a product reads it); behind attention and copies, as `alone`. `alone`:
-            for each tensor a kernel that reads two bytes an element and writes one. `eager`: for
-            each layer the operators of `serve.fp8_layers.quantize_rows`, each a kernel of its own
-            (to float32, absolute values, their maxima, quotients, to FP8). Scales, four bytes a
-            row, are left out.
     """
-    chosen = {
-        id(kernel)
-        for kernel in recording.kernels
-        if kernel.shape is not None
-        and recording.classes.get(kernel.path) == "Linear"
-        and pays(*kernel.shape)
-    }
-    readers = _readers(recording.kernels)
-    before: Mapping[int, Kernel] = {}
-    if by == "before":
-        makers = [kernel for kernel in recording.kernels if _can_quantize(kernel)]
-        before = {ref.value: kernel for kernel in makers for ref in kernel.writes}
     made = []
-    quantized: set[int] = set()
     for kernel in recording.kernels:
-        if id(kernel) in chosen:
-            source = kernel.reads[-2]
-            if by == "eager":
-                made += _eagerly(source, kernel.path)
-            elif source.value not in quantized and source.value not in before:
-                made.append(_pass("quantize rows", kernel.path, source, BF16, FP8))
-            quantized.add(source.value)
+        is_linear = recording.classes.get(kernel.path) == "Linear"
+        if is_linear and kernel.shape is not None and pays(*kernel.shape):
             *others, x, weight = kernel.reads
+            made += _eagerly(x, kernel.path)
             kernel = msgspec.structs.replace(
                 kernel, is_fp8=True, reads=(*others, _halved(x), _halved(weight))
             )
-        elif any(ref.value in before for ref in kernel.writes):
-            writes: list[Ref] = []
-            for ref in kernel.writes:
-                wanted = {id(reader) in chosen for reader in readers.get(ref.value, ())}
-                writes += [ref] if False in wanted or not wanted else []
-                writes += [_halved(ref)] if True in wanted else []
-            kernel = msgspec.structs.replace(kernel, writes=tuple(writes))
         made.append(kernel)
     return _with(recording, made)
 
@@ -170,12 +140,6 @@ def gates_in_products(recording: Recording) -> Recording:
     )
 
 
-def _can_quantize(kernel: Kernel) -> bool:
-    """Whether a kernel computes whole rows, so that it may quantize them as it writes them."""
-    names = ("native_layer_norm", "add_layer_norm", "geglu")
-    return kernel.kind == "fused" or kernel.name in names
-
-
 def _eagerly(source: Ref, path: str) -> list[Kernel]:
     """What eager torch launches to quantize a tensor; kernels on a number a row are left out."""
     sizes = {"float": (BF16, 4), "abs": (4, 4), "amax": (4, 0), "div": (4, 4), "to FP8": (4, FP8)}
@@ -193,11 +157,3 @@ def _pass(name: str, path: str, source: Ref, read: int, written: int) -> Kernel:
 
 def _halved(ref: Ref) -> Ref:
     return Ref(ref.value, ref.offset, ref.bytes * FP8 // BF16)
-
-
-def _readers(kernels: Sequence[Kernel]) -> Mapping[int, list[Kernel]]:
-    readers: dict[int, list[Kernel]] = defaultdict(list)
-    for kernel in kernels:
-        for ref in kernel.reads:
-            readers[ref.value].append(kernel)
-    return readers

@@ -1,6 +1,5 @@
 """The ways to run a model that the ladder prices, and the rate of each."""
 
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ from benchmarks.fusion import fused
 from benchmarks.kernels import Recording
 from benchmarks.model_stages import Case, Stages
 from benchmarks.rewrites import (
-    fp8_linears,
+    fp8_quantized_eagerly,
     gates_in_products,
     joined_products,
     sums_in_products,
@@ -47,13 +46,14 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     on: str | None = None
 
 
-def rungs(stock: Stages, own: Stages) -> list[Rung]:
-    """The ways there are, from recordings of the stock modules and of the server's own kernels."""
+def rungs(stock: Stages, own: Stages, fp8: Stages) -> list[Rung]:
+    """The ways there are, from recordings of the stock modules, of own kernels, of those in FP8."""
     today = Rung(name="stock modules", basis="recorded", stages=stock)
     compiled = Rung(
         name="stock blocks compiled", basis="rule", on=today.name, stages=each_stage(stock, fused)
     )
     kernels = Rung(name="own kernels", basis="recorded", on=today.name, stages=own)
+    in_fp8 = Rung(name="own kernels, FP8", basis="recorded", on=kernels.name, stages=fp8)
 
     def more(name: str, on: Rung, *rules: Any) -> Rung:
         stages = on.stages
@@ -69,16 +69,9 @@ def rungs(stock: Stages, own: Stages) -> list[Rung]:
         more("+ queries, keys, values in one product", kernels, joined_products),
         more("+ residual sums in the product before", kernels, sums_in_products),
         more("+ gates in the product before", kernels, gates_in_products),
-        more("+ FP8, quantized by eager torch", kernels, partial(fp8_linears, by="eager")),
-        more("+ FP8, quantized by a kernel of its own", kernels, partial(fp8_linears, by="alone")),
-        more("+ FP8, quantized by norms and gates", kernels, fp8_linears),
-        more(
-            "+ that, text once, joined products",
-            kernels,
-            text_keys_once,
-            joined_products,
-            fp8_linears,
-        ),
+        more("+ FP8, quantized by eager torch", kernels, fp8_quantized_eagerly),
+        in_fp8,
+        more("+ FP8, text once, joined products", in_fp8, text_keys_once, joined_products),
     ]
 
 

@@ -63,7 +63,7 @@ class Quantized(msgspec.Struct, frozen=True, kw_only=True):
     """What `quantize` did: shares of what all Linear and Conv2d layers hold, or compute.
 
     `flop_share` and `relative_error` (of the run's output, against the output before) are None
-    where there was no run.
+    where there was no run, the latter also where there was none after.
     """
 
     layers: int
@@ -97,10 +97,11 @@ def pays(rows: float, in_features: int, out_features: int, gpu: Gpu = H200) -> b
     kernel. On an H200 that takes out_features > 582, and more the fewer the rows: time embeddings
     (a row a sample), and text keys (77 a sample) in small batches, stay bf16.
 
-    That is the cost of `serve.fp8_rows`' own kernel, at every layer. Compiled layers pay less: the
-    formula is part of the region, where inductor can quantize within the norm before, once for
-    queries, keys and values. Where Triton is missing, the formula eagerly moves ten times as much
-    and FP8 does not pay; `GET /v1/models` tells (`fused.plain`, `fp8.compiled`).
+    That is the cost of `serve.fp8_rows`' own kernel, at every layer. In fused blocks most layers
+    pay less: the norm or gate before writes FP8, once for queries, keys and values. So do compiled
+    ones, where the formula is part of the region for inductor to fuse. Where Triton is missing, the
+    formula eagerly moves ten times as much and FP8 does not pay; `GET /v1/models` tells
+    (`fused.plain`, `fp8.compiled`).
     """
     if in_features % ALIGNMENT or out_features % ALIGNMENT:
         return False
@@ -125,18 +126,20 @@ def quantize(
     convolutions: bool = False,
     gpu: Gpu = H200,
     matmul: Matmul = scaled_matmul,
+    compares: bool = True,
 ) -> Quantized:
     """Replace the Linear layers inside a module by FP8 ones where it pays.
 
     Args:
         module: A model in evaluation mode, on its device, in its dtype, not compiled yet.
         run: Runs the module on fixed inputs, with the batch that is to be served, and returns its
-            output. It is called before and after, for the rows of each layer and for the error.
+            output. It is called before, for the rows of each layer, and after, for the error.
             Layers that it does not reach stay as they are. Without it, every layer is taken to
             have as many rows as it needs.
         convolutions: Replace 1x1 convolutions, too.
         gpu: The rates to decide by.
         matmul: The product to compute with.
+        compares: Whether there is a run after, for the error.
     """
     layers: list[Layer] = [
         layer
@@ -169,7 +172,7 @@ def quantize(
         parameter_share=parameter_share,
         flop_share=None if run is None else flop_share,
         relative_error=None
-        if run is None or reference is None
+        if run is None or reference is None or not compares
         else relative_error(reference, run()),
     )
 

@@ -23,7 +23,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from serve.fp8_rows import quantize_rows, to_fp8
+from serve.fp8_rows import Fp8Rows, as_rows, quantize_rows
 
 # x (rows, in), weight (out, in), their scales (rows, 1) and (out, 1), bias (out): (rows, out)
 Matmul: TypeAlias = Callable[
@@ -56,6 +56,8 @@ def scaled_matmul(
 class Fp8Linear(nn.Module):
     """A Linear layer in FP8: (..., in_features) to (..., out_features), in the input's dtype.
 
+    Its input may be in FP8 already: quantized once for several layers, or by the norm before.
+
     Its tensors are buffers, so that the model's dtype stays what its other parameters say. Cast
     the model before, not after: a cast would take the FP8 weight along.
     """
@@ -75,11 +77,12 @@ class Fp8Linear(nn.Module):
         self.register_buffer("weight_scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach().bfloat16())
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Quantize the rows and multiply."""
-        rows, scale = to_fp8(x.reshape(-1, self.in_features))
-        product = self._matmul(rows, self.weight, scale, self.weight_scale, self.bias)
-        return product.reshape(*x.shape[:-1], self.out_features).to(x.dtype)
+    def forward(self, x: torch.Tensor | Fp8Rows) -> torch.Tensor:
+        """Quantize the rows, if they are not, and multiply."""
+        rows = as_rows(x)
+        values, scale = rows.values.reshape(-1, self.in_features), rows.scale.reshape(-1, 1)
+        product = self._matmul(values, self.weight, scale, self.weight_scale, self.bias)
+        return product.reshape(*rows.values.shape[:-1], self.out_features).to(rows.dtype)
 
 
 class Fp8Conv1x1(nn.Module):

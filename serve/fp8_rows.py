@@ -1,4 +1,6 @@
-"""Rows of a matrix in FP8, each with a scale of its own: the formula, and one operator for it."""
+"""Rows of a tensor in FP8, each with a scale of its own: the formula, and one operator for it."""
+
+from typing import NamedTuple
 
 import torch
 
@@ -9,8 +11,22 @@ FP8_MAX = torch.finfo(FP8).max
 SCALE_MIN = 1e-12  # a row of zeros has no scale of its own; this one keeps 0 / scale at 0
 
 
+class Fp8Rows(NamedTuple):
+    """What stands for a tensor (..., features) between a kernel that wrote it in FP8 and products.
+
+    Attributes:
+        values: (..., features) in FP8.
+        scale: (..., 1) in float32; the tensor is values · scale.
+        dtype: The tensor's own.
+    """
+
+    values: torch.Tensor
+    scale: torch.Tensor
+    dtype: torch.dtype
+
+
 def quantize_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A matrix (rows, features) as FP8, and its float32 scales (rows, 1): x ≈ fp8 · scale."""
+    """A tensor (..., features) as FP8, and its float32 scales (..., 1): x ≈ fp8 · scale."""
     wide = x.float()
     scale = (wide.abs().amax(-1, keepdim=True) / FP8_MAX).clamp(min=SCALE_MIN)
     # No clamp at 448: float32's rounding alone lets a quotient exceed it, and that rounds back.
@@ -51,3 +67,11 @@ def to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return quantize_rows(x)
     both: tuple[torch.Tensor, torch.Tensor] = quantize_rows_op(x.contiguous())
     return both
+
+
+def as_rows(x: torch.Tensor | Fp8Rows) -> Fp8Rows:
+    """A tensor (..., features) as FP8; what is in FP8 already stays as it is."""
+    if isinstance(x, Fp8Rows):
+        return x
+    values, scale = to_fp8(x.reshape(-1, x.shape[-1]))
+    return Fp8Rows(values.reshape(x.shape), scale.reshape(*x.shape[:-1], 1), x.dtype)

@@ -146,20 +146,26 @@ def sum_and_norm(
     """Write total = x + residual and y, its layer norm; WIDTH holds a whole row."""
     p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     c = tl.arange(0, WIDTH)
-    known = (c < channels)[None, :]
-    inside = (p < rows)[:, None] & known
+    inside = (p < rows)[:, None] & (c < channels)[None, :]
     at = p.to(tl.int64)[:, None] * channels + c[None, :]
     value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
     rounded = value.to(total.dtype.element_ty)
     tl.store(total + at, rounded, mask=inside)
-    value = rounded.to(tl.float32)
+    made = normed(rounded.to(tl.float32), weight, bias, c, channels, eps)
+    tl.store(y + at, made.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def normed(value, weight, bias, c, channels, eps):
+    """The layer norm of rows in registers, (ROWS, WIDTH) in float32; zeros past a row's end."""
+    known = c < channels
     mean = (tl.sum(value, axis=1) / channels)[:, None]
-    off = tl.where(known, value - mean, 0.0)
+    off = tl.where(known[None, :], value - mean, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(off * off, axis=1) / channels + eps)
-    weights = tl.load(weight + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
-    offset = tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
-    tl.store(y + at, (off * scale[:, None] * weights + offset).to(y.dtype.element_ty), mask=inside)
+    weights = tl.load(weight + c, mask=known, other=0.0).to(tl.float32)[None, :]
+    offset = tl.load(bias + c, mask=known, other=0.0).to(tl.float32)[None, :]
+    return off * scale[:, None] * weights + offset
 
 
 @triton.jit
@@ -172,18 +178,11 @@ def gated(x, y, rows, channels, WIDTH: tl.constexpr, ROWS: tl.constexpr):
     at = 2 * wide + c[None, :]
     value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     gate = tl.load(x + at + channels, mask=inside, other=0.0).to(tl.float32)
-    made = value * (0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476)))
+    made = times_gelu(value, gate)
     tl.store(y + wide + c[None, :], made.to(y.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def to_fp8(x, y, scales, rows, channels, WIDTH: tl.constexpr, ROWS: tl.constexpr):
-    """Write y = x / scale in 8 bits, a row's largest element being 448; WIDTH holds a whole row."""
-    p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    c = tl.arange(0, WIDTH)
-    inside = (p < rows)[:, None] & (c < channels)[None, :]
-    at = p.to(tl.int64)[:, None] * channels + c[None, :]
-    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    scale = tl.maximum(tl.max(tl.abs(value), axis=1) / 448.0, 1e-12)
-    tl.store(scales + p, scale, mask=p < rows)
-    tl.store(y + at, (value / scale[:, None]).to(tl.float8e4nv), mask=inside)
+def times_gelu(value, gate):
+    """The product value · gelu(gate), in registers and in float32."""
+    return value * (0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476)))

@@ -6,15 +6,8 @@
 import torch
 import triton
 
-from serve.fused_kernels import (
-    apply,
-    combine,
-    gated,
-    moments,
-    sum_and_norm,
-    sum_of_three,
-    to_fp8,
-)
+from serve.fused_fp8_kernels import gated_to_fp8, norm_to_fp8, to_fp8
+from serve.fused_kernels import apply, combine, gated, moments, sum_and_norm, sum_of_three
 
 # A tile of 64 channels is a whole line of 128 bytes in bf16, and divides all channel counts of
 # SD 1.5, SDXL and their VAEs.
@@ -127,12 +120,50 @@ def geglu(x: torch.Tensor, y: torch.Tensor) -> None:
 
 def quantize_rows(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor) -> None:
     """Launch: x and y (rows, c), contiguous, and scale (rows, 1)."""
-    rows, channels = x.shape
-    width = triton.next_power_of_2(channels)
-    together = max(1, TILE // width)
-    to_fp8[(triton.cdiv(rows, together),)](
-        x, y, scale, rows, channels, WIDTH=width, ROWS=together, num_warps=warps_of(width)
+    rows, channels, tile = _whole_rows(x)
+    to_fp8[(triton.cdiv(rows, tile["ROWS"]),)](x, y, scale, rows, channels, **tile)
+
+
+def layer_norm_fp8(
+    x: torch.Tensor,
+    residual: torch.Tensor | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    total: torch.Tensor | None,
+    y: torch.Tensor,
+    scale: torch.Tensor,
+) -> None:
+    """Launch: all but weight and bias (..., c), contiguous; residual and total, or neither."""
+    rows, channels, tile = _whole_rows(x)
+    norm_to_fp8[(triton.cdiv(rows, tile["ROWS"]),)](
+        x,
+        x if residual is None else residual,  # some pointer: it is not read
+        weight,
+        bias,
+        x if total is None else total,  # nor this one written
+        y,
+        scale,
+        rows,
+        channels,
+        eps,
+        SUMMED=total is not None,
+        **tile,
     )
+
+
+def geglu_fp8(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor) -> None:
+    """Launch: x (..., 2 c), y (..., c) and scale (..., 1), contiguous."""
+    rows, channels, tile = _whole_rows(y)
+    gated_to_fp8[(triton.cdiv(rows, tile["ROWS"]),)](x, y, scale, rows, channels, **tile)
+
+
+def _whole_rows(x: torch.Tensor) -> tuple[int, int, dict[str, int]]:
+    """Rows, channels, and the tile of a program that holds whole rows."""
+    channels = x.shape[-1]
+    width = triton.next_power_of_2(channels)
+    tile = {"WIDTH": width, "ROWS": max(1, TILE // width), "num_warps": warps_of(width)}
+    return x.numel() // channels, channels, tile
 
 
 def warps_of(width: int) -> int:

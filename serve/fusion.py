@@ -1,4 +1,4 @@
-"""Put the fused blocks of `serve.fused_modules` into a model, wherever they compute the same."""
+"""Put fused blocks into a model wherever they compute the same: over images and over tokens."""
 
 # mypy: disallow-untyped-calls=False
 # diffusers ships no types.
@@ -12,18 +12,12 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
 from torch import nn
 
-from serve.fused_modules import (
-    FusedBlock,
-    FusedGeglu,
-    FusedNorm,
-    FusedResnet,
-    FusedTransformer,
-    PlainAttention,
-    is_affine,
-)
+from serve.fused_attention import FusedFeedForward, PlainAttention
+from serve.fused_modules import FusedNorm, FusedResnet, is_affine
 from serve.fused_ops import why_plain
+from serve.fused_transformers import FusedBlock, FusedTransformer
 
-KINDS = (FusedResnet, FusedTransformer, FusedBlock, FusedGeglu)
+KINDS = (FusedResnet, FusedTransformer, FusedBlock, FusedFeedForward)
 
 
 class Fused(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +66,10 @@ def fuse(module: nn.Module) -> Fused:
             if child not in made and kind is not None:
                 made[child] = kind(child)
             if child in made:
-                setattr(parent, name, made[child])
+                # One that stands for the parent has taken its layers over as they were.
+                for holder in (parent, made.get(parent)):
+                    if holder is not None:
+                        setattr(holder, name, made[child])
 
     def count(kind: Callable[..., nn.Module]) -> int:
         return sum(type(each) is kind for each in made.values())
@@ -81,7 +78,7 @@ def fuse(module: nn.Module) -> Fused:
         resnets=count(FusedResnet),
         transformers=count(FusedTransformer),
         blocks=count(FusedBlock),
-        geglus=count(FusedGeglu),
+        geglus=count(FusedFeedForward),
         attentions=attentions,
         norms=norms,
     )

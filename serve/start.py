@@ -124,7 +124,7 @@ def _quicken(
     """
     if settings.fp8:
         made = to_fp8(network_of(pipeline), default_recipe(settings).size, 2 * settings.batch_limit)
-        # Alone, every layer quantizes its input; compiled, the norm before may do it for several.
+        # Alone, every layer quantizes its input; fused or compiled, the norm before does it.
         facts["fp8"] = {**msgspec.to_builtins(made), "compiled": settings.compile}
     if settings.fused and settings.policy == "step" and device.type == "cuda":
         facts["fused"] = msgspec.to_builtins(fuse_pipeline(pipeline, device))
@@ -133,8 +133,8 @@ def _quicken(
     return compile_regions(network_of(pipeline).denoiser, cache_folder=_cache(settings))
 
 
-def to_fp8(network: Network, size: Size, rows: int) -> Quantized:
-    """Quantize a network's denoiser where it pays at this batch, and measure the error."""
+def to_fp8(network: Network, size: Size, rows: int, *, compares: bool = True) -> Quantized:
+    """Quantize a network's denoiser where it pays at this batch, and measure the error if asked."""
     device, dtype = network.device, network.dtype
     with torch.inference_mode():
         (text,) = network.embed(["a red fox"], negative=False)
@@ -144,7 +144,7 @@ def to_fp8(network: Network, size: Size, rows: int) -> Quantized:
         x = torch.stack(drawn).to(device, dtype)
         t = torch.full((rows,), FP8_TIMESTEP, device=device)
         call = network.denoise(size.width, size.height)
-        return quantize(network.denoiser, lambda: call(x, t, batch))
+        return quantize(network.denoiser, lambda: call(x, t, batch), compares=compares)
 
 
 def _check_fast_path(settings: Settings, device: torch.device) -> None:

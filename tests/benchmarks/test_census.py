@@ -12,7 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-PROFILE = Path(__file__).parents[2] / "profiles/reference/census-h200-paper.json"
+PROFILES = Path(__file__).parents[2] / "profiles/reference"
+PROFILE = PROFILES / "census-h200-paper.json"
 MORE = 1.02  # torch and diffusers of another version may take a kernel more
 
 
@@ -52,6 +53,26 @@ def test_a_step_never_waits_for_the_host_and_is_no_dearer_than_it_was(
     assert stages.decode.bytes <= MORE * before["stages"]["decode"]["bytes"]
     for stage in (stages.step, stages.decode):
         assert 2**20 < stage.largest_elements < 2**31
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["sd15", "sdxl"])
+def test_a_step_in_fp8_is_no_dearer_than_it_was(model: str) -> None:
+    from benchmarks.census import case_of
+    from benchmarks.model_stages import record
+
+    step = record(case_of(f"{model}:16"), is_fp8=True).step
+    cases = json.loads((PROFILES / "census-fp8-h200-paper.json").read_text())["cases"]
+    (before,) = (case for case in cases if (case["model"], case["rows"]) == (model, 16))
+    assert step.host_copies == ()
+    assert step.launches <= MORE * before["kernels"]
+    assert step.bytes <= MORE * before["bytes"]
+    quantizing = [kernel for kernel in step.kernels if kernel.name == "quantize_rows"]
+    products = [kernel for kernel in step.kernels if kernel.is_fp8]
+    # SDXL: behind 140 attentions, before 22 projections, and texts for the 6 transformers of width
+    # 1280, whose rows are too few elsewhere. SD1.5: behind the 10 attentions of width 1280.
+    counts = {"sdxl": (140 + 22 + 6, 702), "sd15": (10, 57)}
+    assert (len(quantizing), len(products)) == counts[model]
 
 
 @pytest.mark.parametrize("model", ["sd15", "sdxl"])
@@ -175,6 +196,14 @@ def in_place(device: Any) -> None:
     x[0].copy_(x[1])
 
 
+def fp8_linear(device: Any) -> None:
+    from serve.fp8_layers import Fp8Linear
+
+    with torch.device(device):
+        layer = Fp8Linear(torch.empty(32, 16), torch.empty(32))
+        layer(torch.empty(4, 16, dtype=torch.bfloat16))
+
+
 def attention(device: Any) -> None:
     q, k = torch.empty((2, 2, 4, 8), device=device), torch.empty((2, 2, 6, 8), device=device)
     torch.nn.functional.scaled_dot_product_attention(q, k, value=k.clone())  # 512, 768, 768 B
@@ -201,6 +230,12 @@ def attention(device: Any) -> None:
 )
 def test_an_operator_reads_and_writes_what_its_kernels_do(run: Any, expected: Any) -> None:
     assert launched(run) == expected
+
+
+def test_an_fp8_product_reads_a_byte_an_element_and_its_scales() -> None:
+    *_, quantizing, product = launched(fp8_linear)  # before them, the weight is quantized
+    assert quantizing == ("pointwise", 128, 64 + 16)
+    assert product == ("matmul", 64 + 16 + 512 + 128 + 64, 256)  # each with scales, the bias; bf16
 
 
 @pytest.mark.parametrize(

@@ -65,37 +65,22 @@ def moved(recording: Recording) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_fp8_inputs_are_written_by_the_norm_and_quantized_behind_attention() -> None:
-    from benchmarks.rewrites import fp8_linears
+def test_eager_torch_quantizes_the_input_of_each_layer_in_five_kernels() -> None:
+    from benchmarks.rewrites import fp8_quantized_eagerly
 
-    made = fp8_linears(BLOCK)
-    assert [kernel.name for kernel in made.kernels] == [
-        "native_layer_norm", "mm", "mm", "mm", "sdpa", "quantize rows", "mm", "add_layer_norm",
-    ]  # fmt: skip
-    told = moved(made)
-    assert told["native_layer_norm"] == (2, 1)  # a tensor in bf16 to half of one in FP8
-    assert told["attn1.to_q"] == (1, 2)
-    assert told["add_layer_norm"] == (4, 4)  # nothing in FP8 reads it here
-    quantizing = made.kernels[5]
-    assert quantizing.bytes == X + X // 2
+    made = fp8_quantized_eagerly(BLOCK)
+    assert len(made.kernels) == len(BLOCK.kernels) + 4 * 5
+    # 2 + 4, 4 + 4, 4, 4 + 4, 4 + 1 bytes an element, for each of four layers; these and their
+    # weights read half as much.
+    extra = 4 * (6 + 8 + 4 + 8 + 5) * X // 2
+    assert made.bytes == BLOCK.bytes + extra - 4 * (X + W) // 2
     weights = [ref.bytes for kernel in made.kernels for ref in kernel.reads if ref.value > 100]
     assert weights == [W // 2] * 4
     assert sum(kernel.is_fp8 for kernel in made.kernels) == 4
 
 
-def test_an_input_is_quantized_once_by_a_kernel_and_thrice_by_eager_torch() -> None:
-    from benchmarks.rewrites import fp8_linears
-
-    alone, eager = (fp8_linears(BLOCK, by) for by in ("alone", "eager"))
-    assert len(alone.kernels) == len(BLOCK.kernels) + 2
-    assert len(eager.kernels) == len(BLOCK.kernels) + 4 * 5
-    # 2 + 4, 4 + 4, 4, 4 + 4, 4 + 1 bytes an element, for each of four layers
-    extra = eager.bytes - fp8_linears(BLOCK).bytes - 4 * (6 + 8 + 4 + 8 + 5) * X // 2
-    assert extra == X // 2 - (X + X // 2)  # the norm writes bf16 again; no kernel quantizes
-
-
 def test_small_products_and_those_of_no_linear_layer_stay_bf16() -> None:
-    from benchmarks.rewrites import fp8_linears
+    from benchmarks.rewrites import fp8_quantized_eagerly
 
     small = product("attn2.to_k", 1, 101, 2)
     few = Kernel(
@@ -104,7 +89,7 @@ def test_small_products_and_those_of_no_linear_layer_stay_bf16() -> None:
     )  # fmt: skip
     free = product("somewhere", 1, 101, 2)
     recording = Recording(kernels=(few, free), classes=CLASSES)
-    assert fp8_linears(recording) == recording
+    assert fp8_quantized_eagerly(recording) == recording
 
 
 def test_products_of_one_input_become_one() -> None:
@@ -189,14 +174,15 @@ def test_the_page_has_the_profiles_figures(model: str) -> None:
         assert f" | {figures}{rung['kernels']:,} | {rates} |" in page, rung["name"]
 
 
-def test_the_ladder_stands_on_the_census() -> None:
+@pytest.mark.parametrize(("name", "rung"), [("", "own kernels"), ("fp8-", "own kernels, FP8")])
+def test_the_ladder_stands_on_the_census(name: str, rung: str) -> None:
     census, ladder = (
-        json.loads((ROOT / f"profiles/reference/census-{name}h200-paper.json").read_text())
-        for name in ("", "ladder-")
+        json.loads((ROOT / f"profiles/reference/census-{which}h200-paper.json").read_text())
+        for which in (name, "ladder-")
     )
     assert census["assumed"] == ladder["assumed"]
     for case, climbed in zip(census["cases"], ladder["cases"], strict=True):
-        (own,) = (rung for rung in climbed["rungs"] if rung["name"] == "own kernels")
+        (own,) = (each for each in climbed["rungs"] if each["name"] == rung)
         assert own["basis"] == "recorded"
         # its steps keep their deep features, too
         assert own["step_ms_on_paper"] == pytest.approx(case["step_ms_on_paper"], rel=0.002)

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import torch
 import triton
 from torch.nn import functional
 
-from serve import fp8_rows, fused_launches, fused_ops
+from serve import fp8_rows, fused_fp8, fused_launches, fused_ops
+from serve import fused_fp8_kernels as fp8_kernels
 from serve import fused_kernels as kernels
 from serve.fused_launches import (
     CHANNELS,
@@ -34,6 +35,7 @@ from serve.fused_launches import (
 )
 
 LAST = torch.channels_last
+FP8_KERNELS = ("to_fp8", "norm_to_fp8", "gated_to_fp8")
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -47,9 +49,10 @@ def random(*shape: int, seed: int) -> torch.Tensor:
 
 def numbers() -> Iterator[dict[str, Any]]:
     """Relative errors against the formula in float64, through the functions a GPU would run."""
-    vars(fused_ops)["kernels"] = vars(fp8_rows)["kernels"] = lambda: fused_launches
+    for module in (fused_ops, fp8_rows, fused_fp8):
+        vars(module)["kernels"] = lambda: fused_launches
     for name, dtype in TYPES.items():
-        for told, made, exact in [*norms(dtype), *others(dtype)]:
+        for told, made, exact in [*norms(dtype), *others(dtype), *in_fp8(dtype)]:
             yield {"what": told, "dtype": name, "off": off(made, exact)}
     x = laid(random(3, 64, 5, 7, seed=1), torch.float32)
     weight, bias, shift = (random(n, 64, seed=n) for n in (4, 2, 3))
@@ -103,6 +106,30 @@ def others(dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor, torch.Tensor
     yield "fp8", made.float(), expected.double()
 
 
+def in_fp8(dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Norms and gates that write FP8, against the plain kernels and then the quantizing one."""
+    for width in (320, 1280):
+        x, more = ((3 * random(2, 5, width, seed=i)).to(dtype) for i in (1, 2))
+        weight, bias = (random(width, seed=i).to(dtype) for i in (3, 4))
+        total, normed = fused_ops.add_layer_norm_cuda(x, more, weight, bias, 1e-5)
+        made, *rows = fused_fp8.add_layer_norm_fp8_cuda(x, more, weight, bias, 1e-5)
+        yield "same total", made, total.double()
+        yield from quantized(rows, normed)
+        rows = list(fused_fp8.layer_norm_fp8_cuda(total, weight, bias, 1e-5))
+        yield from quantized(rows, normed)
+    x = (3 * random(3, 7, 2 * 320, seed=1)).to(dtype)
+    x[0, 0] = 0.0
+    yield from quantized(fused_fp8.geglu_fp8_cuda(x), fused_ops.geglu_cuda(x))
+
+
+def quantized(
+    rows: Sequence[torch.Tensor], plain: torch.Tensor
+) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    values, scale = fp8_rows.quantize_rows_cuda(plain.flatten(0, -2))
+    yield "same fp8", rows[0].flatten(0, -2).float(), values.double()
+    yield "same scales", rows[1].flatten(0, -2), scale.double()
+
+
 def laid(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x.to(dtype).to(memory_format=LAST)
 
@@ -121,8 +148,13 @@ def build() -> Iterator[dict[str, Any]]:
         (kernels.sum_and_norm, {"WIDTH": 2048, "ROWS": 1}),
         (kernels.sum_and_norm, {"WIDTH": 512, "ROWS": 4}),
         (kernels.gated, {"WIDTH": GEGLU_CHANNELS, "ROWS": TILE // GEGLU_CHANNELS}),
-        (kernels.to_fp8, {"WIDTH": 2048, "ROWS": 1}),
-        (kernels.to_fp8, {"WIDTH": 8192, "ROWS": 1}),
+        (fp8_kernels.to_fp8, {"WIDTH": 2048, "ROWS": 1}),
+        (fp8_kernels.to_fp8, {"WIDTH": 8192, "ROWS": 1}),
+        (fp8_kernels.norm_to_fp8, {"WIDTH": 512, "ROWS": 4, "SUMMED": True}),
+        (fp8_kernels.norm_to_fp8, {"WIDTH": 2048, "ROWS": 1, "SUMMED": True}),
+        (fp8_kernels.norm_to_fp8, {"WIDTH": 2048, "ROWS": 1, "SUMMED": False}),
+        (fp8_kernels.gated_to_fp8, {"WIDTH": 2048, "ROWS": 1}),
+        (fp8_kernels.gated_to_fp8, {"WIDTH": 8192, "ROWS": 1}),
     ):
         yield {"what": kernel.fn.__name__, **disassembled(compiled(kernel, constants))}
 
@@ -132,7 +164,7 @@ def compiled(kernel: Any, constants: dict[str, Any]) -> Any:
     from triton.compiler import ASTSource
 
     wide = {"partials": "*fp32", "table": "*fp32", "eps": "fp32", "scales": "*fp32"}
-    if kernel is kernels.to_fp8:
+    if kernel.fn.__name__ in FP8_KERNELS:
         wide["y"] = "*fp8e4nv"
     whole = ("pixels", "channels", "rows", "parts", "span", "stretch", "shift_stride")
     signature = {
