@@ -1,8 +1,8 @@
 """What each choice is worth: SDXL's denoiser at a full batch, one choice changed at a time.
 
-Then one block of each kind, compiled (benchmarks.gpu_day_blocks). Last the shortcuts that change
-the images, as a replica serves them, with the error it measures. Weights are random, so errors are
-of random weights too: they say nothing of quality.
+Then one block of each kind, compiled (benchmarks.gpu_day_blocks). Last the loop as a replica serves
+it, and with each setting that changes the images, with the error it measures. Weights are random, so
+errors are of random weights too: they say nothing of quality.
 
 Each variant has a time-out of its own and is told as it comes.
 """
@@ -32,7 +32,9 @@ from serve.start import default_recipe, lay_out, start
 
 LIMIT_S = 15.0  # a variant
 START_LIMIT_S = 60.0  # ... for which a model is started
-SHORTCUTS = {"cache_steps": "2", "guidance_until": "0.67"}
+# Changed alone from what a replica runs; the fact of `GET /v1/models` that tells its error.
+APPROXIMATE = {"fp8": ("true", "fp8"), "cache_steps": ("2", "shortcuts"),
+               "guidance_until": ("0.67", "shortcuts")}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,9 +48,10 @@ def main(argv: list[str] | None = None) -> int:
             blocks(part, network.denoiser, denoiser_call(network, settings))
             _fused(part, network, settings)
         del network
-    for key, value in SHORTCUTS.items():
+    part.attempt("as served", "s", functools.partial(_served, part), START_LIMIT_S)
+    for key, (value, fact) in APPROXIMATE.items():
         name = f"{key}={value}"
-        run = functools.partial(_shortcut, part, key, value)
+        run = functools.partial(_served, part, key, value, fact)
         part.attempt(name, "s", run, START_LIMIT_S)
     return part.end()
 
@@ -140,13 +143,16 @@ def _fused(part: Session, network: Network, settings: Settings) -> None:
     part.attempt("own fused kernels", "s", run, 2 * LIMIT_S)
 
 
-def _shortcut(part: Session, key: str, value: str) -> None:
-    """A loop of a full batch with a shortcut, and its error, on a model of its own."""
-    words = words_of("sdxl", rehearse=part.rehearse) | {key: value}
+def _served(part: Session, key: str = "", value: str = "", fact: str = "") -> None:
+    """A loop of a full batch as a replica runs it, with one setting changed, and its error."""
+    name = f"{key}={value}" if key else "as served"
+    if key == "fp8" and not part.on_gpu:
+        part.book.lack(name, "s", f"{NEEDS_GPU} of capability 8.9 or later")
+        return
+    words = words_of("sdxl", rehearse=part.rehearse) | ({key: value} if key else {})
     full = int(words["max_batch"])  # images, and without guidance as many rows
     words["buckets"] = ",".join(map(str, sorted({2, full, 2 * full})))
-    name = f"{key}={value}"
-    if key in unknown(words):
+    if key and key in unknown(words):
         part.book.lack(name, "s", "this version has no such setting")
         return
     settings = settings_of(words, part.device)
@@ -155,12 +161,15 @@ def _shortcut(part: Session, key: str, value: str) -> None:
     seconds = loop_s(warm.model, recipe, settings.batch_limit)
     note = f"{recipe.steps} steps of {settings.batch_limit} images"
     part.book.add(name, seconds / recipe.steps, "s", f"{CLOCK}, mean step of a loop", note)
-    told: Any = warm.facts.get("shortcuts") or {}
+    if not fact:
+        return
+    told: Any = warm.facts.get(fact) or {}
     error = told.get("relative_error")
     if error is None:
         part.book.lack(f"{name}: error", "relative", "the replica told none")
     else:
-        part.book.add(f"{name}: error", error, "relative", "latents, random weights")
+        of = "the denoiser's output" if fact == "fp8" else "latents"
+        part.book.add(f"{name}: error", error, "relative", f"{of}, random weights")
 
 
 if __name__ == "__main__":

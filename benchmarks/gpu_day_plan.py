@@ -45,7 +45,7 @@ PARTS = (
     Part(name="sd15", module="gpu_day_model", words=("sd15",),
          expected_s=45, limit_s=80, rehearsal_s=120),
     Part(name="ablation", module="gpu_day_ablation",
-         expected_s=80, limit_s=130, rehearsal_s=180),
+         expected_s=120, limit_s=170, rehearsal_s=180),
     Part(name="sampler", module="gpu_day_sampler",
          expected_s=50, limit_s=75, rehearsal_s=120),
     Part(name="tests", module="gpu_day_tests",
