@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from loadtest.argument_groups import add_key, add_out, add_scenario, add_server, add_workers
+from loadtest.argument_groups import (
+    add_gate,
+    add_key,
+    add_out,
+    add_scenario,
+    add_server,
+    add_workers,
+)
 from loadtest.argument_values import MASTER_PORT, address, count, duration, port, positive, whole
 from loadtest.block_arguments import add_capacity, add_fleet, add_ledger
 
@@ -22,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = verbs.add_parser("run", help="replay a scenario against a server and report")
     add_scenario(run)
+    add_gate(run)
     add_server(run)
     run.add_argument("--host", metavar="URL", help="load this server instead of starting one")
     add_key(run)
@@ -70,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
     plan = verbs.add_parser("plan", help="draw what a scenario or trace would send")
     add_scenario(plan)
+    add_gate(plan)
     plan.add_argument("--gpus", type=count, metavar="N", help="GPUs of this node")
 
     report = verbs.add_parser("report", help="make a run's summary and report again")

@@ -86,16 +86,18 @@ def compute(recorded: Recorded) -> Summary:
     if interrupted:
         reasons.append(validity.stopped_reason(recorded, window))
     found = groups.groups(counted)
-    thresholds = threshold.evaluate(
-        threshold.parse_all(manifest.thresholds),
-        _measurements(counted, outcomes, rates, found),
+    in_time = good(requests, manifest)
+    measured = _measurements(counted, outcomes, rates, found)
+    measured = msgspec.structs.replace(measured, images_in_time=int(requests.images[in_time].sum()))
+    thresholds = threshold.evaluate(threshold.parse_all(manifest.thresholds), measured)
+    thresholds += threshold.evaluate(
+        threshold.parse_all(manifest.default_thresholds), measured, default=True
     )
     p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
     queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
     service_p50_s, service_p95_s = stats.quantiles(requests.service_s[ok], (0.5, 0.95))
     peak_window_s, peak = peak_rates(requests, manifest, window)
     due_images = scheduled_images(requests, manifest)
-    in_time = good(requests, manifest)
     bytes_in, images = requests.bytes_in[ok], requests.images[ok]
     sized = ~np.isnan(bytes_in)
     image_energy = _energy_per_image(recorded, requests, window, energy)

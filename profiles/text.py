@@ -163,7 +163,10 @@ def _limits(summary: Summary, manifest: RunManifest) -> list[str]:
 
 
 def _thresholds(summary: Summary) -> list[str]:
-    names = [f"{one.metric} {one.expression}" for one in summary.thresholds]
+    names = [
+        f"{one.metric} {one.expression}{' (default)' if one.default else ''}"
+        for one in summary.thresholds
+    ]
     width = max(map(len, names))
     return [
         _row(

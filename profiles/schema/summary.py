@@ -142,6 +142,7 @@ class ThresholdResult(msgspec.Struct, frozen=True, kw_only=True):
     unit: str  # "s" | "share" | "count" | "images/s"
     limit: float
     passed: bool  # False where actual is unknown
+    default: bool = False  # not the scenario's own: every run is held to it
 
 
 class Factor(msgspec.Struct, frozen=True, kw_only=True):
