@@ -55,7 +55,11 @@ def people_cards(summary: Summary) -> list[Card]:
 
 
 def _rate_cards(summary: Summary) -> list[Card]:
-    peak = summary.peak_offered_images_per_s
+    busiest, planned = summary.peak_offered_images_per_s, summary.peak_planned_images_per_s
+    peak = f"planned peak {figures.number(planned)}"
+    if busiest is not None:
+        over = figures.seconds(summary.peak_window_s)
+        peak += f"; busiest {over}: {figures.number(busiest)}"
     sent_share = None
     if summary.sent_images_per_s is not None and summary.offered_images_per_s:
         sent_share = summary.sent_images_per_s / summary.offered_images_per_s
@@ -64,7 +68,7 @@ def _rate_cards(summary: Summary) -> list[Card]:
         _rate(
             "Offered",
             summary.offered_images_per_s,
-            _if(peak, f"peak {figures.number(peak)} over {figures.seconds(summary.peak_window_s)}"),
+            _if(planned, peak),
         ),
         _rate(
             "Sent",

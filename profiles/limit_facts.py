@@ -8,7 +8,7 @@ Row = tuple[str, str]
 
 MEANING = (
     "FLOP are 2 × MAC as the server told them, of ok images done in the load. The mean counts "
-    "the time without work too; the busiest window says how far the node was driven."
+    "the time without work too; the peak says how far the node was driven."
 )
 
 
@@ -39,7 +39,7 @@ def limit_text(summary: Summary, manifest: RunManifest) -> str | None:
     image = summary.tflop_per_image
     parts = [sentence] if sentence else []
     if summary.peak_limit_percent is not None:
-        parts.append(f"{percent(summary.peak_limit_percent)} of it in {_busiest(summary)}")
+        parts.append(f"{percent(summary.peak_limit_percent)} of it during the peak")
     if summary.limit_percent is not None and summary.datasheet_percent is not None:
         parts.append(f"{percent(summary.datasheet_percent)} of the datasheet limit")
     if image is not None:
@@ -64,7 +64,7 @@ def limit_rows(summary: Summary, manifest: RunManifest) -> list[Row]:
         of = summary.peak_limit_percent
         share = "" if of is None else f", {percent(of)} of the measured limit"
         told = f"{figures.tflops(summary.peak_achieved_tflops)} a {each}{share}"
-        rows.append((f"In {_busiest(summary)}", told))
+        rows.append((f"During the peak ({peak_length(summary)})", told))
     rows.append(
         (
             "Measured limit",
@@ -106,8 +106,11 @@ def percent(value: float | None) -> str:
     return figures.UNKNOWN if value is None else f"{figures.number(value)} %"
 
 
-def _busiest(summary: Summary) -> str:
-    return f"the busiest {figures.seconds(summary.peak_window_s)}"
+def peak_length(summary: Summary) -> str:
+    """How long the peak was."""
+    if summary.peak_start_s is None or summary.peak_end_s is None:
+        return figures.UNKNOWN
+    return figures.seconds(summary.peak_end_s - summary.peak_start_s)
 
 
 def _of(part: str, whole: str) -> str:

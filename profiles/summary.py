@@ -19,6 +19,7 @@ from profiles.energy import Energy, gpu_energy
 from profiles.evidence import Evidence, estimate
 from profiles.host_energy import host_energy
 from profiles.limits import attained, devices_in_use
+from profiles.peak import peak_fields, peak_of
 from profiles.per_image import PerImage, idle_power_w, per_image
 from profiles.rates import (
     LoadWindow,
@@ -26,7 +27,6 @@ from profiles.rates import (
     good,
     load_window,
     mean_rates,
-    peak_rates,
     scheduled_images,
 )
 from profiles.run import RunFolder
@@ -96,7 +96,7 @@ def compute(recorded: Recorded) -> Summary:
     p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
     queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
     service_p50_s, service_p95_s = stats.quantiles(requests.service_s[ok], (0.5, 0.95))
-    peak_window_s, peak = peak_rates(requests, manifest, window)
+    peak = peak_of(manifest.plan, window)
     due_images = scheduled_images(requests, manifest)
     bytes_in, images = requests.bytes_in[ok], requests.images[ok]
     sized = ~np.isnan(bytes_in)
@@ -126,10 +126,7 @@ def compute(recorded: Recorded) -> Summary:
         sent_images_per_s=rates.sent,
         completed_images_per_s=rates.completed,
         goodput_images_per_s=rates.goodput,
-        peak_window_s=peak_window_s,
-        peak_offered_images_per_s=peak.offered,
-        peak_completed_images_per_s=peak.completed,
-        peak_goodput_images_per_s=peak.goodput,
+        **peak_fields(requests, manifest, window, peak),
         slo_latency_s=manifest.slo_latency_s,
         slo_share=float(requests.images[in_time].sum()) / due_images if due_images else None,
         latency_p50_s=p50,
@@ -159,7 +156,7 @@ def compute(recorded: Recorded) -> Summary:
         else None,
         energy_disagreement=energy.disagreement if energy else None,
         host_energy=host_energy(recorded, requests, window),
-        **msgspec.structs.asdict(attained(requests, manifest, window, peak_window_s)),
+        **msgspec.structs.asdict(attained(requests, manifest, window, peak)),
         groups=groups.summaries(found, manifest),
         thresholds=thresholds,
         capacity=block_capacity(

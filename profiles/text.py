@@ -28,13 +28,28 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
             f"not one of {_images(summary.scheduled_images)} came back{stub}"
             f"{_losses(summary)}.{unset}"
         )
-    asked = figures.images_per_s(summary.peak_offered_images_per_s)
-    done = figures.number(summary.peak_completed_images_per_s)
     return (
-        f"the peak asked for {asked}, and this {_place(manifest)} completed at most {done}{stub}; "
+        f"{_peak(summary, _place(manifest))}{stub}; "
         f"{_in_time(summary.slo_share)} came back within "
         f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}.{unset}"
     )
+
+
+def _peak(summary: Summary, place: str) -> str:
+    """What the peak asked for and what came back in it, one time for all."""
+    planned = figures.number(summary.peak_planned_images_per_s)
+    if summary.peak_offered_images_per_s is None:
+        asked = f"planned peak demand was {planned} images/s"
+    else:
+        busiest = figures.images_per_s(summary.peak_offered_images_per_s)
+        over = figures.seconds(summary.peak_window_s)
+        asked = f"peak demand was {busiest} (busiest {over}; planned peak {planned})"
+    if summary.peak_completed_images_per_s is None:
+        return asked
+    done = figures.number(summary.peak_completed_images_per_s)
+    due = figures.images_per_s(summary.peak_due_images_per_s)
+    length = limit_facts.peak_length(summary)
+    return f"{asked}; during the peak ({length}) the {place} delivered {done} of {due} due"
 
 
 def summary_text(summary: Summary, manifest: RunManifest) -> str:
