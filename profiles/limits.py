@@ -5,9 +5,9 @@
     a' = FLOP of ok images done in the peak / (w n)    the same during the peak of the curve
     100 a / l, 100 a / d                           percent of the measured and the datasheet limit
 
-T is the load window in s, w the peak's length in s, n the devices (GPUs, or the replicas of a CPU server), l the matmul rate
-measured on one of them, d the vendor's dense figure. `utilization` says that some kernel ran; this
-says how full the device was. a is a mean over the load: where the node idled, it had no work.
+T is the load window in s, w the peak's length in s, n the devices (GPUs, or the replicas of a CPU
+server), l the matmul rate measured on one of them, d the vendor's dense figure. `utilization` says
+that some kernel ran; this says how full the device was. a is a mean over the load: where the node idled, it had no work.
 """
 
 import msgspec

@@ -103,7 +103,12 @@ def compute(recorded: Recorded) -> Summary:
     image_energy = _energy_per_image(recorded, requests, window, energy)
     told = hardware.hardware(recorded, requests, window, energy, devices_in_use(manifest))
     of_hardware = hardware.warnings(
-        told.get("gpus", []), told["samplers"], told["faults"], requests, told.get("instances", [])
+        told.get("gpus", []),
+        told["samplers"],
+        told["faults"],
+        requests,
+        told.get("instances", []),
+        manifest.load_start_s,
     )
     return Summary(
         run_id=manifest.run_id,

@@ -13,6 +13,7 @@ HELD = {  # of GpuSummary and PhaseSummary, in words
 }
 MIN_HELD = 0.005  # a share below this is not worth a sentence
 MAX_FAULTS = 20
+EVENTS = {"xid": "XID", "gpu_lost": "GPU lost", "gpu_back": "GPU back"}
 
 
 def held_sentence(summary: Summary) -> str | None:
@@ -36,21 +37,37 @@ def held_sentence(summary: Summary) -> str | None:
 
 
 def energy_text(summary: Summary) -> str | None:
-    """`331 J an image, gross (320 to 342 J; counter); 212 J without idling`; None where unknown."""
+    """`331 J an image, gross (320 to 342 J; counter); 212 J above idle`; None where unknown."""
     if summary.energy_j_per_image is None:
         return None
     gross = figures.joules(summary.energy_j_per_image)
     between = _between(summary.energy_low_j_per_image, summary.energy_high_j_per_image)
     told = f"{gross} an image, gross ({between}{summary.energy_basis})"
     if summary.energy_net_j_per_image is not None:
-        net = figures.joules(summary.energy_net_j_per_image)
-        apart = _between(
-            summary.energy_net_low_j_per_image, summary.energy_net_high_j_per_image
-        ).removesuffix("; ")
-        told += f"; {net} without idling{f' ({apart})' if apart else ''}"
+        told += _above_idle(
+            summary.energy_net_j_per_image,
+            summary.energy_net_low_j_per_image,
+            summary.energy_net_high_j_per_image,
+            summary.idle_power_w,
+        )
     if summary.carbon_g_per_image is not None:
         told += _carbon(summary.carbon_g_per_image, summary.carbon_g_per_kwh)
     return told
+
+
+def _above_idle(
+    net_j: float, low_j: float | None, high_j: float | None, idle_w: float | None
+) -> str:
+    """What the images added to idling; in words where the power before the load was no idling."""
+    if net_j < 0:
+        return (
+            f"; none above idle: the {figures.watts(idle_w)} drawn before the load were more than "
+            "during it, so the machine was not idling then"
+        )
+    between = _between(low_j, high_j).removesuffix("; ")
+    if low_j is not None and low_j < 0:
+        between += ", so it may be none"
+    return f"; {figures.joules(net_j)} above idle{f' ({between})' if between else ''}"
 
 
 def host_energy_text(summary: Summary) -> str | None:
@@ -61,7 +78,7 @@ def host_energy_text(summary: Summary) -> str | None:
     between = _between(of.low_j_per_image, of.high_j_per_image).removesuffix("; ")
     told = f"{figures.joules(of.j_per_image)} an image, gross{f' ({between})' if between else ''}"
     if of.net_j_per_image is not None:
-        told += f"; {figures.joules(of.net_j_per_image)} without idling"
+        told += _above_idle(of.net_j_per_image, None, None, of.idle_power_w)
     if of.carbon_g_per_image is not None:
         told += _carbon(of.carbon_g_per_image, of.carbon_g_per_kwh)
     return (
@@ -119,7 +136,7 @@ def work_table(summary: Summary) -> list[list[str]]:
     return [header.split(","), *(_work_row(one) for one in devices)]
 
 
-def reading_rows(summary: Summary) -> list[Row]:
+def reading_rows(summary: Summary, load_start_s: float | None = None) -> list[Row]:
     """How well the hardware was read: cadence and cost, what could not be told, what befell."""
     rows = [_sampler_row(one) for one in summary.samplers]
     for gpu in summary.gpus:
@@ -135,10 +152,16 @@ def reading_rows(summary: Summary) -> list[Row]:
         ]
         if counts:
             rows.append((f"GPU {gpu.index} · {gpu.node}, new errors", ", ".join(counts)))
-    return rows + [
-        (f"{event.kind.replace('_', ' ')} at {event.t_s:,.1f} s", event.detail)
+    rows += [
+        (
+            f"{EVENTS.get(event.kind, event.kind.replace('_', ' '))}, "
+            f"{figures.load_time(event.t_s, load_start_s)}",
+            event.detail,
+        )
         for event in summary.faults[:MAX_FAULTS]
     ]
+    left = len(summary.faults) - MAX_FAULTS
+    return [*rows, ("… and", f"{left:,} more events")] if left > 0 else rows
 
 
 def _sampler_row(one: SamplerSummary) -> Row:

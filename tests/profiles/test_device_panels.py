@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from profiles import marks, series, work_panel
+from profiles import figures, marks, series, work_panel
 from profiles.chart import NARROW, WIDE
 from profiles.columns import Recorded, gpu_columns, read
 from profiles.device_panels import device_panels, untold
@@ -16,6 +17,7 @@ from profiles.each_gpu import MAX_ROWS, each_gpu
 from profiles.panel import Panel
 from profiles.schema import GpuSample, RunEvent, TargetInfo
 from profiles.series import Timeline
+from profiles.summary import compute
 from tests.profiles.hopper import Hopper, befallen
 from tests.profiles.synthetic import (
     PEAKED,
@@ -265,6 +267,40 @@ def test_each_gpu_has_a_row_on_one_scale_with_what_befell_it() -> None:
     for cell, breaks, xids in zip(powers, (1, 2, 1), (0, 1, 0), strict=True):
         [line] = re.findall(r'class="line" d="([^"]*)"', cell.picture)
         assert (line.count("M"), cell.picture.count('class="xid"')) == (breaks, xids)
+
+
+def test_one_gpu_has_one_mean_in_every_table() -> None:
+    # busier towards the end, lost from 30 to 60 s, clocks held a fifth of the time
+    def told(t_s: float) -> dict[str, Any]:
+        return {
+            "power_w": 100.0 + 5.0 * t_s,
+            "util_pct": min(100.0, t_s),
+            "sm_clock_mhz": 1980.0 - t_s,
+            "throttle_power_s": 0.2 * t_s,
+        }
+
+    found, time = run(told, gpus=2, events=befallen(1, 30.0, 60.0))
+    read_of = [one for one in found.gpus if one.index == 0]
+    lost = found.gpus[1]
+    kept = (lost.t_s < START_S + 30.0) | (lost.t_s >= START_S + 60.0)
+    names = [one.name for one in fields(lost)]
+    parts = {
+        name: value[kept]
+        for name in names
+        if isinstance(value := getattr(lost, name), np.ndarray) and value.shape == kept.shape
+    }
+    found = replace(found, gpus=[*read_of, replace(lost, **parts)])
+    summary = compute(found)
+    table = each_gpu(found, time)
+    assert table is not None
+    for (_, cells), gpu in zip(table.rows, summary.gpus, strict=True):
+        util, power, held, clock = (cell.told for cell in cells[:4])
+        assert util == figures.percent(gpu.util_mean_pct)
+        assert power == figures.watts(gpu.power_mean_w)
+        assert held == figures.percent(100.0 * (gpu.power_capped_share or 0.0)) == "20 %"
+        assert clock == figures.megahertz(gpu.sm_clock_mean_mhz)
+    # 0 to 29 and 60 to 100 s were read, 69 s of them: (29 x 14.5 + 40 x 80) / 69 = 52.5 s on mean
+    assert summary.gpus[1].power_mean_w == pytest.approx(100.0 + 5.0 * (29 * 14.5 + 40 * 80) / 69)
 
 
 def test_of_too_many_gpus_those_with_events_are_shown() -> None:
