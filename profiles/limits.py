@@ -7,7 +7,8 @@
 
 T is the load window in s, w the peak's length in s, n the devices (GPUs, or the replicas of a CPU
 server), l the matmul rate measured on one of them, d the vendor's dense figure. `utilization` says
-that some kernel ran; this says how full the device was. a is a mean over the load: where the node idled, it had no work.
+that some kernel ran; this says how full the device was. a is a mean over the load: where the node
+idled, it had no work.
 """
 
 import msgspec

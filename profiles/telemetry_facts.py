@@ -154,14 +154,17 @@ def reading_rows(summary: Summary, load_start_s: float | None = None) -> list[Ro
             rows.append((f"GPU {gpu.index} · {gpu.node}, new errors", ", ".join(counts)))
     rows += [
         (
-            f"{EVENTS.get(event.kind, event.kind.replace('_', ' '))}, "
-            f"{figures.load_time(event.t_s, load_start_s)}",
+            ", ".join((_kind(event.kind), figures.load_time(event.t_s, load_start_s))),
             event.detail,
         )
         for event in summary.faults[:MAX_FAULTS]
     ]
     left = len(summary.faults) - MAX_FAULTS
     return [*rows, ("… and", f"{left:,} more events")] if left > 0 else rows
+
+
+def _kind(kind: str) -> str:
+    return EVENTS.get(kind, kind.replace("_", " "))
 
 
 def _sampler_row(one: SamplerSummary) -> Row:
