@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from profiles import figures
 from profiles.schema import RunManifest, Summary
 
+FEW = 100  # answers
+
 
 @dataclass(frozen=True)
 class Card:
@@ -43,7 +45,7 @@ def people_cards(summary: Summary) -> list[Card]:
             "Amplification",
             figures.number(summary.amplification),
             "tries for one wanted",
-            _if(peak, f"at most {figures.number(peak)} in {over}"),
+            _if(peak, f"max {figures.number(peak)} in {over}"),
         ),
         _time(
             "Try p95",
@@ -96,11 +98,17 @@ def _latency_cards(summary: Summary) -> list[Card]:
     p90, most = figures.seconds(summary.latency_p90_s), figures.seconds(summary.latency_max_s)
     service = figures.seconds(summary.service_p95_s)
     return [
-        _time("Latency p50", summary.latency_p50_s, "half took longer"),
+        _time("Latency p50", summary.latency_p50_s, "half of all ok requests took longer"),
         _time("Latency p95", summary.latency_p95_s, f"p90 {p90}"),
-        _time("Latency p99", summary.latency_p99_s, f"max {most}"),
+        _time("Latency p99", summary.latency_p99_s, f"max {most}{_of_few(summary)}"),
         _time("Queue p95", summary.queue_p95_s, f"service p95 {service}"),
     ]
+
+
+def _of_few(summary: Summary) -> str:
+    """That a p99 of fewer than 100 answers is nearly their largest."""
+    ok = summary.outcomes.get("ok", 0)
+    return f", of {ok} ok requests only" if ok < FEW else ""
 
 
 def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
@@ -115,17 +123,17 @@ def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
             _energy_note(summary),
         ),
         Card(
-            "Batch, mean",
+            "Mean batch size",
             figures.number(summary.batch_mean),
             _if(summary.batch_mean, "images"),
-            _if(size, f"{figures.data(size)} an image"),
+            _if(size, f"{figures.data(size)} per image"),
         ),
         _time(
-            "Generator late p99",
+            "Generator lateness p99",
             summary.lateness_p99_s,
             f"bound {figures.seconds(manifest.lateness_bound_s)}",
         ),
-        _time("Load", summary.duration_s, load),
+        _time("Load duration", summary.duration_s, load),
     ]
 
 

@@ -41,7 +41,7 @@ class Column:
 COLUMNS = (
     Column("Utilization", "%", ("util_pct",), figures.percent),
     Column("Power", "W", ("power_w",), figures.watts),
-    Column("Clock held down", "%", tuple(CAUSES.values()), figures.percent, "rate", 100.0),
+    Column("Throttled", "%", tuple(CAUSES.values()), figures.percent, "rate", 100.0),
     Column("SM clock", "MHz", ("sm_clock_mhz",), figures.megahertz, from_zero=False),
     Column("Core", "°C", ("temp_c",), figures.celsius, from_zero=False),
     Column("Memory", "°C", ("mem_temp_c",), figures.celsius, from_zero=False),

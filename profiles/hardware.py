@@ -102,9 +102,9 @@ def _befell(event: RunEvent, faults: list[RunEvent], load_start_s: float | None)
         return f"{said} ({at})."
     until_s = next((end for begin, end in lost_spans(faults, event.gpu_uuid) if begin == event.t_s))
     if until_s == float("inf"):
-        return f"{said} (lost {at}, and it did not come back)."
+        return f"{said} ({at}, and it did not come back)."
     back = figures.load_time(until_s, load_start_s)
-    return f"{said} (lost {at}, back {back})."
+    return f"{said} (from {at} until {back}, when it came back)."
 
 
 def _of_gpu(gpu: GpuSummary) -> list[str]:

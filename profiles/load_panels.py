@@ -247,7 +247,7 @@ def _in_flight(attempts: Requests, time: Timeline) -> Panel:
     return Panel(
         "in-flight",
         "In flight",
-        "requests, most in each bin",
+        "requests, max per bin",
         "Sent and not yet answered. A flat top is a full queue; the tail after the load is the "
         "backlog draining.",
         [Key("in flight", "c-sent")],

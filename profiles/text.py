@@ -24,10 +24,7 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
         return f"{_lower(summary.reasons[0])}{stub}"
     unset = " No threshold was set." if not summary.thresholds else ""
     if not summary.ok_images:
-        return (
-            f"not one of {_images(summary.scheduled_images)} came back{stub}"
-            f"{_losses(summary)}.{unset}"
-        )
+        return f"0 of {_images(summary.scheduled_images)} came back{stub}{_losses(summary)}.{unset}"
     return (
         f"{_peak(summary, _place(manifest))}{stub}; "
         f"{_in_time(summary.slo_share)} came back within "
@@ -92,7 +89,7 @@ def _latency(summary: Summary) -> list[str]:
     split = [
         ("queue p95", summary.queue_p95_s),
         ("service p95", summary.service_p95_s),
-        ("generator late by p99", summary.lateness_p99_s),
+        ("generator lateness p99", summary.lateness_p99_s),
     ]
     lines = []
     for label, pairs in (("latency", latency), ("", split)):
@@ -125,7 +122,7 @@ def _retries(summary: Summary) -> list[str]:
     peak = ""
     if summary.peak_amplification is not None:
         over = figures.seconds(summary.amplification_window_s)
-        peak = f", at most {figures.number(summary.peak_amplification)} in {over}"
+        peak = f", max {figures.number(summary.peak_amplification)} in {over}"
     told = (
         f"{figures.count(summary.people)} people, {figures.count(summary.people_gave_up)} of whom "
         f"gave up, sent {figures.count(summary.attempts)} attempts: "
@@ -152,7 +149,7 @@ def _hardware(summary: Summary) -> list[str]:
             f"GPU {gpu.index}",
             f"{gpu.name or gpu.uuid}: {figures.percent(gpu.util_mean_pct)} busy, "
             f"{figures.watts(gpu.power_mean_w)} mean, "
-            f"{figures.data(gpu.mem_used_max_bytes)} at most",
+            f"{figures.data(gpu.mem_used_max_bytes)} memory max",
         )
         for gpu in summary.gpus
     ]
@@ -161,7 +158,7 @@ def _hardware(summary: Summary) -> list[str]:
             _row(
                 "host",
                 f"{host.node} (no GPU read): CPU {figures.percent(host.cpu_mean_pct)} mean, "
-                f"{figures.percent(host.cpu_max_pct)} at most, "
+                f"{figures.percent(host.cpu_max_pct)} max, "
                 f"{figures.data(host.mem_used_max_bytes)} memory{telemetry_facts.host_used(host)}",
             )
             for host in summary.hosts

@@ -89,7 +89,7 @@ def test_what_no_gpu_tells_has_no_panel_and_is_named() -> None:
         "GPU clocks (memory)",
         "GPU temperature",
         "PCIe",
-        "clocks held down",
+        "clock throttling",
         "tensor pipe",
     ]
     assert "SM active" not in panels(found)["gpu-busy"].how
@@ -111,7 +111,7 @@ def test_power_is_drawn_where_it_was_below_its_limit() -> None:
     assert watts[80:120] == pytest.approx([600.0] * 40, abs=1.0)
     [down] = re.findall(r"translate\([\d.]+,([\d.]+)\)[^>]*--c-slo", panel.picture)
     assert float(down) == pytest.approx(170 * 100 / 800, abs=0.6)
-    assert [key.label for key in panel.keys] == ["instant", "least to most", "limit 700 W"]
+    assert [key.label for key in panel.keys] == ["instant", "range", "limit 700 W"]
 
 
 def test_a_limit_far_above_the_readings_is_told_and_not_drawn(plain: dict[str, Panel]) -> None:
@@ -135,12 +135,12 @@ def test_held_clocks_are_stacked_by_cause_and_none_is_said() -> None:
         return {"throttle_power_s": 0.3 * max(0.0, t - 40.0), "throttle_brake_s": 0.0}
 
     panel = panels(run(told))["gpu-held"]
-    assert [key.label for key in panel.keys] == ["power cap"]
+    assert [key.label for key in panel.keys] == ["SW power cap"]
     assert panel.picture is not None
     none = panels(run(lambda _: {"throttle_power_s": 7.0, "throttle_brake_s": 0.0}))["gpu-held"]
     assert none.picture is None
     assert none.nothing == (
-        "No clock was held down by any cause that can be told: power cap, power brake."
+        "No clock throttling by any cause that is reported: SW power cap, HW power brake."
     )
 
 
@@ -175,7 +175,7 @@ def test_work_stands_beside_tensor_activity() -> None:
         assert picture is not None
         assert re.findall('aria-label="([^"]*)"', picture) == [
             "images/s over time",
-            "TFLOP/s a GPU over time",
+            "TFLOP/s per GPU over time",
             "tensor pipe, % of the time over time",
         ]
         assert picture.count(">seconds since the load began<") == 1
@@ -256,7 +256,7 @@ def test_each_gpu_has_a_row_on_one_scale_with_what_befell_it() -> None:
     table = each_gpu(found, time)
     assert table is not None
     assert [title for title, _ in table.headers] == [
-        "Utilization", "Power", "Clock held down", "SM clock", "Core", "Memory",
+        "Utilization", "Power", "Throttled", "SM clock", "Core", "Memory",
     ]  # fmt: skip
     assert table.headers[1] == ("Power", "0 to 300 W")
     assert [name for name, _ in table.rows] == [f"GPU {k} · node-a" for k in range(3)]

@@ -190,12 +190,12 @@ def test_full_utilization_at_a_tenth_of_the_flop_is_seen() -> None:
     summary = summed(GPU_RUN, told(160.0), **sampled(gpus=1))
     assert limit_sentence(summary, GPU_RUN) == (
         "100 % utilized, 10 % of the measured matmul limit: "
-        "80 of 800 TFLOP/s a GPU, mean over the load"
+        "80 of 800 TFLOP/s per GPU, mean over the load"
     )
     assert limit_text(summary, GPU_RUN) == (
         "100 % utilized, 10 % of the measured matmul limit: "
-        "80 of 800 TFLOP/s a GPU, mean over the load; "
-        "10 % of it during the peak; 8.09 % of the datasheet limit; 160 TFLOP an image"
+        "80 of 800 TFLOP/s per GPU, mean over the load; "
+        "10 % of it during the peak; 8.09 % of the datasheet limit; 160 TFLOP per image"
     )
 
 
@@ -210,7 +210,7 @@ def test_a_cpu_run_has_its_threads_and_no_datasheet() -> None:
     summary = summed(CPU_RUN, told(0.04))
     assert limit_sentence(summary, CPU_RUN) == (
         "host CPU 50 % busy, 40 % of the measured matmul limit: "
-        "40 of 100 GFLOP/s a replica, mean over the load"
+        "40 of 100 GFLOP/s per replica, mean over the load"
     )
     rows = dict(limit_rows(summary, CPU_RUN))
     assert rows["Measured limit"] == (
@@ -223,12 +223,12 @@ def test_without_a_measured_limit_the_datasheet_stands_and_without_both_the_rate
     about = manifest(TEN, target=target(limits=None), gpus=TWO)
     summary = summed(about, told(160.0))
     assert limit_sentence(summary, about) == (
-        "8.09 % of the datasheet limit: 80 of 989 TFLOP/s a GPU, mean over the load"
+        "8.09 % of the datasheet limit: 80 of 989 TFLOP/s per GPU, mean over the load"
     )
     about = manifest(TEN, target=target("cpu", None, replicas=1))
     assert limit_sentence(summed(about, told(0.04)), about) == (
-        "host CPU 50 % busy, 40 GFLOP/s a replica, mean over the load; "
-        "the server told no measured limit"
+        "host CPU 50 % busy, 40 GFLOP/s per replica, mean over the load; "
+        "the server reported no measured limit"
     )
 
 
