@@ -235,6 +235,13 @@ def test_a_narrow_picture_joins_more_of_them() -> None:
     assert len(labels(events, NARROW)) == 2
 
 
+def test_a_label_that_fits_on_neither_side_is_cut_to_a_count() -> None:
+    # three of them in the middle of 348 px: 174 on either side, 31 letters
+    events = [event(50.0, "xid", 1, 79), event(50.1, "gpu_lost", 1), event(50.2, "gpu_back", 1)]
+    assert labels(events, WIDE)[0][0] == "XID 79 of GPU 1, GPU 1 lost, GPU 1 back"
+    assert labels(events, NARROW)[0][0] == "XID 79 of GPU 1, and 2 more"
+
+
 def test_a_storm_of_xids_is_a_bounded_number_of_lines() -> None:
     found, time = run(events=[event(k / 100, "xid", code=13) for k in range(10_000)])
     assert len(marks.rules(marks.marks(found, time), time)) <= marks.SLOTS
@@ -284,7 +291,7 @@ def test_one_gpu_has_one_mean_in_every_table() -> None:
     lost = found.gpus[1]
     kept = (lost.t_s < START_S + 30.0) | (lost.t_s >= START_S + 60.0)
     names = [one.name for one in fields(lost)]
-    parts = {
+    parts: dict[str, Any] = {
         name: value[kept]
         for name in names
         if isinstance(value := getattr(lost, name), np.ndarray) and value.shape == kept.shape
