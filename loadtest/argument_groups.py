@@ -9,6 +9,7 @@ from loadtest.arrivals import Word
 from loadtest.credentials import DEFAULT_KEY_ENV
 from loadtest.scenario import builtin_names
 from loadtest.trace import KNOWN
+from profiles.threshold import DEFAULTS
 
 DEFAULT_SCENARIO = "ghibli-hour"
 
@@ -70,6 +71,18 @@ def add_scenario(parser: argparse.ArgumentParser) -> None:
     )
     trace.add_argument(
         "--jitter", metavar="DURATION", help="spread stamps that come in batches over so long"
+    )
+
+
+def add_gate(parser: argparse.ArgumentParser) -> None:
+    """What the run is held to beside the scenario's own thresholds."""
+    parser.add_argument(
+        "--no-default-thresholds",
+        action="store_true",
+        help="hold the run to the scenario's own thresholds alone; else also to "
+        f"{', '.join(f'{metric}: {text}' for metric, (text,) in DEFAULTS.items())}".replace(
+            "%", "%%"
+        ),
     )
 
 

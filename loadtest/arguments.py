@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from loadtest.argument_groups import (
+    add_gate,
     add_host,
     add_key,
     add_out,
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = verbs.add_parser("run", help="replay a scenario against a server and report")
     add_scenario(run)
+    add_gate(run)
     add_server(run)
     add_host(run)
     add_out(run)
@@ -76,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
     plan = verbs.add_parser("plan", help="draw what a scenario or trace would send")
     add_scenario(plan)
+    add_gate(plan)
     plan.add_argument("--gpus", type=count, metavar="N", help="GPUs of this node")
 
     report = verbs.add_parser("report", help="make a run's summary and report again")

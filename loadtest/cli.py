@@ -309,7 +309,7 @@ def _tell_sampled(found: Sampled, folder: RunFolder, as_json: bool) -> int:
     return 0
 
 
-def _fleet(options: argparse.Namespace, _command: list[str]) -> int:
+def _fleet(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest.fleet import simulate_scenario, write
     from profiles.fleet_text import fleet_text
 
@@ -318,7 +318,7 @@ def _fleet(options: argparse.Namespace, _command: list[str]) -> int:
         options.real_time = True  # a block is simulated in the event's own time
     scenario, _, folder = scenario_of(options)
     played, needed = simulate_scenario(options, scenario, load_source(scenario, folder))
-    report = write(played, needed, options.out)
+    report = write(played, needed, options.out, command)
     if options.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(played)).decode() + "\n")
     else:

@@ -1,8 +1,9 @@
 """`viralload fleet`: a scenario at the scale of a block, simulated from measured service times."""
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -199,19 +200,23 @@ def _in_bursts(
     return Demand(duration_s=duration_s, times_s=times)
 
 
-def write(played: Simulated, needed: Needed | None, root: Path) -> Path:
+def write(
+    played: Simulated, needed: Needed | None, root: Path, command: Sequence[str] = ()
+) -> Path:
     """A new folder with simulated.json and report.html; gives the report's path.
 
     Raises:
         ViralloadError: it cannot be written.
     """
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = root / f"{stamp}-{played.scenario}-simulated"
+    now = datetime.now(UTC)
+    folder = root / f"{now.strftime('%Y%m%dT%H%M%SZ')}-{played.scenario}-simulated"
+    about = [("Made", now.strftime("%Y-%m-%d %H:%M UTC"))]
+    about += [("One GPU's times", played.fleet.service.basis), ("Command", shlex.join(command))]
     try:
         folder.mkdir(parents=True)
         (folder / "simulated.json").write_bytes(msgspec.json.format(msgspec.json.encode(played)))
         report = folder / "report.html"
-        report.write_text(render(played, needed), encoding="utf-8")
+        report.write_text(render(played, needed, about), encoding="utf-8")
     except OSError as err:
         raise ViralloadError(f"cannot write {folder}: {err.strerror or err}") from err
     return report

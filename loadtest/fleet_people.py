@@ -64,8 +64,8 @@ def left_out(scenario: Scenario) -> list[str]:
         )
     if scenario.load.drain is not None:
         told.append("load.drain: answers are waited for 10 min after the load")
-    if scenario.thresholds:
-        told.append(f"thresholds ({', '.join(scenario.thresholds)}): nothing is judged")
+    if scenario.own_thresholds:
+        told.append(f"thresholds ({', '.join(scenario.own_thresholds)}): nothing is judged")
     return told
 
 

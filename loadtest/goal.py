@@ -91,7 +91,7 @@ def _found(path: Path) -> tuple[float, str]:
 
 
 def _slo(word: str | None, scenario: Scenario) -> Threshold:
-    own = [text for text in scenario.thresholds.get("latency", ()) if text.startswith("p(")]
+    own = [text for text in scenario.own_thresholds.get("latency", ()) if text.startswith("p(")]
     text = word or next(iter(own), f"p(95) < {float(scenario.slo.latency):g}s")
     try:
         slo = parse("latency", text)

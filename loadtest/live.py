@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.live_devices import Devices
 from profiles.run import RunFolder
-from profiles.schema import GpuSample, HostSample, Outcome
+from profiles.schema import Outcome
 
 RECENT_S = 15.0  # percentiles and rates are over the last so many seconds
 PLAIN_EVERY_S = 5.0
@@ -32,7 +33,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     ok_images_per_s: float
     p50_s: float | None
     p95_s: float | None
-    devices: list[str]
+    devices: list[str]  # a line each
+    devices_short: str = ""  # all of them, for a plain line
+    news: list[str] = []  # what befell the GPUs since the last look
 
 
 class Watcher:
@@ -52,8 +55,7 @@ class Watcher:
         self._outcomes: Counter[str] = Counter()
         self._recent: deque[tuple[float, float, int]] = deque()  # done, latency, images
         self._generators: dict[str, tuple[int, int, int]] = {}
-        self._gpus: dict[str, GpuSample] = {}
-        self._hosts: dict[str, HostSample] = {}
+        self._devices = Devices()
         self.load_start_s: float | None = None
         self._unsent = 0
 
@@ -64,9 +66,11 @@ class Watcher:
 
     def look(self) -> View:
         """The run now."""
+        news: list[str] = []
         for event in self._events.read():
             if event.kind == "load_start":
                 self.load_start_s = event.t_s
+            news += self._devices.befell(event, self.load_start_s)
         for record in self._requests.read():
             self._outcomes[record.outcome] += 1
             if record.outcome is Outcome.UNSENT:
@@ -77,8 +81,7 @@ class Watcher:
                 self._recent.append((record.done_s, latency_s, record.images))
         for line in self._load.read():
             self._generators[line.generator] = (line.due, line.sent, line.in_flight)
-        self._gpus.update((sample.uuid, sample) for sample in self._gpu.read())
-        self._hosts.update((sample.node, sample) for sample in self._host.read())
+        self._devices.readings(self._gpu.read(), self._host.read())
         now = self._clock()
         while self._recent and self._recent[0][0] < now - RECENT_S:
             self._recent.popleft()
@@ -97,8 +100,9 @@ class Watcher:
             ok_images_per_s=sum(images for _, _, images in self._recent) / window_s,
             p50_s=float(np.quantile(latencies, 0.5)) if latencies.size else None,
             p95_s=float(np.quantile(latencies, 0.95)) if latencies.size else None,
-            devices=[_gpu_line(g) for g in self._gpus.values()]
-            or [_host_line(h) for h in self._hosts.values()],
+            devices=self._devices.lines(now),
+            devices_short=self._devices.short(now),
+            news=news,
         )
 
 
@@ -120,7 +124,9 @@ class Display:
             self._live.stop()
 
     def show(self, view: View) -> None:
-        """Draw one view; plain lines come at most every PLAIN_EVERY_S."""
+        """Draw one view; plain lines come at most every PLAIN_EVERY_S, what befell GPUs at once."""
+        for news in view.news:
+            self._console.print(news, style="bold red", highlight=False, markup=False)
         if self._live:
             self._live.update(block(view))
         elif time.monotonic() - self._last_line_s >= PLAIN_EVERY_S:
@@ -137,7 +143,7 @@ def line(view: View) -> str:
         f"load: {view.t_s:5.1f}/{view.duration_s:.0f} s | sent {view.sent} of {view.due} due, "
         f"{view.in_flight} in flight | {view.ok_images_per_s:.2f} images/s | "
         f"p50 {_seconds(view.p50_s)} p95 {_seconds(view.p95_s)} | {outcomes} | "
-        + "; ".join(view.devices)
+        + (view.devices_short or "; ".join(view.devices))
     )
 
 
@@ -173,22 +179,11 @@ def block(view: View) -> RenderableType:
             for name, count in view.outcomes.items()
         ),
     )
-    return Group(bar, table, *(Text(device, "dim") for device in view.devices[:8]))
+    return Group(bar, table, *(Text(device, _style(device)) for device in view.devices))
 
 
-def _gpu_line(gpu: GpuSample) -> str:
-    parts = [f"GPU {gpu.index}"]
-    if gpu.util_pct is not None:
-        parts.append(f"{gpu.util_pct:.0f} % busy")
-    if gpu.power_w is not None:
-        parts.append(f"{gpu.power_w:.0f} W")
-    if gpu.mem_used_bytes is not None:
-        parts.append(f"{gpu.mem_used_bytes / 2**30:.1f} GiB")
-    return " ".join(parts)
-
-
-def _host_line(host: HostSample) -> str:
-    return f"host CPU {host.cpu_pct:.0f} %, memory {host.mem_used_bytes / 2**30:.1f} GiB (no GPU)"
+def _style(device: str) -> str:
+    return "bold red" if " LOST " in device or "not read" in device else "dim"
 
 
 def _seconds(value: float | None) -> str:

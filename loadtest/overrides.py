@@ -14,6 +14,7 @@ from loadtest.errors import ConfigurationError
 from loadtest.scenario import Scenario, TraceFile
 from loadtest.table import is_table
 from loadtest.trace import KNOWN
+from profiles.threshold import DEFAULT_KEY
 
 
 def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
@@ -51,6 +52,9 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
         session["retry"] = {"policy": options.retry}
     changes = {"session": session, **changes}
     scenario = scenarios.with_overrides(scenario, changes)
+    if getattr(options, "no_default_thresholds", False):
+        held = scenario.thresholds | {DEFAULT_KEY: False}
+        scenario = msgspec.structs.replace(scenario, thresholds=held)
     if options.seed is not None:
         scenario = msgspec.structs.replace(scenario, seed=options.seed)
     return scenario, text, folder

@@ -23,7 +23,9 @@ BLOCK_GPUS = 100_000
 MAX_REQUESTS = MAX_ARRIVALS
 DRAWN_POINTS = 240
 ENOUGH = 10  # requests, of a schedule that has none
-DUE_BINS = 48
+DUE_BINS = 48  # at most ...
+DUE_LEAST = 8  # ... and at least, ...
+DUE_REQUESTS = 100  # ... of so many requests each: fewer vary by more than 10 % by chance alone
 SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
 # a trace may tell more of each request; 0 where it does not
 ASK_FIELDS = {"steps": "<u2", "width": "<u4", "height": "<u4", "prompt_chars": "<u2", "user": "<u4"}
@@ -159,7 +161,8 @@ def _fuller(scenario: Scenario, kappa: float, peak: float, expected: float) -> s
 
 def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list[float]]:
     """What people's scripts ask for over time, of a server that takes no time; images/s."""
-    edges = np.linspace(0.0, duration_s, DUE_BINS + 1)
+    bins = int(np.clip(schedule.size // DUE_REQUESTS, DUE_LEAST, DUE_BINS))
+    edges = np.linspace(0.0, duration_s, bins + 1)
     images = np.histogram(schedule["t_s"], edges, weights=schedule["images"])[0]
     middles = (edges[:-1] + edges[1:]) / 2
     return middles.round(3).tolist(), (images / np.diff(edges)).round(6).tolist()

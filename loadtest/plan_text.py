@@ -1,7 +1,7 @@
 """The plan of a run, drawn for people before the load is sent. Pure: values in, text out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from loadtest.trace_text import LONG_S, sent_lines, trace_lines
 from loadtest.units import format_duration
 from profiles import figures
 from profiles.schema import Demand, LoadPlan
+from profiles.threshold import DEFAULT_KEY
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 CHART_WIDTH = 60
@@ -75,9 +76,12 @@ def plan_text(
     )
     if isinstance(asked.prompts, PromptMix):
         lines.append(f"prompts   {asked.prompts.words}")
-    if scenario.thresholds:
-        held = (f"{m}: {e}" for m, each in scenario.thresholds.items() for e in each)
-        lines.append(f"holds     {', '.join(held)}")
+    if scenario.own_thresholds:
+        lines.append(f"holds     {_held(scenario.own_thresholds)}")
+    if scenario.default_thresholds:
+        lines.append(f"default   {_held(scenario.default_thresholds)}")
+    elif scenario.thresholds.get(DEFAULT_KEY) is False:
+        lines.append("default   switched off: no other threshold can fail the run")
     lines += [f"note      {note}" for note in scenario.notes]
     return "\n".join(lines) + "\n"
 
@@ -120,6 +124,10 @@ def _peak(plan: LoadPlan, unit: str, relative: bool) -> str:
     return (
         f"peak      {peak:.3g} {unit} ({plan.peak_basis}{of_peak}); mean {mean:.3g} {unit}{of_mean}"
     )
+
+
+def _held(thresholds: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{metric}: {text}" for metric, each in thresholds.items() for text in each)
 
 
 def _people(session: Session, plan: LoadPlan, relative: bool) -> list[str]:

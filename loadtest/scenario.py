@@ -18,7 +18,7 @@ from loadtest.prompts import TEXTS, PromptMix
 from loadtest.stretch import parse_stretch
 from loadtest.table import SUFFIXES, is_table
 from loadtest.units import Duration, nearest, parse_duration
-from profiles.threshold import ThresholdError
+from profiles.threshold import DEFAULT_KEY, ThresholdError, default_gate, example
 from profiles.threshold import parse as parse_threshold
 
 
@@ -119,11 +119,23 @@ class Scenario(_Table, frozen=True, kw_only=True):
     load: Load = Load()
     request: Request = Request()
     slo: Slo = Slo()
-    thresholds: dict[str, tuple[str, ...]] = {}
+    thresholds: dict[str, tuple[str, ...] | bool] = {}  # bool: DEFAULT_KEY alone
     validity: Validity = Validity()
     event: Event | None = None
     session: crowd.Session | None = None  # people; None: every request comes by itself
     server: dict[str, str | int | float | bool] = {}  # settings of the server a run starts
+
+    @property
+    def own_thresholds(self) -> dict[str, tuple[str, ...]]:
+        """Those that the scenario sets, by metric."""
+        return {m: each for m, each in self.thresholds.items() if not isinstance(each, bool)}
+
+    @property
+    def default_thresholds(self) -> dict[str, tuple[str, ...]]:
+        """Those that hold beside its own; empty where `[thresholds] default = false`."""
+        if self.thresholds.get(DEFAULT_KEY) is False:
+            return {}
+        return default_gate(self.own_thresholds)
 
 
 def builtin_names() -> list[str]:
@@ -184,6 +196,7 @@ def parse_scenario(text: str) -> Scenario:
         data = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as err:
         raise ScenarioError(f"the scenario is not TOML: {err}") from err
+    _check_thresholds(data.get("thresholds"))
     try:
         scenario = msgspec.convert(data, Scenario, dec_hook=_decode_duration)
     except msgspec.ValidationError as err:
@@ -303,13 +316,26 @@ def _check(scenario: Scenario) -> None:
             )
     if not isinstance(scenario.curve, TraceFile) and scenario.curve.duration_s <= 0:
         raise ScenarioError("scenario: $.curve: it lasts 0 s; give it a duration above 0")
-    for metric, expressions in scenario.thresholds.items():
+    for metric, expressions in scenario.own_thresholds.items():
         for expression in expressions:
             try:
                 threshold = parse_threshold(metric, expression)
             except ThresholdError as err:
                 raise ScenarioError(f"scenario: $.thresholds.{metric}: {err}") from err
             _check_class(scenario, metric, threshold.tag)
+
+
+def _check_thresholds(thresholds: object) -> None:
+    """Each metric has a list of expressions; `default` alone is true or false."""
+    for metric, texts in thresholds.items() if isinstance(thresholds, dict) else ():
+        at = f"scenario: $.thresholds.{metric}"
+        if metric == DEFAULT_KEY:
+            if not isinstance(texts, bool):
+                raise ScenarioError(f"{at}: expected true or false, got {texts!r}")
+        elif not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ScenarioError(
+                f'{at}: expected a list of texts such as ["{example(metric)}"], got {texts!r}'
+            )
 
 
 def _check_class(scenario: Scenario, metric: str, tag: str | None) -> None:

@@ -4,8 +4,10 @@
 """
 
 import argparse
+import shlex
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -57,7 +59,7 @@ class WithheldError(ViralloadError):
     """The runs bear no block figure."""
 
 
-def capacity(options: argparse.Namespace, _command: list[str]) -> int:
+def capacity(options: argparse.Namespace, command: list[str]) -> int:
     """The verb `capacity`; returns the exit code.
 
     Raises:
@@ -65,14 +67,14 @@ def capacity(options: argparse.Namespace, _command: list[str]) -> int:
         WithheldError: the evidence bears no figure.
     """
     try:
-        return _capacity(options)
+        return _capacity(options, command)
     except (EvidenceError, PriceError) as err:
         raise ConfigurationError(str(err)) from err
     except (LedgerError, RunError) as err:
         raise ViralloadError(str(err)) from err
 
 
-def _capacity(options: argparse.Namespace) -> int:
+def _capacity(options: argparse.Namespace, command: list[str]) -> int:
     prices = read_prices(options.prices) if options.prices else read_prices()
     slo = parse_slo(options.slo) if options.slo else None
     runs = [] if options.published else [_read(path) for path in options.runs]
@@ -112,8 +114,30 @@ def _capacity(options: argparse.Namespace) -> int:
         predictions.told(record),
         notes,
         sweeps,
+        _about(options, command, evidence, runs, gpu),
     )
     return 0
+
+
+def _about(
+    options: argparse.Namespace,
+    command: list[str],
+    evidence: Evidence,
+    runs: list[Recorded],
+    gpu: str,
+) -> list[tuple[str, str]]:
+    """Of what a page is, for whoever gets it without its words: model, GPU, runs, date, command."""
+    named = sorted({run.manifest.target.model or "unknown" for run in runs})
+    based = ", ".join(run.manifest.run_id for run in runs) or f"published: {options.published}"
+    images = published()[options.published].images if options.published else ", ".join(named)
+    return [
+        ("Model", images),
+        ("GPU", gpu),
+        ("SLO", evidence.slo.text if evidence.has_slo else "none told"),
+        ("Evidence", based),
+        ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ("Command", shlex.join(command)),
+    ]
 
 
 def _evidence(
@@ -274,11 +298,13 @@ def _print(
     record: str,
     notes: list[str],
     sweeps: list[tuple[str, str, str, list[Point]]],
+    about: list[tuple[str, str]],
 ) -> None:
     if options.html is not None:
         from profiles.capacity_page import render  # altair is slow to import
 
-        page = render(found, lines, record, notes, [(t, axis, p) for t, axis, _, p in sweeps])
+        drawn = [(title, axis, points) for title, axis, _, points in sweeps]
+        page = render(found, lines, record, notes, drawn, about)
         try:
             options.html.write_text(page, encoding="utf-8")
         except OSError as err:

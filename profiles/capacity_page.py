@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from markupsafe import Markup
 
 from profiles import chart, facts, figures
 from profiles.chart import Axis, Layer, Rule
 from profiles.money import Line
-from profiles.pages import page
+from profiles.pages import drawn, page
+from profiles.panel import Key, Panel
 from profiles.schema import Capacity
 from profiles.sweep import Point
+
+SIZES = (chart.NARROW, chart.MEDIUM, chart.WIDE)
 
 
 def render(
@@ -19,8 +21,18 @@ def render(
     record: str,
     notes: Sequence[str],
     sweeps: Sequence[tuple[str, str, Sequence[Point]]],
+    about: Sequence[facts.Row] = (),
 ) -> str:
-    """The page. `sweeps`: title, name of the x axis, points."""
+    """The page.
+
+    Args:
+        capacity: of the block.
+        lines: from users to dollars.
+        record: how well earlier predictions did.
+        notes: what a reader must know beside what the capacity says itself.
+        sweeps: title, name of the x axis, points.
+        about: of what it is: model, GPU, runs, SLO, date, command.
+    """
     return page(
         "capacity.html",
         colour="interrupted",  # no verdict
@@ -32,38 +44,60 @@ def render(
         lines=lines,
         record=record,
         sweeps=[
-            (title, Markup(drawn) if drawn else None)  # noqa: S704
-            for title, drawn in ((title, curve(name, points)) for title, name, points in sweeps)
+            drawn(curve(title, name, points, capacity.level)) for title, name, points in sweeps
         ],
+        about=about,
+        named=" on ".join(value for name, value in about if name in ("Model", "GPU")),
         as_text=figures,
     )
 
 
-def curve(name: str, points: Sequence[Point]) -> str | None:
-    """Goodput over x with its interval as a band, an SVG; None where no point has a figure."""
+def curve(title: str, name: str, points: Sequence[Point], level: float) -> Panel:
+    """Goodput over x with its interval as a band; without a picture where no point has a figure."""
     there = [
         (one.x, one.value, one.low, one.high)
         for one in points
         if one.value is not None and one.low is not None and one.high is not None
     ]
-    if not there:
-        return None
+    pictures = [_picture(name, points, there, size) for size in SIZES] if there else [None] * 3
+    return Panel(
+        f"sweep-{name}",
+        title,
+        "images/s",
+        "Each point is reckoned anew; a dashed upright marks where nothing was met before.",
+        [
+            Key("goodput", "c-sent"),
+            Key(f"{figures.share(level)} interval", "c-band", "box"),
+        ],
+        pictures[0],
+        medium=pictures[1],
+        wide=pictures[2],
+        nothing="No point of it has a figure.",
+    )
+
+
+def _picture(
+    name: str,
+    points: Sequence[Point],
+    there: Sequence[tuple[float, float, float, float]],
+    size: tuple[int, int],
+) -> str:
     x, value, low, high = (
         np.array(column, dtype=np.float64) for column in zip(*there, strict=True)
     )
     layers = [
         Layer("area", "c-band", x, high, base=low),
         Layer("line", "c-sent", x, value, width=2.0),
-        Layer("dots", "c-sent", x, value),
+        Layer("dots", "c-sent", x, value, size=30.0),
     ]
     first, last = points[0].x, points[-1].x
     never = [one.x for one in points if one.value is None]
-    rules = [Rule(max(never), "ink-3", "x", label="never met before")] if never else []
+    rules = [Rule(max(never), "ink-3", "x")] if never else []
     return chart.svg(
         layers,
         Axis(name, min(0.0, first), last),
         Axis(high=chart.nice_ceiling(1.02 * float(high.max()))),
         about=f"Goodput of the block over {name}",
         rules=[rule for rule in rules if rule.at < last],
-        size=chart.MEDIUM,
+        size=size,
     )

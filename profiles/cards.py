@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from profiles import figures
 from profiles.schema import RunManifest, Summary
 
+FEW = 100  # answers
+
 
 @dataclass(frozen=True)
 class Card:
@@ -43,7 +45,7 @@ def people_cards(summary: Summary) -> list[Card]:
             "Amplification",
             figures.number(summary.amplification),
             "tries for one wanted",
-            _if(peak, f"at most {figures.number(peak)} in {over}"),
+            _if(peak, f"max {figures.number(peak)} in {over}"),
         ),
         _time(
             "Try p95",
@@ -55,7 +57,11 @@ def people_cards(summary: Summary) -> list[Card]:
 
 
 def _rate_cards(summary: Summary) -> list[Card]:
-    peak = summary.peak_offered_images_per_s
+    busiest, planned = summary.peak_offered_images_per_s, summary.peak_planned_images_per_s
+    peak = f"planned peak {figures.number(planned)}"
+    if busiest is not None:
+        over = figures.seconds(summary.peak_window_s)
+        peak += f"; busiest {over}: {figures.number(busiest)}"
     sent_share = None
     if summary.sent_images_per_s is not None and summary.offered_images_per_s:
         sent_share = summary.sent_images_per_s / summary.offered_images_per_s
@@ -64,7 +70,7 @@ def _rate_cards(summary: Summary) -> list[Card]:
         _rate(
             "Offered",
             summary.offered_images_per_s,
-            _if(peak, f"peak {figures.number(peak)} over {figures.seconds(summary.peak_window_s)}"),
+            _if(planned, peak),
         ),
         _rate(
             "Sent",
@@ -92,11 +98,17 @@ def _latency_cards(summary: Summary) -> list[Card]:
     p90, most = figures.seconds(summary.latency_p90_s), figures.seconds(summary.latency_max_s)
     service = figures.seconds(summary.service_p95_s)
     return [
-        _time("Latency p50", summary.latency_p50_s, "half took longer"),
+        _time("Latency p50", summary.latency_p50_s, "half of all ok requests took longer"),
         _time("Latency p95", summary.latency_p95_s, f"p90 {p90}"),
-        _time("Latency p99", summary.latency_p99_s, f"max {most}"),
+        _time("Latency p99", summary.latency_p99_s, f"max {most}{_of_few(summary)}"),
         _time("Queue p95", summary.queue_p95_s, f"service p95 {service}"),
     ]
+
+
+def _of_few(summary: Summary) -> str:
+    """That a p99 of fewer than 100 answers is nearly their largest."""
+    ok = summary.outcomes.get("ok", 0)
+    return f", of {ok} ok requests only" if ok < FEW else ""
 
 
 def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
@@ -111,17 +123,17 @@ def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
             _energy_note(summary),
         ),
         Card(
-            "Batch, mean",
+            "Mean batch size",
             figures.number(summary.batch_mean),
             _if(summary.batch_mean, "images"),
-            _if(size, f"{figures.data(size)} an image"),
+            _if(size, f"{figures.data(size)} per image"),
         ),
         _time(
-            "Generator late p99",
+            "Generator lateness p99",
             summary.lateness_p99_s,
             f"bound {figures.seconds(manifest.lateness_bound_s)}",
         ),
-        _time("Load", summary.duration_s, load),
+        _time("Load duration", summary.duration_s, load),
     ]
 
 

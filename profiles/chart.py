@@ -42,6 +42,7 @@ class Layer:
     dashed: bool = False
     width: float = 1.6
     opacity: float = 1.0
+    size: float = 14.0  # of a dot, square pixels
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _mark(layer: Layer) -> Any:
         area = chart.mark_area(color=colour, opacity=layer.opacity)
         return area.encode(y2="y2:Q")
     if layer.kind == "dots":
-        return chart.mark_circle(color=colour, opacity=layer.opacity, size=14)
+        return chart.mark_circle(color=colour, opacity=layer.opacity, size=layer.size)
     return chart.mark_line(
         color=colour,
         opacity=layer.opacity,

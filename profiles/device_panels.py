@@ -50,7 +50,7 @@ def untold(recorded: Recorded) -> list[str]:
     found = [_missing(one.title, {c.column: c.label for c in one.curves}, gpus)
              for one in GPU_READINGS]  # fmt: skip
     found.append(
-        _missing("clocks held down", {name: word for name, (word, _) in CAUSES.items()}, gpus)
+        _missing("clock throttling", {name: word for name, (word, _) in CAUSES.items()}, gpus)
     )
     found.append(_missing("tensor pipe", {"tensor_pct": ""}, gpus))
     return [one for one in found if one]
@@ -121,9 +121,9 @@ def _curves(
 
 
 def _band_words(shown: Sequence[Curve], devices: Sequence[Gpu | Host]) -> str:
-    of = f" of {len(devices)}" if len(devices) > 1 else ""
+    of = f" over {len(devices)}" if len(devices) > 1 else ""
     what = f" {shown[0].label}" if len(shown) > 1 else ""
-    return f"least to most{what}{of}"
+    return f"range{what}{of}"
 
 
 def _fine(time: Timeline, edges: Floats) -> Timeline:
@@ -168,26 +168,26 @@ def _held(
     if not shares:
         return None
     present = {name: values for name, values in shares.items() if np.nansum(values) > 0}
-    layers, total = stack(fine, [(values, CAUSES[name][1]) for name, values in present.items()])
+    layers, _ = stack(fine, [(values, CAUSES[name][1]) for name, values in present.items()])
     axis, _ = time_axis(time)
     picture = None
     if present:
         picture = chart.svg(
             layers,
             axis,
-            Axis(high=top(total)),
-            about="Clocks held down by cause over time",
+            Axis(high=top(*(layer.y for layer in layers))),
+            about="Clock throttling by cause over time",
             rules=load_end(time) + marks.rules(befell, time),
             bands=phases(time),
         )
     words = ", ".join(word for word, _ in (CAUSES[name] for name in shares))
     return Panel(
         "gpu-held",
-        "Clocks held down",
+        "Clock throttling",
         "% of the time",
         "Time below the wanted clock by cause, mean of the GPUs. Causes can coincide, and are then "
         "both counted.",
         [Key(*CAUSES[name], "box") for name in present],
         picture,
-        nothing=f"No clock was held down by any cause that can be told: {words}.",
+        nothing=f"No clock throttling by any cause that is reported: {words}.",
     )

@@ -60,7 +60,7 @@ GPU_READINGS = (
     Reading(
         "gpu-power",
         "GPU power",
-        "watts a GPU",
+        "watts per GPU",
         "Board power; its floor is what idling costs.",
         (
             Curve("power_w", "instant", "c-g0"),
@@ -103,7 +103,7 @@ GPU_READINGS = (
     Reading(
         "gpu-memory",
         "GPU memory",
-        "GB a GPU",
+        "GB per GPU",
         "Weights, and what the largest batch so far needed; caches keep it up.",
         (Curve("mem_used_bytes", "in use", "c-g0"),),
         scale=1e-9,
@@ -113,7 +113,7 @@ GPU_READINGS = (
     Reading(
         "gpu-pcie",
         "PCIe",
-        "GB/s a GPU",
+        "GB/s per GPU",
         "Between the host and the GPU: finished images go out, prompts and weights come in.",
         (
             Curve("pcie_tx_bytes", "from the GPU", "c-g0"),
@@ -124,10 +124,10 @@ GPU_READINGS = (
     ),
 )
 CAUSES = {  # of clocks held down: GpuSample's counter -> words and colour
-    "throttle_power_s": ("power cap", "c-g1"),
-    "throttle_thermal_s": ("heat, by software", "c-g5"),
-    "throttle_hw_thermal_s": ("heat, by hardware", "c-g3"),
-    "throttle_brake_s": ("power brake", "c-g6"),
+    "throttle_power_s": ("SW power cap", "c-g1"),
+    "throttle_thermal_s": ("SW thermal slowdown", "c-g5"),
+    "throttle_hw_thermal_s": ("HW thermal slowdown", "c-g3"),
+    "throttle_brake_s": ("HW power brake", "c-g6"),
 }
 HOST_READINGS = (
     Reading(

@@ -18,7 +18,6 @@ from profiles.stats import Floats
 Kind = Literal["level", "rate"]  # as it was read, or how fast a counter grew a second
 
 SHARES = (0.0, 0.5, 1.0)
-GAP = 2.5  # a reading stands for at most so many times the usual time between samples
 AVERAGES = frozenset(GPM.values())
 
 
@@ -90,7 +89,7 @@ def _points(
     if not gaps_s.size:
         return t_s[:0], values[:0]
     usual_s = float(np.median(gaps_s))
-    spans_s = np.minimum(np.concatenate(([usual_s], gaps_s)), GAP * usual_s)
+    spans_s = np.minimum(np.concatenate(([usual_s], gaps_s)), stats.GAP * usual_s)
     if kind == "rate":
         grown = np.diff(values)
         rates = np.where(grown < 0, np.nan, grown) / np.where(gaps_s > 0, gaps_s, np.nan)

@@ -45,12 +45,12 @@ def summarize_gpu(
         parent_uuid=gpu.parent_uuid,
         name=info.name if info else None,
         samples=int(t_s.size),
-        util_mean_pct=stats.time_mean(t_s, gpu.util_pct[inside]),
+        util_mean_pct=level_mean(gpu, "util_pct", start_s, end_s),
         **averages(gpu, start_s, end_s),
-        power_mean_w=stats.time_mean(t_s, gpu.power_w[inside]),
+        power_mean_w=level_mean(gpu, "power_w", start_s, end_s),
         power_max_w=stats.largest(gpu.power_w[inside]),
         mem_used_max_bytes=_whole(stats.largest(gpu.mem_used_bytes[inside])),
-        sm_clock_mean_mhz=stats.time_mean(t_s, gpu.sm_clock_mhz[inside]),
+        sm_clock_mean_mhz=level_mean(gpu, "sm_clock_mhz", start_s, end_s),
         temp_max_c=stats.largest(gpu.temp_c[inside]),
         mem_temp_max_c=stats.largest(gpu.mem_temp_c[inside]),
         pcie_rx_bytes_per_s=_rate(gpu.t_s, gpu.pcie_rx_bytes, start_s, end_s),
@@ -67,6 +67,12 @@ def summarize_gpu(
         unable=own[0].unable if own else {},
         **_grown(own),
     )
+
+
+def level_mean(gpu: Gpu, column: str, start_s: float, end_s: float) -> float | None:
+    """The mean of a reading over what was read of [start, end]: the one that every table shows."""
+    inside = window(gpu.t_s, start_s, end_s)
+    return stats.time_mean(gpu.t_s[inside], getattr(gpu, column)[inside])
 
 
 def averages(gpu: Gpu, start_s: float, end_s: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Each column has one scale for all its GPUs, and the report's time axis from left to right. The
 pictures have neither axes nor words; the figure beside each is the mean over the part of the
-load that was read.
+load that was read, by the same arithmetic as in every other table.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from profiles import device_series, figures, marks, series, stats
 from profiles.columns import Gpu, Recorded
 from profiles.device_series import Kind
-from profiles.devices import CAUSES
+from profiles.devices import CAUSES, level_mean, throttled
 from profiles.hardware import lost_spans
 from profiles.marks import Mark
 from profiles.series import Timeline
@@ -41,7 +41,7 @@ class Column:
 COLUMNS = (
     Column("Utilization", "%", ("util_pct",), figures.percent),
     Column("Power", "W", ("power_w",), figures.watts),
-    Column("Clock held down", "%", tuple(CAUSES.values()), figures.percent, "rate", 100.0),
+    Column("Throttled", "%", tuple(CAUSES.values()), figures.percent, "rate", 100.0),
     Column("SM clock", "MHz", ("sm_clock_mhz",), figures.megahertz, from_zero=False),
     Column("Core", "°C", ("temp_c",), figures.celsius, from_zero=False),
     Column("Memory", "°C", ("mem_temp_c",), figures.celsius, from_zero=False),
@@ -83,14 +83,13 @@ def each_gpu(recorded: Recorded, time: Timeline) -> Each | None:
     curves = [[_curve(one, gpu, zero_s, edges) for gpu in shown] for one in columns]
     bounds = [_bounds(one, np.array(values)) for one, values in zip(columns, curves, strict=True)]
     backs = [_back(gpu, recorded, befell, time) for gpu in shown]
-    inside = edges[:-1] < time.load_end_s
     rows = [
         (
             f"GPU {gpu.index} · {gpu.node}",
             [
                 Cell(
                     _picture(values[place], low, high, back),
-                    one.text(stats.mean(values[place][inside])),
+                    one.text(_mean(one, shown[place], zero_s, zero_s + time.load_end_s)),
                 )
                 for one, values, (low, high) in zip(columns, curves, bounds, strict=True)
             ],
@@ -114,6 +113,15 @@ def _curve(column: Column, gpu: Gpu, zero_s: float, edges: Floats) -> Floats:
         return np.full(edges.size - 1, np.nan)
     total: Floats = np.sum(parts, axis=0)
     return np.minimum(total, 100.0) if column.kind == "rate" else total
+
+
+def _mean(column: Column, gpu: Gpu, start_s: float, end_s: float) -> float | None:
+    """Over what was read of the load; causes of a clock held down are added, up to all the time."""
+    if column.kind == "level":
+        told = level_mean(gpu, column.columns[0], start_s, end_s)
+        return None if told is None else column.scale * told
+    shares = [share for share in throttled(gpu, start_s, end_s).values() if share is not None]
+    return min(column.scale * sum(shares), 100.0) if shares else None
 
 
 def _bounds(column: Column, values: Floats) -> tuple[float, float]:

@@ -12,7 +12,7 @@ Row = tuple[str, str]
 
 def gpu_table(summary: Summary) -> list[list[str]]:
     """A header and a row per GPU, over the load; empty without GPUs."""
-    header = "GPU,Name,Utilization,Power,Power (most),Memory (most),Clock,Temperature (most),Energy"
+    header = "GPU,Name,Utilization,Power,Power (max),Memory (max),Clock,Temperature (max),Energy"
     rows = [
         [
             f"{gpu.index} · {gpu.node}",
@@ -32,7 +32,7 @@ def gpu_table(summary: Summary) -> list[list[str]]:
 
 def host_table(summary: Summary) -> list[list[str]]:
     """A header and a row per machine, over the load; empty without readings."""
-    header = ["Machine", "What", "CPU", "CPU (most)", "Memory (most)"]
+    header = ["Machine", "What", "CPU", "CPU (max)", "Memory (max)"]
     rows = [
         [
             host.node,
@@ -169,7 +169,7 @@ def replayed(manifest: RunManifest) -> list[Row]:
             (
                 "The event, full size",
                 (
-                    f"{figures.count(demand.images)} images in "
+                    f"{figures.count(float(f'{demand.images:.4g}'))} images in "
                     f"{figures.seconds(demand.duration_s)}, peak "
                     f"{figures.images_per_s(demand.peak_images_per_s)} ({demand.basis})"
                 ),
@@ -196,7 +196,12 @@ def environment(manifest: RunManifest) -> list[Row]:
     ]
     if target.flop_per_image is not None:
         told = figures.tflop(target.flop_per_image / 1e12)
-        rows.append(("FLOP an image, told", f"{told} at the target's default size and steps"))
+        rows.append(
+            (
+                "FLOP per image, as the server reports",
+                f"{told} at the target's default size and steps",
+            )
+        )
     if target.settings:
         told = ", ".join(f"{key} = {value}" for key, value in sorted(target.settings.items()))
         rows.append(("Server settings", told))
@@ -207,22 +212,33 @@ def environment(manifest: RunManifest) -> list[Row]:
         rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions)))
     if manifest.labels:
         labels = sorted(manifest.labels.items())
-        rows.append(("Labels", ", ".join(f"{key} = {value}" for key, value in labels)))
+        rows.append(("Tags", ", ".join(f"{key} = {value}" for key, value in labels)))
     return rows
 
 
 def _machine_rows(manifest: RunManifest) -> list[Row]:
-    gpus = []
+    alike: dict[tuple[str, str], list[int]] = {}  # those of a node that are the same in a row
     for gpu in manifest.gpus:
         memory, limit = figures.data(gpu.mem_total_bytes), figures.watts(gpu.power_limit_w)
         driver = gpu.driver or figures.UNKNOWN
         told = f"{gpu.name}, {memory}, limit {limit}, driver {driver}"
-        gpus.append((f"GPU {gpu.index} · {gpu.node}", told))
+        alike.setdefault((gpu.node, told), []).append(gpu.index)
+    gpus = [(f"{_numbered(of)} · {node}", told) for (node, told), of in alike.items()]
     hosts = []
     for host in manifest.hosts:
         memory, cpu = figures.data(host.mem_total_bytes), host.cpu or "CPU unknown"
         hosts.append((f"Host · {host.node}", f"{host.os}, {cpu}, {host.cores} cores, {memory}"))
     return gpus + hosts
+
+
+def _numbered(indices: list[int]) -> str:
+    """`GPU 3`, `8 GPUs, 0 to 7`, or each of them."""
+    if len(indices) == 1:
+        return f"GPU {indices[0]}"
+    first, last = min(indices), max(indices)
+    if sorted(indices) == list(range(first, last + 1)):
+        return f"{len(indices)} GPUs, {first} to {last}"
+    return f"{len(indices)} GPUs: {', '.join(map(str, indices))}"
 
 
 def _plan_rows(plan: LoadPlan) -> list[Row]:

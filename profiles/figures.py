@@ -58,6 +58,18 @@ def seconds(value: float | None) -> str:
     return f"{number(value / 86400)} days"
 
 
+def load_time(t_s: float, load_start_s: float | None) -> str:
+    """An instant of the run's clock on the load's, where every chart has its zero."""
+    if load_start_s is None:
+        return f"{seconds(t_s)} into the run"
+    since_s = round(t_s - load_start_s, 1)
+    return (
+        f"{seconds(since_s)} into the load"
+        if since_s >= 0
+        else f"{seconds(-since_s)} before the load"
+    )
+
+
 def share(value: float | None) -> str:
     """A share 0..1 in percent that never rounds to 0 or 100 what is not: 31 %, 99.97 %."""
     if value is None or not math.isfinite(value):

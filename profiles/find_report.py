@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
 from profiles import chart, facts, figures
-from profiles.chart import WIDE, Axis, Layer, Rule
+from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.find_text import TOP, drawn_windows, headline
-from profiles.pages import page
+from profiles.pages import drawn, page
+from profiles.panel import Key, Panel
 from profiles.run import RunError, RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest, Verdict
 
 HEAD = ("window", "requests/s", "images/s", "p50", "p95", "p99", "missed", "warm-up", "late p99")
+DOT = 64.0  # square pixels
 
 
 def write_find_report(folder: RunFolder, result: FindResult) -> Path:
@@ -30,25 +31,45 @@ def write_find_report(folder: RunFolder, result: FindResult) -> Path:
 
 def render(result: FindResult, manifest: RunManifest) -> str:
     """The report as HTML."""
-    drawn = picture(result)
     return page(
         "find.html",
         colour=_colour(result).value,
         result=result,
         manifest=manifest,
         says=headline(result),
-        picture=Markup(drawn) if drawn else None,  # noqa: S704 - our own SVG
+        chart=drawn(panel(result)),
         head=HEAD,
         rows=_rows(result),
         environment=facts.environment(manifest),
     )
 
 
-def picture(result: FindResult) -> str | None:
-    """Latency over throughput as SVG; None of too few windows."""
+def panel(result: FindResult) -> Panel:
+    """Latency over throughput; without a picture where there are too few windows."""
+    enough = len(drawn_windows(result)) >= 2
+    pictures = [_picture(result, size) if enough else None for size in (NARROW, MEDIUM, WIDE)]
+    return Panel(
+        "latency",
+        "Throughput against latency",
+        "seconds",
+        "A dot a window of constant Poisson arrivals, after its warm-up. Windows slower than the "
+        "picture are drawn at its upper edge.",
+        [
+            Key("p50 of a window", "c-p50", "dot"),
+            Key("p95 of a window", "c-p95", "dot"),
+            Key(result.slo, "c-slo", "dash"),
+            Key("capacity", "ink-2"),
+            Key("its 95 % interval", "c-band", "box"),
+        ],
+        pictures[0],
+        medium=pictures[1],
+        wide=pictures[2],
+        nothing="Too few windows to draw.",
+    )
+
+
+def _picture(result: FindResult, size: tuple[int, int]) -> str:
     shown = drawn_windows(result)
-    if len(shown) < 2:
-        return None
     x = np.array([each.completed_images_per_s for each in shown], dtype=np.float64)
     top_s = chart.nice_ceiling(TOP * result.limit_s)
     right = chart.nice_ceiling(1.02 * float(max(x.max(), result.high_images_per_s or 0.0)))
@@ -57,13 +78,13 @@ def picture(result: FindResult) -> str | None:
         band = np.array([result.low_images_per_s, result.high_images_per_s])
         layers.append(Layer("area", "c-band", band, np.full(2, top_s), opacity=0.6))
     if result.images_per_s is not None:
-        rules.append(Rule(result.images_per_s, "ink-2", "x", dashed=False, label="capacity"))
+        rules.append(Rule(result.images_per_s, "ink-2", "x", dashed=False))
     for name, colour in (("latency_p50_s", "c-p50"), ("latency_p95_s", "c-p95")):
         y = np.array([getattr(each, name) for each in shown], dtype=np.float64)
-        layers.append(Layer("dots", colour, x, np.minimum(y, top_s)))
+        layers.append(Layer("dots", colour, x, np.minimum(y, top_s), size=DOT))
     about = "Latency percentiles of each window over its throughput, with the SLO and the capacity"
     axis = Axis("images/s completed", 0.0, right)
-    return chart.svg(layers, axis, Axis(high=top_s), about=about, rules=rules, size=WIDE)
+    return chart.svg(layers, axis, Axis(high=top_s), about=about, rules=rules, size=size)
 
 
 def _rows(result: FindResult) -> list[list[str]]:

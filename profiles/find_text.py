@@ -96,8 +96,9 @@ def _found(result: FindResult) -> str:
     if result.verdict is FindVerdict.UNKNOWN:
         about = ""
         if result.images_per_s is not None:
-            about = f"; it seems to be around {figures.images_per_s(result.images_per_s)}"
-        return f"The windows tell no interval of the capacity at {slo}{about}. Give more --time."
+            about = f"; best estimate {figures.images_per_s(result.images_per_s)}"
+        said = f"Not enough data for a 95 % interval of the capacity at {slo}{about}"
+        return f"{said}. Give more --time."
     if result.verdict is FindVerdict.AT_LEAST:
         return (
             f"The capacity at {slo} is at least {figures.images_per_s(result.images_per_s)}: "

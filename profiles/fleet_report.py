@@ -3,6 +3,8 @@
 A run and a simulation look alike but for the word that tells them apart.
 """
 
+from collections.abc import Sequence
+
 from profiles import facts
 from profiles.fleet_panels import panels
 from profiles.fleet_search import Needed
@@ -11,8 +13,8 @@ from profiles.fleet_values import Simulated
 from profiles.pages import drawn, page
 
 
-def render(played: Simulated, needed: Needed | None = None) -> str:
-    """The page."""
+def render(played: Simulated, needed: Needed | None = None, about: Sequence[facts.Row] = ()) -> str:
+    """The page; `about` says of what it is: GPU's times, date, command."""
     return page(
         "fleet.html",
         colour="interrupted",  # no verdict
@@ -21,4 +23,5 @@ def render(played: Simulated, needed: Needed | None = None) -> str:
         rows=rows(played, needed),
         load=[drawn(panel) for panel in panels(played)],
         assumptions=facts.tagged(played.assumptions),
+        about=about,
     )

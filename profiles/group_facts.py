@@ -45,10 +45,10 @@ def decoded(summary: Summary) -> str | None:
         return None
     ok = summary.outcomes.get(Outcome.OK.value, 0)
     if summary.decoded == ok:
-        return f"all {figures.count(ok)} ok answers were decoded in full"
+        return f"all {figures.count(ok)} successful responses were fully decoded"
     return (
-        f"{figures.count(summary.decoded)} of {figures.count(ok)} ok answers were decoded in full, "
-        "of the others count, format, size and wholeness were checked"
+        f"{figures.count(summary.decoded)} of {figures.count(ok)} successful responses were fully "
+        "decoded; the rest were checked for count, format, size and completeness"
     )
 
 

@@ -5,6 +5,7 @@ Pure. A GPU that was lost and came back is told, and its silence in between is n
 
 from typing import Any
 
+from profiles import figures
 from profiles.columns import Recorded, Requests
 from profiles.devices import summarize_gpu
 from profiles.energy import Energy
@@ -25,6 +26,7 @@ FAULTS = {
     "processes_hidden",
 }
 WARNED = FAULTS - {"gpu_absent", "gpu_back", "xids_unread"}
+TIMED = {"gpu_lost", "gpu_error", "gpu_unreadable", "xid"}
 MISSED_SHARE = 0.01  # of the planned cycles
 MAX_TOLD = 3  # of one kind of fault
 
@@ -62,12 +64,13 @@ def warnings(
     faults: list[RunEvent],
     requests: Requests,
     instances: list[GpuSummary],
+    load_start_s: float | None = None,
 ) -> list[str]:
     """What a reader should know of the hardware though the run is valid."""
     found = []
     for kind in sorted(WARNED):
         own = [event for event in faults if event.kind == kind]
-        found += [event.detail.rstrip(".") + "." for event in own[:MAX_TOLD]]
+        found += [_befell(event, faults, load_start_s) for event in own[:MAX_TOLD]]
         if len(own) > MAX_TOLD:
             found.append(f"… and {len(own) - MAX_TOLD:,} more events of kind {kind}.")
     for gpu in gpus:
@@ -87,6 +90,21 @@ def warnings(
             "readings are missing; sample every node that serves."
         )
     return found
+
+
+def _befell(event: RunEvent, faults: list[RunEvent], load_start_s: float | None) -> str:
+    """What happened, when on the load's clock, and of a lost GPU when it came back."""
+    said = event.detail.rstrip(".")
+    if event.kind not in TIMED:
+        return f"{said}."
+    at = figures.load_time(event.t_s, load_start_s)
+    if event.kind != "gpu_lost":
+        return f"{said} ({at})."
+    until_s = next((end for begin, end in lost_spans(faults, event.gpu_uuid) if begin == event.t_s))
+    if until_s == float("inf"):
+        return f"{said} ({at}, and it did not come back)."
+    back = figures.load_time(until_s, load_start_s)
+    return f"{said} (from {at} until {back}, when it came back)."
 
 
 def _of_gpu(gpu: GpuSummary) -> list[str]:
@@ -114,7 +132,7 @@ def _of_gpu(gpu: GpuSummary) -> list[str]:
     return found
 
 
-def lost_spans(events: list[RunEvent], uuid: str) -> list[tuple[float, float]]:
+def lost_spans(events: list[RunEvent], uuid: str | None) -> list[tuple[float, float]]:
     """When a GPU was lost: from each `gpu_lost` to the `gpu_back` after it, or for ever."""
     spans: list[tuple[float, float]] = []
     for event in events:

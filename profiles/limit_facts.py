@@ -7,8 +7,8 @@ from profiles.schema import RunManifest, Summary
 Row = tuple[str, str]
 
 MEANING = (
-    "FLOP are 2 × MAC as the server told them, of ok images done in the load. The mean counts "
-    "the time without work too; the busiest window says how far the node was driven."
+    "FLOP are 2 × MAC as the server reported them, of ok images done in the load. The mean counts "
+    "the time without work too; the peak says how far the node was driven."
 )
 
 
@@ -21,7 +21,7 @@ def limit_sentence(summary: Summary, manifest: RunManifest) -> str | None:
         return None
     busy = utilization(summary, manifest)
     begin = f"{busy}, " if busy else ""
-    end = f"a {device_word(manifest)}, mean over the load"
+    end = f"per {device_word(manifest)}, mean over the load"
     for name, reached, limit in (
         ("measured matmul", summary.limit_percent, summary.limit_tflops),
         ("datasheet", summary.datasheet_percent, summary.datasheet_tflops),
@@ -30,7 +30,7 @@ def limit_sentence(summary: Summary, manifest: RunManifest) -> str | None:
             of = _of(figures.tflops(summary.achieved_tflops), figures.tflops(limit))
             return f"{begin}{percent(reached)} of the {name} limit: {of} {end}"
     achieved = figures.tflops(summary.achieved_tflops)
-    return f"{begin}{achieved} {end}; the server told no measured limit"
+    return f"{begin}{achieved} {end}; the server reported no measured limit"
 
 
 def limit_text(summary: Summary, manifest: RunManifest) -> str | None:
@@ -39,11 +39,11 @@ def limit_text(summary: Summary, manifest: RunManifest) -> str | None:
     image = summary.tflop_per_image
     parts = [sentence] if sentence else []
     if summary.peak_limit_percent is not None:
-        parts.append(f"{percent(summary.peak_limit_percent)} of it in {_busiest(summary)}")
+        parts.append(f"{percent(summary.peak_limit_percent)} of it during the peak")
     if summary.limit_percent is not None and summary.datasheet_percent is not None:
         parts.append(f"{percent(summary.datasheet_percent)} of the datasheet limit")
     if image is not None:
-        parts.append(f"{figures.tflop(image)} an image")
+        parts.append(f"{figures.tflop(image)} per image")
     return "; ".join(parts) or None
 
 
@@ -56,15 +56,15 @@ def limit_rows(summary: Summary, manifest: RunManifest) -> list[Row]:
     if summary.achieved_tflops is None:
         return [
             *rows,
-            ("Achieved", "unknown: not every ok image's FLOP, or no device count, was told"),
+            ("Achieved", "unknown: not every ok image's FLOP, or no device count, was reported"),
         ]
     over = f"{count} {each}{'' if count == 1 else 's'}, mean over the load"
-    rows.append(("Achieved", f"{figures.tflops(summary.achieved_tflops)} a {each} ({over})"))
+    rows.append(("Achieved", f"{figures.tflops(summary.achieved_tflops)} per {each} ({over})"))
     if summary.peak_achieved_tflops is not None:
         of = summary.peak_limit_percent
         share = "" if of is None else f", {percent(of)} of the measured limit"
-        told = f"{figures.tflops(summary.peak_achieved_tflops)} a {each}{share}"
-        rows.append((f"In {_busiest(summary)}", told))
+        told = f"{figures.tflops(summary.peak_achieved_tflops)} per {each}{share}"
+        rows.append((f"During the peak ({peak_length(summary)})", told))
     rows.append(
         (
             "Measured limit",
@@ -106,8 +106,11 @@ def percent(value: float | None) -> str:
     return figures.UNKNOWN if value is None else f"{figures.number(value)} %"
 
 
-def _busiest(summary: Summary) -> str:
-    return f"the busiest {figures.seconds(summary.peak_window_s)}"
+def peak_length(summary: Summary) -> str:
+    """How long the peak was."""
+    if summary.peak_start_s is None or summary.peak_end_s is None:
+        return figures.UNKNOWN
+    return figures.seconds(summary.peak_end_s - summary.peak_start_s)
 
 
 def _of(part: str, whole: str) -> str:
@@ -118,5 +121,5 @@ def _of(part: str, whole: str) -> str:
 
 def _limit(tflops: float | None, reached: float | None, basis: str | None) -> str:
     if tflops is None:
-        return "unknown: the server told none"
+        return "unknown: the server reported none"
     return f"{figures.tflops(tflops)}, {percent(reached)} of it on average: {basis}"

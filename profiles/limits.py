@@ -2,21 +2,22 @@
 
     f  = FLOP of ok images / those images          FLOP an image, as the server told (2 x MAC)
     a  = FLOP of ok images done in the load / (T n)    achieved FLOP/s a device
-    a' = most FLOP done in a window of w / (w n)       the same in its busiest window
+    a' = FLOP of ok images done in the peak / (w n)    the same during the peak of the curve
     100 a / l, 100 a / d                           percent of the measured and the datasheet limit
 
-T is the load window in s, n the devices (GPUs, or the replicas of a CPU server), l the matmul rate
-measured on one of them, d the vendor's dense figure. `utilization` says that some kernel ran; this
-says how full the device was. a is a mean over the load: where the node idled, it had no work.
+T is the load window in s, w the peak's length in s, n the devices (GPUs, or the replicas of a CPU
+server), l the matmul rate measured on one of them, d the vendor's dense figure. `utilization` says
+that some kernel ran; this says how full the device was. a is a mean over the load: where the node
+idled, it had no work.
 """
 
 import msgspec
 import numpy as np
 
-from profiles import stats
 from profiles.capacity import gpus_in_use, target_shares_machine
 from profiles.columns import Requests
 from profiles.datasheet import Datasheet, datasheet
+from profiles.peak import Peak
 from profiles.rates import LoadWindow
 from profiles.schema import DeviceLimits, Outcome, RunManifest
 
@@ -44,7 +45,7 @@ def attained(
     requests: Requests,
     manifest: RunManifest,
     window: LoadWindow | None,
-    peak_window_s: float | None,
+    peak: Peak | None,
 ) -> Attained:
     """What the images took of the target's devices.
 
@@ -52,7 +53,7 @@ def attained(
     unknown: a sum without it would be too small.
     """
     devices = devices_in_use(manifest)
-    mean, peak = _achieved(requests, window, peak_window_s, devices)
+    mean, at_peak = _achieved(requests, window, peak, devices)
     limits = manifest.target.limits
     limit = limits.matmul_flop_per_s if limits else None
     sheet = _sheet(manifest)
@@ -61,11 +62,11 @@ def attained(
         tflop_per_image=_tera(flop_per_image(requests)),
         achieved_devices=devices if mean is not None else None,
         achieved_tflops=_tera(mean),
-        peak_achieved_tflops=_tera(peak),
+        peak_achieved_tflops=_tera(at_peak),
         limit_tflops=_tera(limit),
         limit_basis=limit_basis(limits) if limits and limit is not None else None,
         limit_percent=percent_of(mean, limit),
-        peak_limit_percent=percent_of(peak, limit),
+        peak_limit_percent=percent_of(at_peak, limit),
         datasheet_tflops=_tera(sheet_flop_per_s),
         datasheet_basis=f"dense bfloat16, {sheet.source}" if sheet else None,
         datasheet_percent=percent_of(mean, sheet_flop_per_s),
@@ -107,10 +108,10 @@ def limit_basis(limits: DeviceLimits) -> str:
 def _achieved(
     requests: Requests,
     window: LoadWindow | None,
-    peak_window_s: float | None,
+    peak: Peak | None,
     devices: int | None,
 ) -> tuple[float | None, float | None]:
-    """FLOP/s a device over the load window, and in its busiest window of `peak_window_s`."""
+    """FLOP/s a device over the load window, and during the peak of the curve."""
     if window is None or window.duration_s <= 0 or not devices:
         return None, None
     done = window.inside(requests.done_s) & requests.where(Outcome.OK)
@@ -118,10 +119,11 @@ def _achieved(
     if not flop.size or np.isnan(flop).any():
         return None, None
     mean = float(flop.sum()) / window.duration_s / devices
-    if not peak_window_s:
+    if peak is None:
         return mean, None
-    busiest = stats.busiest_window(requests.done_s[done], flop, peak_window_s)
-    return mean, None if busiest is None else busiest[1] / peak_window_s / devices
+    since_load_s = requests.done_s[done] - window.start_s
+    inside = (since_load_s >= peak.start_s) & (since_load_s <= peak.end_s)
+    return mean, float(flop[inside].sum()) / peak.duration_s / devices
 
 
 def _sheet(manifest: RunManifest) -> Datasheet | None:

@@ -73,7 +73,7 @@ def _throughput(counted: Counted, time: Timeline, people: bool) -> Panel:
         "images/s",
         f"Where green falls below grey the server does not keep up; blue below grey would be the "
         f"generator's own fault{', above it are retries' if people else ''}. "
-        f"Bins of {figures.seconds(time.width_s)}.",
+        f"Bins of {figures.seconds(time.width_s)}; single ones lie above the plan by chance.",
         [
             Key("planned", "ink-2", "dash"),
             Key("offered (due)", "c-offered", "box"),
@@ -247,7 +247,7 @@ def _in_flight(attempts: Requests, time: Timeline) -> Panel:
     return Panel(
         "in-flight",
         "In flight",
-        "requests, most in each bin",
+        "requests, max per bin",
         "Sent and not yet answered. A flat top is a full queue; the tail after the load is the "
         "backlog draining.",
         [Key("in flight", "c-sent")],

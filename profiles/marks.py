@@ -67,7 +67,7 @@ def notes(found: Sequence[Mark], time: Timeline, size: tuple[int, int]) -> list[
     return [
         Note(
             group[0].t_s / unit_s,
-            _words(group),
+            _words(group, width_px * group[0].t_s / time.end_s, width_px),
             group[0].colour,
             ends=_ends_px(group, time, width_px)[1] <= width_px * group[0].t_s / time.end_s,
         )
@@ -82,13 +82,17 @@ def keys(found: Sequence[Mark]) -> list[Key]:
     return [Key(word, colour) for colour, word in words.items() if colour in there]
 
 
-def _words(group: Sequence[Mark]) -> str:
+def _words(group: Sequence[Mark], at: float, width_px: float) -> str:
+    """As much as fits on either side of the mark."""
+    told = [f"{group[0].label}, and {len(group) - 1:,} more", f"{len(group):,} events"]
     if len(group) <= 3:
-        return ", ".join(mark.label for mark in group)
-    return f"{group[0].label}, and {len(group) - 1:,} more"
+        told.insert(0, ", ".join(mark.label for mark in group))
+    room_px = max(at, width_px - at)
+    return next((one for one in told if PX_A_LETTER * len(one) <= room_px), told[-1])
 
 
 def _ends_px(group: Sequence[Mark], time: Timeline, width_px: float) -> tuple[float, float]:
     """Where the label begins and ends: right of its mark, or left where there is no room."""
-    at, wide = width_px * group[0].t_s / time.end_s, PX_A_LETTER * len(_words(group))
+    at = width_px * group[0].t_s / time.end_s
+    wide = PX_A_LETTER * len(_words(group, at, width_px))
     return (at - wide, at) if at + wide > width_px and at - wide >= 0 else (at, at + wide)

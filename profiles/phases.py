@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from profiles import stats
 from profiles.columns import Gpu, Recorded, Requests
-from profiles.devices import averages, throttled, window
+from profiles.devices import averages, level_mean, throttled
 from profiles.energy import Energy
 from profiles.rates import LoadWindow
 from profiles.schema import GpuSummary, LoadPlan, Outcome, PhaseSummary
@@ -103,10 +102,9 @@ def _phase(
     joules = energy.between(start_s, end_s) if energy and energy.basis else None
     means: dict[str, list[float]] = {}
     for gpu in gpus:
-        inside = window(gpu.t_s, start_s, end_s)
         told = averages(gpu, start_s, end_s) | throttled(gpu, start_s, end_s)
-        told["util_mean_pct"] = stats.time_mean(gpu.t_s[inside], gpu.util_pct[inside])
-        told["power_mean_w"] = stats.time_mean(gpu.t_s[inside], gpu.power_w[inside])
+        told["util_mean_pct"] = level_mean(gpu, "util_pct", start_s, end_s)
+        told["power_mean_w"] = level_mean(gpu, "power_w", start_s, end_s)
         told.pop("sm_occupancy_mean_pct", None)
         for key, value in told.items():
             if value is not None:

@@ -1,4 +1,4 @@
-"""Images a second: over the load window, and over its busiest part. Pure."""
+"""Images a second over the load window. Pure."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,6 @@ from profiles import stats
 from profiles.columns import Recorded, Requests
 from profiles.schema import EndReason, Outcome, RunManifest
 from profiles.stats import Bools, Floats
-
-PEAK_SHARE = 1 / 10  # the busiest window is this share of the load ...
-PEAK_MIN_S = 10.0  # ... and at least this long, or the whole of a shorter load
 
 CUTS = ("load_end", "interrupted", "generator_died", "server_died")
 
@@ -99,29 +96,4 @@ def mean_rates(
         completed=float(requests.images[done & requests.where(Outcome.OK)].sum())
         / window.duration_s,
         goodput=float(requests.images[done & good(requests, manifest)].sum()) / window.duration_s,
-    )
-
-
-def peak_rates(
-    requests: Requests, manifest: RunManifest, window: LoadWindow | None
-) -> tuple[float | None, Rates]:
-    """The width of a busiest window, and the most images/s due, done and done in time in one.
-
-    Each rate has a busiest window of its own: what was asked for at most, and what was completed at
-    most, which is how much the node was seen to carry. None for a rate without any image.
-    """
-    if window is None or window.duration_s <= 0:
-        return None, Rates()
-    width_s = min(max(PEAK_MIN_S, PEAK_SHARE * window.duration_s), window.duration_s)
-
-    def most(t_s: Floats, counted: Bools) -> float | None:
-        counted = counted & window.inside(t_s)
-        busiest = stats.busiest_window(t_s[counted], requests.images[counted], width_s)
-        return None if busiest is None else busiest[1] / width_s
-
-    ok = requests.where(Outcome.OK)
-    return width_s, Rates(
-        offered=most(requests.scheduled_s, np.ones(ok.shape, dtype=np.bool_)),
-        completed=most(requests.done_s, ok),
-        goodput=most(requests.done_s, good(requests, manifest)),
     )

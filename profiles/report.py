@@ -84,7 +84,7 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
         ],
         held=_sentence(telemetry_facts.held_sentence(summary) or ""),
         energy_rows=telemetry_facts.energy_rows(summary),
-        reading_rows=telemetry_facts.reading_rows(summary),
+        reading_rows=telemetry_facts.reading_rows(summary, manifest.load_start_s),
         limit=_sentence(limit_facts.limit_sentence(summary, manifest) or ""),
         limit_rows=[
             (name, _unbroken(told)) for name, told in limit_facts.limit_rows(summary, manifest)

@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 MAX_BINS = 300
+GAP = 2.5  # a reading stands for at most so many times the usual time between samples
 TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
@@ -69,13 +70,21 @@ def integral(t_s: Floats, values: Floats) -> float | None:
 
 
 def time_mean(t_s: Floats, values: Floats) -> float | None:
-    """The mean over time, so uneven sampling does not weigh; one sample is its own mean."""
+    """The mean over the time that was read, so uneven sampling does not weigh.
+
+    A stretch of more than GAP times the usual time between samples was not read: of a device that
+    was lost meanwhile nothing is known, so it counts for neither side. One sample is its own mean.
+    """
     there = ~np.isnan(values)
     t_s, values = t_s[there], values[there]
-    area = integral(t_s, values)
-    if area is None or t_s[-1] <= t_s[0]:
+    apart_s = np.diff(t_s)
+    if not apart_s.size or t_s[-1] <= t_s[0]:
         return mean(values)
-    return area / float(t_s[-1] - t_s[0])
+    apart_s = np.where(apart_s > GAP * np.median(apart_s), 0.0, apart_s)
+    total = float(apart_s.sum())
+    return (
+        float((apart_s * (values[1:] + values[:-1]) / 2).sum()) / total if total else mean(values)
+    )
 
 
 def span_mean(

@@ -20,6 +20,7 @@ from profiles.error_groups import most_frequent
 from profiles.evidence import Evidence, estimate
 from profiles.host_energy import host_energy
 from profiles.limits import attained, devices_in_use
+from profiles.peak import peak_fields, peak_of
 from profiles.per_image import PerImage, idle_power_w, per_image
 from profiles.rates import (
     LoadWindow,
@@ -27,7 +28,6 @@ from profiles.rates import (
     good,
     load_window,
     mean_rates,
-    peak_rates,
     scheduled_images,
 )
 from profiles.run import RunFolder
@@ -87,22 +87,29 @@ def compute(recorded: Recorded) -> Summary:
     if interrupted:
         reasons.append(validity.stopped_reason(recorded, window))
     found = groups.groups(counted)
-    thresholds = threshold.evaluate(
-        threshold.parse_all(manifest.thresholds),
-        _measurements(counted, outcomes, rates, found),
+    in_time = good(requests, manifest)
+    measured = _measurements(counted, outcomes, rates, found)
+    measured = msgspec.structs.replace(measured, images_in_time=int(requests.images[in_time].sum()))
+    thresholds = threshold.evaluate(threshold.parse_all(manifest.thresholds), measured)
+    thresholds += threshold.evaluate(
+        threshold.parse_all(manifest.default_thresholds), measured, default=True
     )
     p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
     queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
     service_p50_s, service_p95_s = stats.quantiles(requests.service_s[ok], (0.5, 0.95))
-    peak_window_s, peak = peak_rates(requests, manifest, window)
+    peak = peak_of(manifest.plan, window)
     due_images = scheduled_images(requests, manifest)
-    in_time = good(requests, manifest)
     bytes_in, images = requests.bytes_in[ok], requests.images[ok]
     sized = ~np.isnan(bytes_in)
     image_energy = _energy_per_image(recorded, requests, window, energy)
     told = hardware.hardware(recorded, requests, window, energy, devices_in_use(manifest))
     of_hardware = hardware.warnings(
-        told.get("gpus", []), told["samplers"], told["faults"], requests, told.get("instances", [])
+        told.get("gpus", []),
+        told["samplers"],
+        told["faults"],
+        requests,
+        told.get("instances", []),
+        manifest.load_start_s,
     )
     return Summary(
         run_id=manifest.run_id,
@@ -125,10 +132,7 @@ def compute(recorded: Recorded) -> Summary:
         sent_images_per_s=rates.sent,
         completed_images_per_s=rates.completed,
         goodput_images_per_s=rates.goodput,
-        peak_window_s=peak_window_s,
-        peak_offered_images_per_s=peak.offered,
-        peak_completed_images_per_s=peak.completed,
-        peak_goodput_images_per_s=peak.goodput,
+        **peak_fields(requests, manifest, window, peak),
         slo_latency_s=manifest.slo_latency_s,
         slo_share=float(requests.images[in_time].sum()) / due_images if due_images else None,
         latency_p50_s=p50,
@@ -158,7 +162,7 @@ def compute(recorded: Recorded) -> Summary:
         else None,
         energy_disagreement=energy.disagreement if energy else None,
         host_energy=host_energy(recorded, requests, window),
-        **msgspec.structs.asdict(attained(requests, manifest, window, peak_window_s)),
+        **msgspec.structs.asdict(attained(requests, manifest, window, peak)),
         groups=groups.summaries(found, manifest),
         thresholds=thresholds,
         capacity=block_capacity(

@@ -6,17 +6,18 @@ from profiles.schema import GpuSummary, HostSummary, PhaseSummary, SamplerSummar
 Row = tuple[str, str]
 
 HELD = {  # of GpuSummary and PhaseSummary, in words
-    "power_capped_share": "power-capped",
-    "thermal_share": "slowed for temperature",
-    "hw_thermal_share": "slowed by hardware for temperature",
-    "brake_share": "held by the power brake",
+    "power_capped_share": "SW power cap",
+    "thermal_share": "SW thermal slowdown",
+    "hw_thermal_share": "HW thermal slowdown",
+    "brake_share": "HW power brake",
 }
 MIN_HELD = 0.005  # a share below this is not worth a sentence
 MAX_FAULTS = 20
+EVENTS = {"xid": "XID", "gpu_lost": "GPU lost", "gpu_back": "GPU back"}
 
 
 def held_sentence(summary: Summary) -> str | None:
-    """`power-capped 31 % of the peak, slowed for temperature 2 % of it`; None where not told.
+    """`SW power cap 31 % of the peak, SW thermal slowdown 2 % of it`; None where not told.
 
     Of the peak of the curve where there is one, else of the longest phase.
     """
@@ -29,39 +30,55 @@ def held_sentence(summary: Summary) -> str | None:
         return None
     held = [(HELD[name], share) for name, share in shares.items() if (share or 0.0) >= MIN_HELD]
     if not held:
-        return f"no clock was held down in the {phase.name}"
+        return f"no clock throttling in the {phase.name}"
     told = [f"{words} {figures.share(min(share, 1.0))} of it" for words, share in held]
     told[0] = told[0].removesuffix("it") + f"the {phase.name}"
     return ", ".join(told)
 
 
 def energy_text(summary: Summary) -> str | None:
-    """`331 J an image, gross (320 to 342 J; counter); 212 J without idling`; None where unknown."""
+    """`331 J per image, gross (320 to 342 J; counter); 212 J above idle`; None where unknown."""
     if summary.energy_j_per_image is None:
         return None
     gross = figures.joules(summary.energy_j_per_image)
     between = _between(summary.energy_low_j_per_image, summary.energy_high_j_per_image)
-    told = f"{gross} an image, gross ({between}{summary.energy_basis})"
+    told = f"{gross} per image, gross ({between}{summary.energy_basis})"
     if summary.energy_net_j_per_image is not None:
-        net = figures.joules(summary.energy_net_j_per_image)
-        apart = _between(
-            summary.energy_net_low_j_per_image, summary.energy_net_high_j_per_image
-        ).removesuffix("; ")
-        told += f"; {net} without idling{f' ({apart})' if apart else ''}"
+        told += _above_idle(
+            summary.energy_net_j_per_image,
+            summary.energy_net_low_j_per_image,
+            summary.energy_net_high_j_per_image,
+            summary.idle_power_w,
+        )
     if summary.carbon_g_per_image is not None:
         told += _carbon(summary.carbon_g_per_image, summary.carbon_g_per_kwh)
     return told
 
 
+def _above_idle(
+    net_j: float, low_j: float | None, high_j: float | None, idle_w: float | None
+) -> str:
+    """What the images added to idling; in words where the power before the load was no idling."""
+    if net_j < 0:
+        return (
+            f"; none above idle: the {figures.watts(idle_w)} drawn before the load were more than "
+            "during it, so the machine was not idling then"
+        )
+    between = _between(low_j, high_j).removesuffix("; ")
+    if low_j is not None and low_j < 0:
+        between += ", so it may be none"
+    return f"; {figures.joules(net_j)} above idle{f' ({between})' if between else ''}"
+
+
 def host_energy_text(summary: Summary) -> str | None:
-    """`12 J an image, gross (11 to 13 J), ... of the machine's processors`; None where unknown."""
+    """`12 J per image, gross (11 to 13 J), ... of the machine's processors`; None where unknown."""
     of = summary.host_energy
     if of is None or of.j_per_image is None:
         return None
     between = _between(of.low_j_per_image, of.high_j_per_image).removesuffix("; ")
-    told = f"{figures.joules(of.j_per_image)} an image, gross{f' ({between})' if between else ''}"
+    told = f"{figures.joules(of.j_per_image)} per image, gross{f' ({between})' if between else ''}"
     if of.net_j_per_image is not None:
-        told += f"; {figures.joules(of.net_j_per_image)} without idling"
+        told += _above_idle(of.net_j_per_image, None, None, of.idle_power_w)
     if of.carbon_g_per_image is not None:
         told += _carbon(of.carbon_g_per_image, of.carbon_g_per_kwh)
     return (
@@ -82,8 +99,8 @@ def host_used(host: HostSummary) -> str:
 def energy_rows(summary: Summary) -> list[Row]:
     """Energy twice, with what each figure is of; empty where none is known."""
     told, of_host = energy_text(summary), host_energy_text(summary)
-    rows = [("An image", told)] if told else []
-    rows += [("An image, no GPU's energy", of_host)] if of_host else []
+    rows = [("Per image", told)] if told else []
+    rows += [("Per image, no GPU's energy", of_host)] if of_host else []
     if summary.host_energy is not None and summary.host_energy.idle_power_w is not None:
         idle = figures.watts(summary.host_energy.idle_power_w)
         rows.append(("Idling", f"{idle}, the processors, median before the load"))
@@ -102,7 +119,8 @@ def phase_table(summary: Summary) -> list[list[str]]:
     if not summary.gpus or not summary.phases:
         return []
     header = (
-        "Phase,Time,Images/s,TFLOP/s,Tensor,SM active,DRAM,Utilization,Power,Power-capped,Image"
+        "Phase,Time,Images/s,TFLOP/s,Tensor,SM active,DRAM,Utilization,Power,Power cap,"
+        "Energy per image"
     )
     return [header.split(","), *(_phase_row(one) for one in summary.phases)]
 
@@ -113,13 +131,13 @@ def work_table(summary: Summary) -> list[list[str]]:
     if not devices:
         return []
     header = (
-        "GPU,Replicas,Images/s,TFLOP/s,Tensor,SM active,Occupancy,DRAM,Power-capped,"
+        "GPU,Replicas,Images/s,TFLOP/s,Tensor,SM active,Occupancy,DRAM,Power cap,"
         "Energy (counter),Energy (power),Memory of replicas"
     )
     return [header.split(","), *(_work_row(one) for one in devices)]
 
 
-def reading_rows(summary: Summary) -> list[Row]:
+def reading_rows(summary: Summary, load_start_s: float | None = None) -> list[Row]:
     """How well the hardware was read: cadence and cost, what could not be told, what befell."""
     rows = [_sampler_row(one) for one in summary.samplers]
     for gpu in summary.gpus:
@@ -127,7 +145,9 @@ def reading_rows(summary: Summary) -> list[Row]:
         for name, why in gpu.unable.items():
             by_reason.setdefault(why, []).append(name)
         for why, names in by_reason.items():
-            rows.append((f"GPU {gpu.index} · {gpu.node} cannot tell", f"{', '.join(names)}: {why}"))
+            rows.append(
+                (f"GPU {gpu.index} · {gpu.node} does not report", f"{', '.join(names)}: {why}")
+            )
         counts = [
             f"{getattr(gpu, name):,} {name.replace('_', ' ')}"
             for name in ("ecc_corrected", "ecc_uncorrected", "rows_corrected", "rows_uncorrected")
@@ -135,16 +155,25 @@ def reading_rows(summary: Summary) -> list[Row]:
         ]
         if counts:
             rows.append((f"GPU {gpu.index} · {gpu.node}, new errors", ", ".join(counts)))
-    return rows + [
-        (f"{event.kind.replace('_', ' ')} at {event.t_s:,.1f} s", event.detail)
+    rows += [
+        (
+            ", ".join((_kind(event.kind), figures.load_time(event.t_s, load_start_s))),
+            event.detail,
+        )
         for event in summary.faults[:MAX_FAULTS]
     ]
+    left = len(summary.faults) - MAX_FAULTS
+    return [*rows, ("… and", f"{left:,} more events")] if left > 0 else rows
+
+
+def _kind(kind: str) -> str:
+    return EVENTS.get(kind, kind.replace("_", " "))
 
 
 def _sampler_row(one: SamplerSummary) -> Row:
     told = (
-        f"{figures.number(one.hz)} a second, {figures.count(one.missed)} of "
-        f"{figures.count(one.planned)} cycles missed, late by {figures.seconds(one.lateness_p50_s)}"
+        f"{figures.number(one.hz)} cycles a second, {figures.count(one.missed)} of "
+        f"{figures.count(one.planned)} missed, late by {figures.seconds(one.lateness_p50_s)}"
         f" (p50) and {figures.seconds(one.lateness_p99_s)} (p99), longest gap "
         f"{figures.seconds(one.gap_max_s)}; "
     )

@@ -26,17 +26,29 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
         return f"{_lower(summary.reasons[0])}{stub}"
     unset = " No threshold was set." if not summary.thresholds else ""
     if not summary.ok_images:
-        return (
-            f"not one of {_images(summary.scheduled_images)} came back{stub}"
-            f"{_losses(summary)}.{unset}"
-        )
-    asked = figures.images_per_s(summary.peak_offered_images_per_s)
-    done = figures.number(summary.peak_completed_images_per_s)
+        return f"0 of {_images(summary.scheduled_images)} came back{stub}{_losses(summary)}.{unset}"
     return (
-        f"the peak asked for {asked}, and this {_place(manifest)} completed at most {done}{stub}; "
+        f"{_peak(summary, _place(manifest))}{stub}; "
         f"{_in_time(summary.slo_share)} came back within "
         f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}.{unset}"
     )
+
+
+def _peak(summary: Summary, place: str) -> str:
+    """What the peak asked for and what came back in it, one time for all."""
+    planned = figures.number(summary.peak_planned_images_per_s)
+    if summary.peak_offered_images_per_s is None:
+        asked = f"planned peak demand was {planned} images/s"
+    else:
+        busiest = figures.images_per_s(summary.peak_offered_images_per_s)
+        over = figures.seconds(summary.peak_window_s)
+        asked = f"peak demand was {busiest} (busiest {over}; planned peak {planned})"
+    if summary.peak_completed_images_per_s is None:
+        return asked
+    done = figures.number(summary.peak_completed_images_per_s)
+    due = figures.images_per_s(summary.peak_due_images_per_s)
+    length = limit_facts.peak_length(summary)
+    return f"{asked}; during the peak ({length}) the {place} delivered {done} of {due} due"
 
 
 def summary_text(summary: Summary, manifest: RunManifest) -> str:
@@ -79,7 +91,7 @@ def _latency(summary: Summary) -> list[str]:
     split = [
         ("queue p95", summary.queue_p95_s),
         ("service p95", summary.service_p95_s),
-        ("generator late by p99", summary.lateness_p99_s),
+        ("generator lateness p99", summary.lateness_p99_s),
     ]
     lines = []
     for label, pairs in (("latency", latency), ("", split)):
@@ -121,7 +133,7 @@ def _retries(summary: Summary) -> list[str]:
     peak = ""
     if summary.peak_amplification is not None:
         over = figures.seconds(summary.amplification_window_s)
-        peak = f", at most {figures.number(summary.peak_amplification)} in {over}"
+        peak = f", max {figures.number(summary.peak_amplification)} in {over}"
     told = (
         f"{figures.count(summary.people)} people, {figures.count(summary.people_gave_up)} of whom "
         f"gave up, sent {figures.count(summary.attempts)} attempts: "
@@ -151,7 +163,7 @@ def _hardware(summary: Summary) -> list[str]:
             f"GPU {gpu.index}",
             f"{gpu.name or gpu.uuid}: {figures.percent(gpu.util_mean_pct)} busy, "
             f"{figures.watts(gpu.power_mean_w)} mean, "
-            f"{figures.data(gpu.mem_used_max_bytes)} at most",
+            f"{figures.data(gpu.mem_used_max_bytes)} memory max",
         )
         for gpu in summary.gpus
     ]
@@ -160,7 +172,7 @@ def _hardware(summary: Summary) -> list[str]:
             _row(
                 "host",
                 f"{host.node} (no GPU read): CPU {figures.percent(host.cpu_mean_pct)} mean, "
-                f"{figures.percent(host.cpu_max_pct)} at most, "
+                f"{figures.percent(host.cpu_max_pct)} max, "
                 f"{figures.data(host.mem_used_max_bytes)} memory{telemetry_facts.host_used(host)}",
             )
             for host in summary.hosts
@@ -177,7 +189,10 @@ def _limits(summary: Summary, manifest: RunManifest) -> list[str]:
 
 
 def _thresholds(summary: Summary) -> list[str]:
-    names = [f"{one.metric} {one.expression}" for one in summary.thresholds]
+    names = [
+        f"{one.metric} {one.expression}{' (default)' if one.default else ''}"
+        for one in summary.thresholds
+    ]
     width = max(map(len, names))
     return [
         _row(

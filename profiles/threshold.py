@@ -6,12 +6,14 @@
     latency first_byte lateness queue service      p(N) avg min med max           10s 200ms 2min 10
     ok rejected failed timeout abandoned unsent    rate count                     1% 0.01; count: 5
     goodput offered sent completed                 value                          2.5 (images/s)
+    goodput                                        count                          images in time
 
     metric{tag:value}                              the same, of these requests only
 
 Tags are `class` (paying, free), `steps` (30) and `size` (512x512): `latency{class:paying}`. Rates
 in images/s have none. Trends are of ok requests (lateness: of sent ones); a rate is a share of the
-scheduled requests.
+scheduled requests. A run is held to DEFAULTS too, so that one in which nothing came back cannot
+pass: see `default_gate`.
 The grammar is https://grafana.com/docs/k6/latest/using-k6/thresholds/, plus units.
 """
 
@@ -46,7 +48,15 @@ AGGREGATORS = (
     dict.fromkeys(TRENDS, ("p", "avg", "min", "med", "max"))
     | dict.fromkeys(COUNTS, ("rate", "count"))
     | dict.fromkeys(RATES, ("value",))
+    | {"goodput": ("value", "count")}
 )
+DEFAULTS = {  # what every run is held to, unless its scenario says otherwise
+    "failed": ("rate < 1%",),
+    "rejected": ("rate < 1%",),
+    "timeout": ("rate < 1%",),
+    "goodput": ("count > 0",),  # not its rate: a load may be shorter than an answer takes
+}
+DEFAULT_KEY = "default"  # of a scenario's [thresholds]; false: DEFAULTS do not hold
 UNITS: dict[str, dict[str, float]] = {  # the unit a limit is kept in -> what may be written
     "s": {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0},
     "share": {"": 1.0, "%": 1e-2},
@@ -94,6 +104,7 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int]  # requests
     scheduled: int  # requests
     images_per_s: dict[str, float | None] = {}
+    images_in_time: int | None = None  # ok and within the SLO, whenever they came
     tagged: dict[str, "Measurements"] = {}  # by tag, "class:paying"
 
 
@@ -115,7 +126,7 @@ def parse(name: str, expression: str) -> Threshold:
     match = _EXPRESSION.fullmatch(expression)
     if match is None:
         raise ThresholdError(
-            f"{at} is not `aggregator operator number`; write for example {_example(metric)}"
+            f'{at} is not `aggregator operator number`; write for example "{example(metric)}"'
         )
     aggregator, percent = _aggregator(at, metric, match["aggregator"], match["percent"])
     if match["operator"] not in OPERATORS:
@@ -157,6 +168,14 @@ def parse_all(thresholds: Mapping[str, Sequence[str]]) -> list[Threshold]:
     return [parse(metric, text) for metric, texts in thresholds.items() for text in texts]
 
 
+def default_gate(own: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The DEFAULTS that hold beside a scenario's own thresholds: of the metrics it does not name.
+
+    One with a tag is of some requests only, so it replaces nothing.
+    """
+    return {metric: texts for metric, texts in DEFAULTS.items() if metric not in own}
+
+
 def spell(threshold: Threshold) -> str:
     """The expression in plain SI; parsing it gives the same threshold back."""
     aggregator = threshold.aggregator
@@ -171,8 +190,13 @@ def named(threshold: Threshold) -> str:
     return threshold.metric + (f"{{{threshold.tag}}}" if threshold.tag else "")
 
 
-def evaluate(thresholds: Sequence[Threshold], measured: Measurements) -> list[ThresholdResult]:
-    """Hold each threshold against what was measured; unknown never passes."""
+def evaluate(
+    thresholds: Sequence[Threshold], measured: Measurements, *, default: bool = False
+) -> list[ThresholdResult]:
+    """Hold each threshold against what was measured; unknown never passes.
+
+    `default` marks the results as those of thresholds that the scenario did not set.
+    """
     results = []
     for threshold in thresholds:
         of = measured if threshold.tag is None else measured.tagged.get(threshold.tag)
@@ -186,6 +210,7 @@ def evaluate(thresholds: Sequence[Threshold], measured: Measurements) -> list[Th
                 unit=threshold.unit,
                 limit=threshold.limit,
                 passed=actual is not None and compare(actual, threshold.limit),
+                default=default,
             )
         )
     return results
@@ -218,6 +243,8 @@ def _actual(threshold: Threshold, measured: Measurements) -> float | None:
         return _trend(threshold, measured.trends[metric])
     # "sent" is a rate in images/s; no outcome has that name, so the tables do not overlap.
     if metric in RATES:
+        if threshold.aggregator == "count":
+            return measured.images_in_time
         return measured.images_per_s[metric]
     count = measured.outcomes[metric]
     if threshold.aggregator == "count":
@@ -265,15 +292,16 @@ def _aggregator(at: str, metric: str, word: str, percent: str | None) -> tuple[s
 def _unit_kind(metric: str, aggregator: str) -> str:
     if metric in TRENDS:
         return "s"
-    if metric in RATES:
-        return "images/s"
-    return "count" if aggregator == "count" else "share"
+    if aggregator == "count":
+        return "count"
+    return "images/s" if metric in RATES else "share"
 
 
-def _example(metric: str) -> str:
+def example(metric: str) -> str:
+    """An expression that such a metric may have."""
     if metric in TRENDS:
-        return '"p(95) < 10s"'
-    return '"value > 2"' if metric in RATES else '"rate < 1%"'
+        return "p(95) < 10s"
+    return "value > 2" if metric in RATES else "rate < 1%"
 
 
 def _nearest(word: str, valid: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ def _one(recorded: Recorded, node: str, load: LoadWindow) -> SamplerSummary:
     reads = [gpu.read_s[window(gpu.t_s, load.start_s, load.end_s)] for gpu in gpus]
     lags = np.concatenate(parts) if parts else np.empty(0)
     p50_s, p99_s = stats.quantiles(lags, (0.5, 0.99))
-    gaps = [stats.longest_gap(one.t_s, load.start_s, load.end_s) for one in devices]
+    gaps = [stats.longest_gap(one.t_s, load.start_s, load.end_s) for one in gpus or devices]
     cpu = [line.cpu_pct for line in over[1:] if line.cpu_pct is not None]
     return SamplerSummary(
         node=node,

@@ -57,7 +57,7 @@ def work_panel(
     if tflops is not None:
         word = limit_facts.device_word(recorded.manifest)
         tracks.append(
-            Track(f"TFLOP/s a {word}", [step(time, tflops, "c-sent", width=2.0)], top(tflops))
+            Track(f"TFLOP/s per {word}", [step(time, tflops, "c-sent", width=2.0)], top(tflops))
         )
         keys.append(Key("TFLOP/s of the completed", "c-sent"))
     tensor = _tensor(recorded, gpus, time)

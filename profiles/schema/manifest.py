@@ -152,7 +152,8 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
     demand: Demand | None = None
     search: SearchPlan | None = None  # of `viralload find`
     slo_latency_s: float
-    thresholds: dict[str, list[str]] = {}
+    thresholds: dict[str, list[str]] = {}  # the scenario's own
+    default_thresholds: dict[str, list[str]] = {}  # beside them; empty where switched off
     lateness_bound_s: float  # p99 above it makes the run INVALID; so do the next, None: not judged
     loop_stall_bound_s: float | None = None  # the longest stall of a generator's event loop
     loop_cpu_bound_pct: float | None = None  # of a core, by a generator's event loop ...

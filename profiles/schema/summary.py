@@ -142,6 +142,7 @@ class ThresholdResult(msgspec.Struct, frozen=True, kw_only=True):
     unit: str  # "s" | "share" | "count" | "images/s"
     limit: float
     passed: bool  # False where actual is unknown
+    default: bool = False  # not the scenario's own: every run is held to it
 
 
 class Factor(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,12 +206,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     sent_images_per_s: float | None = None
     completed_images_per_s: float | None = None
     goodput_images_per_s: float | None = None  # ok and within the SLO
-    peak_window_s: float | None = None  # width of a busiest window; the three below: the most ...
-    peak_offered_images_per_s: float | None = None  # ... images due in one
-    peak_completed_images_per_s: float | None = (
-        None  # ... ok images done in one (a window of its own)
-    )
-    peak_goodput_images_per_s: float | None = None  # ... of these, within the SLO
+    peak_planned_images_per_s: float | None = None  # the plan's
+    peak_start_s: float | None = None  # of the curve's peak phase, since the load began ...
+    peak_end_s: float | None = None  # ... all below are of this time
+    peak_window_s: float | None = None  # of its busiest stretch; None: too few images to tell one
+    peak_offered_images_per_s: float | None = None  # due in that stretch
+    peak_due_images_per_s: float | None = None  # due in the whole peak
+    peak_completed_images_per_s: float | None = None  # ok images done in the whole peak
+    peak_goodput_images_per_s: float | None = None  # of these, within the SLO
     slo_latency_s: float
     slo_share: float | None = None  # of scheduled images: ok and within the SLO
     latency_p50_s: float | None = None  # of ok requests, from scheduled time
@@ -260,7 +263,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         None  # GPUs (or replicas on a CPU) the rates below are a share of
     )
     achieved_tflops: float | None = None  # TFLOP/s a device: FLOP of ok images done in the load
-    peak_achieved_tflops: float | None = None  # the same in its busiest window of peak_window_s
+    peak_achieved_tflops: float | None = None  # the same during the peak
     limit_tflops: float | None = None  # measured matmul rate of one device, TFLOP/s ...
     limit_basis: str | None = None  # ... of what, in words
     limit_percent: float | None = None  # achieved_tflops of it

@@ -1,9 +1,13 @@
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from loadtest.live import View, Watcher, block, line
+from loadtest.live import Display, View, Watcher, block, line
+from loadtest.live_devices import MOST_NEWS
 from profiles.run import RunFolder
 from profiles.schema import GpuSample, HostSample, LoadSample, Outcome, RequestRecord, RunEvent
 
@@ -65,11 +69,105 @@ def test_devices_are_gpus_or_plainly_the_host(folder: RunFolder) -> None:
     host.add(HostSample(t_s=1.0, node="n", cpu_pct=42.0, mem_used_bytes=2**30, lag_s=0.0))
     host.close()
     watcher = Watcher(folder, 10.0, Clock())
-    assert watcher.look().devices == ["host CPU 42 %, memory 1.0 GiB (no GPU)"]
+    assert watcher.look().devices == ["host CPU 42 %, memory 1.07 GB (no GPU)"]
     gpu = folder.gpu_writer("n")
     gpu.add(GpuSample(t_s=1.0, node="n", index=3, uuid="u", util_pct=97.0, lag_s=0.0))
     gpu.close()
     assert watcher.look().devices == ["GPU 3 97 % busy"]  # power and memory unknown: not shown
+
+
+def lose(folder: RunFolder, kind: str, t_s: float, **changes: Any) -> None:
+    """Put down that GPU 6's state changed."""
+    told = {"source": "sampler", "gpu_uuid": "GPU-6", "detail": "GPU 6: GPU is lost"} | changes
+    folder.append_event(RunEvent(t_s=t_s, kind=kind, **told))
+
+
+def tell(folder: RunFolder, t_s: float, indices: Iterable[int]) -> None:
+    """Put down a reading of each of these GPUs."""
+    writer = folder.gpu_writer("n")
+    for index in indices:
+        writer.add(
+            GpuSample(
+                t_s=t_s,
+                node="n",
+                index=index,
+                uuid=f"GPU-{index}",
+                util_pct=90.0 + index,
+                power_w=600.0,
+                mem_used_bytes=20 * 10**9,
+                lag_s=0.0,
+            )
+        )
+    writer.close()
+
+
+def test_a_lost_gpu_is_shown_as_lost_and_told_at_once(folder: RunFolder) -> None:
+    clock = Clock()
+    watcher = Watcher(folder, 100.0, clock)
+    folder.append_event(RunEvent(t_s=10.0, kind="load_start", source="locust"))
+    tell(folder, 20.0, range(8))
+    clock.now_s = 20.5
+    view = watcher.look()
+    assert view.devices[6] == "GPU 6 96 % busy 600 W 20 GB"
+    assert view.devices_short == "8 GPUs 94 % busy (90 to 97 %) 4,800 W"
+    assert view.news == []
+
+    lose(folder, "xid", 21.9, code=79, detail="GPU 6: XID 79: fallen off the bus")
+    lose(folder, "gpu_lost", 22.0)
+    tell(folder, 24.0, [0, 1, 2, 3, 4, 5, 7])
+    clock.now_s = 24.5
+    view = watcher.look()
+    assert view.news == [
+        "XID, 11.9 s into the load: GPU 6: XID 79: fallen off the bus",
+        "GPU lost, 12 s into the load: GPU 6: GPU is lost",
+    ]
+    assert view.devices[0] == "GPU 6 LOST for 2 s"  # first, whatever is cut
+    assert not any("96 % busy" in one for one in view.devices)  # its last reading
+    assert view.devices_short == "8 GPUs 93 % busy (90 to 97 %) 4,200 W; GPU 6 LOST for 2 s"
+    assert len(line(view)) < 200
+
+    assert watcher.look().news == []  # told once
+    lose(folder, "gpu_back", 30.0, detail="GPU 6: answers again")
+    tell(folder, 30.5, range(8))
+    clock.now_s = 31.0
+    view = watcher.look()
+    assert view.news == ["GPU back, 20 s into the load: GPU 6: answers again"]
+    assert view.devices[6] == "GPU 6 96 % busy 600 W 20 GB"
+
+
+def test_a_reading_of_the_past_is_not_shown_as_now(folder: RunFolder) -> None:
+    clock = Clock()
+    watcher = Watcher(folder, 100.0, clock)
+    tell(folder, 1.0, [0, 1])
+    tell(folder, 9.0, [1])
+    clock.now_s = 9.5
+    assert watcher.look().devices == ["GPU 0 not read for 8 s", "GPU 1 91 % busy 600 W 20 GB"]
+
+
+def test_a_storm_of_errors_does_not_fill_the_terminal(folder: RunFolder) -> None:
+    watcher = Watcher(folder, 100.0, Clock())
+    for k in range(100):
+        lose(folder, "xid", 1.0 + k / 1000, code=31, detail="an \x1b[31merror")
+    news = watcher.look().news
+    assert len(news) == MOST_NEWS + 1
+    assert news[0] == "XID, 1 s into the run: an  [31merror"
+    assert "the report has them all" in news[-1]
+
+
+def test_sixteen_gpus_are_cut_with_a_word(folder: RunFolder) -> None:
+    watcher = Watcher(folder, 100.0, Clock())
+    tell(folder, 4.0, range(16))
+    lines = watcher.look().devices
+    assert len(lines) == 9
+    assert lines[-1] == "and 8 more GPUs"
+
+
+def test_news_is_printed_once_and_plainly(folder: RunFolder) -> None:
+    console = Console(width=100, force_terminal=False)
+    with console.capture() as capture, Display(console) as display:
+        display.show(msgspec.structs.replace(VIEW, news=["GPU lost: [bold]6"]))
+        display.show(VIEW)
+    assert capture.get().count("GPU lost: [bold]6") == 1
 
 
 VIEW = View(

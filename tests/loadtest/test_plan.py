@@ -273,3 +273,25 @@ def test_a_process_too_long_to_simulate_is_refused() -> None:
     s = scenario('arrivals = { kind = "hawkes", branching = 0.9999999, decay = "1h" }')
     with pytest.raises(ConfigurationError, match=r"load.arrivals: branching .*lower branching"):
         planned(s)
+
+
+@pytest.mark.parametrize(("images_per_s", "bins"), [(0.5, 8), (10.0, 12), (100.0, 48)])
+def test_the_drawn_curve_of_people_is_no_noise(images_per_s: float, bins: int) -> None:
+    # 120 s at so many images/s, an image a person: a bin holds 100 of them where there are enough
+    text = f"""
+name = "people"
+title = "People"
+[curve]
+kind = "constant"
+rate_per_s = {images_per_s}
+duration = "120s"
+[load]
+arrivals = "even"
+[session]
+requests = 1.0
+"""
+    scenario = parse_scenario(text)
+    plan, schedule = make_plan(scenario, load_source(scenario, Path()), Node())
+    assert len(plan.curve_t_s) == bins
+    mean = sum(plan.curve_images_per_s) / bins
+    assert mean == pytest.approx(schedule["images"].sum() / 120.0, rel=1e-3)

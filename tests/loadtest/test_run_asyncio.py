@@ -41,5 +41,7 @@ def test_every_legal_answer_is_ok_and_images_are_counted(tmp_path: Path, url: st
     assert summary.completed_images_per_s == pytest.approx(30.0, rel=0.15)
     assert summary.decoded == 3  # seq 0, 10, 20
     assert {r.decoded for r in command.folder.requests().read()} == {True, False}
-    assert "3 of 30 ok answers were decoded in full" in command.folder.report_path.read_text()
+    assert (
+        "3 of 30 successful responses were fully decoded" in command.folder.report_path.read_text()
+    )
     assert_nothing_is_left(command)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from profiles import marks, series, work_panel
+from profiles import figures, marks, series, work_panel
 from profiles.chart import NARROW, WIDE
 from profiles.columns import Recorded, gpu_columns, read
 from profiles.device_panels import device_panels, untold
@@ -16,6 +17,7 @@ from profiles.each_gpu import MAX_ROWS, each_gpu
 from profiles.panel import Panel
 from profiles.schema import GpuSample, RunEvent, TargetInfo
 from profiles.series import Timeline
+from profiles.summary import compute
 from tests.profiles.hopper import Hopper, befallen
 from tests.profiles.synthetic import (
     PEAKED,
@@ -87,7 +89,7 @@ def test_what_no_gpu_tells_has_no_panel_and_is_named() -> None:
         "GPU clocks (memory)",
         "GPU temperature",
         "PCIe",
-        "clocks held down",
+        "clock throttling",
         "tensor pipe",
     ]
     assert "SM active" not in panels(found)["gpu-busy"].how
@@ -109,7 +111,7 @@ def test_power_is_drawn_where_it_was_below_its_limit() -> None:
     assert watts[80:120] == pytest.approx([600.0] * 40, abs=1.0)
     [down] = re.findall(r"translate\([\d.]+,([\d.]+)\)[^>]*--c-slo", panel.picture)
     assert float(down) == pytest.approx(170 * 100 / 800, abs=0.6)
-    assert [key.label for key in panel.keys] == ["instant", "least to most", "limit 700 W"]
+    assert [key.label for key in panel.keys] == ["instant", "range", "limit 700 W"]
 
 
 def test_a_limit_far_above_the_readings_is_told_and_not_drawn(plain: dict[str, Panel]) -> None:
@@ -133,12 +135,12 @@ def test_held_clocks_are_stacked_by_cause_and_none_is_said() -> None:
         return {"throttle_power_s": 0.3 * max(0.0, t - 40.0), "throttle_brake_s": 0.0}
 
     panel = panels(run(told))["gpu-held"]
-    assert [key.label for key in panel.keys] == ["power cap"]
+    assert [key.label for key in panel.keys] == ["SW power cap"]
     assert panel.picture is not None
     none = panels(run(lambda _: {"throttle_power_s": 7.0, "throttle_brake_s": 0.0}))["gpu-held"]
     assert none.picture is None
     assert none.nothing == (
-        "No clock was held down by any cause that can be told: power cap, power brake."
+        "No clock throttling by any cause that is reported: SW power cap, HW power brake."
     )
 
 
@@ -173,7 +175,7 @@ def test_work_stands_beside_tensor_activity() -> None:
         assert picture is not None
         assert re.findall('aria-label="([^"]*)"', picture) == [
             "images/s over time",
-            "TFLOP/s a GPU over time",
+            "TFLOP/s per GPU over time",
             "tensor pipe, % of the time over time",
         ]
         assert picture.count(">seconds since the load began<") == 1
@@ -233,6 +235,13 @@ def test_a_narrow_picture_joins_more_of_them() -> None:
     assert len(labels(events, NARROW)) == 2
 
 
+def test_a_label_that_fits_on_neither_side_is_cut_to_a_count() -> None:
+    # three of them in the middle of 348 px: 174 on either side, 31 letters
+    events = [event(50.0, "xid", 1, 79), event(50.1, "gpu_lost", 1), event(50.2, "gpu_back", 1)]
+    assert labels(events, WIDE)[0][0] == "XID 79 of GPU 1, GPU 1 lost, GPU 1 back"
+    assert labels(events, NARROW)[0][0] == "XID 79 of GPU 1, and 2 more"
+
+
 def test_a_storm_of_xids_is_a_bounded_number_of_lines() -> None:
     found, time = run(events=[event(k / 100, "xid", code=13) for k in range(10_000)])
     assert len(marks.rules(marks.marks(found, time), time)) <= marks.SLOTS
@@ -254,7 +263,7 @@ def test_each_gpu_has_a_row_on_one_scale_with_what_befell_it() -> None:
     table = each_gpu(found, time)
     assert table is not None
     assert [title for title, _ in table.headers] == [
-        "Utilization", "Power", "Clock held down", "SM clock", "Core", "Memory",
+        "Utilization", "Power", "Throttled", "SM clock", "Core", "Memory",
     ]  # fmt: skip
     assert table.headers[1] == ("Power", "0 to 300 W")
     assert [name for name, _ in table.rows] == [f"GPU {k} · node-a" for k in range(3)]
@@ -265,6 +274,40 @@ def test_each_gpu_has_a_row_on_one_scale_with_what_befell_it() -> None:
     for cell, breaks, xids in zip(powers, (1, 2, 1), (0, 1, 0), strict=True):
         [line] = re.findall(r'class="line" d="([^"]*)"', cell.picture)
         assert (line.count("M"), cell.picture.count('class="xid"')) == (breaks, xids)
+
+
+def test_one_gpu_has_one_mean_in_every_table() -> None:
+    # busier towards the end, lost from 30 to 60 s, clocks held a fifth of the time
+    def told(t_s: float) -> dict[str, Any]:
+        return {
+            "power_w": 100.0 + 5.0 * t_s,
+            "util_pct": min(100.0, t_s),
+            "sm_clock_mhz": 1980.0 - t_s,
+            "throttle_power_s": 0.2 * t_s,
+        }
+
+    found, time = run(told, gpus=2, events=befallen(1, 30.0, 60.0))
+    read_of = [one for one in found.gpus if one.index == 0]
+    lost = found.gpus[1]
+    kept = (lost.t_s < START_S + 30.0) | (lost.t_s >= START_S + 60.0)
+    names = [one.name for one in fields(lost)]
+    parts: dict[str, Any] = {
+        name: value[kept]
+        for name in names
+        if isinstance(value := getattr(lost, name), np.ndarray) and value.shape == kept.shape
+    }
+    found = replace(found, gpus=[*read_of, replace(lost, **parts)])
+    summary = compute(found)
+    table = each_gpu(found, time)
+    assert table is not None
+    for (_, cells), gpu in zip(table.rows, summary.gpus, strict=True):
+        util, power, held, clock = (cell.told for cell in cells[:4])
+        assert util == figures.percent(gpu.util_mean_pct)
+        assert power == figures.watts(gpu.power_mean_w)
+        assert held == figures.percent(100.0 * (gpu.power_capped_share or 0.0)) == "20 %"
+        assert clock == figures.megahertz(gpu.sm_clock_mean_mhz)
+    # 0 to 29 and 60 to 100 s were read, 69 s of them: (29 x 14.5 + 40 x 80) / 69 = 52.5 s on mean
+    assert summary.gpus[1].power_mean_w == pytest.approx(100.0 + 5.0 * (29 * 14.5 + 40 * 80) / 69)
 
 
 def test_of_too_many_gpus_those_with_events_are_shown() -> None:

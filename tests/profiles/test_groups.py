@@ -94,10 +94,10 @@ def test_text_and_report_show_them(summary: Summary) -> None:
     [free] = [line.split() for line in text.splitlines() if line.startswith("free")]
     assert free[:4] == ["free", "7", "57", "%"]
     assert free[-1] == "2"
-    assert "2 of 3 ok answers were decoded in full" in " ".join(text.split())
+    assert "2 of 3 successful responses were fully decoded" in " ".join(text.split())
     page = render(recorded(PEOPLE, RECORDS), summary)
     assert 'id="groups"' in page
-    assert "2 of 3 ok answers were decoded in full" in page
+    assert "2 of 3 successful responses were fully decoded" in page
 
 
 def test_requests_that_do_not_differ_are_not_told_apart() -> None:
@@ -107,7 +107,7 @@ def test_requests_that_do_not_differ_are_not_told_apart() -> None:
     assert group_facts.decoded(plain) is None
     assert group_facts.lines(plain) == []
     every = summed(manifest(plan(2, 10.0)), [record(k, decoded=True) for k in range(2)])
-    assert group_facts.decoded(every) == "all 2 ok answers were decoded in full"
+    assert group_facts.decoded(every) == "all 2 successful responses were fully decoded"
 
 
 def test_a_trace_of_many_steps_shows_the_most_asked_for() -> None:

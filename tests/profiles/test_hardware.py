@@ -103,7 +103,7 @@ def test_phases_put_images_flop_and_tensor_activity_side_by_side() -> None:
     assert peak.power_capped_share == pytest.approx(0.31, abs=0.005)
     assert peak.energy_j == pytest.approx(2 * 700 * 19.9, rel=0.01)
     assert decay.energy_j_per_image is None
-    assert telemetry_facts.held_sentence(summary) == "power-capped 31 % of the peak"
+    assert telemetry_facts.held_sentence(summary) == "SW power cap 31 % of the peak"
     assert [row[0] for row in telemetry_facts.phase_table(summary)[1:]] == ["rise", "peak", "decay"]
 
 
@@ -134,7 +134,7 @@ def test_errors_that_came_during_the_run() -> None:
     assert summary.gpus[1].ecc_uncorrected is None
     assert any("3 uncorrectable memory errors" in one for one in summary.warnings)
     told = dict(telemetry_facts.reading_rows(summary))
-    assert told["GPU 0 · node-a cannot tell"] == "tensor_pct: no GPM"
+    assert told["GPU 0 · node-a does not report"] == "tensor_pct: no GPM"
     assert told["GPU 0 · node-a, new errors"] == "3 ecc uncorrected"
 
 
@@ -173,7 +173,16 @@ def test_a_lost_gpu_that_comes_back_is_told_and_not_fatal() -> None:
     ]
     summary = joined(gpus=gpus, events=events)
     assert summary.verdict is Verdict.PASS
-    assert {"gpu_lost it was.", "xid it was."} <= set(summary.warnings)
+    assert {
+        "gpu_lost it was (from 30.1 s into the load until 50 s into the load, when it came back).",
+        "xid it was (30.2 s into the load).",
+    } <= set(summary.warnings)
+    rows = dict(telemetry_facts.reading_rows(summary, START_S))
+    assert {
+        "GPU lost, 30.1 s into the load",
+        "XID, 30.2 s into the load",
+        "GPU back, 50 s into the load",
+    } <= set(rows)
     assert [one.kind for one in summary.faults] == ["gpu_lost", "xid", "gpu_back"]
     assert summary.gpus[0].energy_integrated_j is None  # a fifth of it was not seen
     assert summary.energy_basis == "counter"
@@ -181,6 +190,47 @@ def test_a_lost_gpu_that_comes_back_is_told_and_not_fatal() -> None:
     silent = joined(gpus=gpus)  # the same gap without a reason
     assert silent.verdict is Verdict.INVALID
     assert "silent for 20.0 s" in silent.reasons[0]
+
+
+def test_events_have_the_zero_of_the_charts() -> None:
+    # the server took 15 s of the run's 20 before the load; one GPU stays lost, another errs early
+    events = [
+        event(15.0, "gpu_error", detail="GPU 0: an error"),
+        event(65.0, "gpu_lost", gpu_uuid="GPU-00000001", detail="GPU 1: lost"),
+        *(event(70.0 + k, "xid", code=31) for k in range(30)),
+    ]
+    summary = joined(gpus=gpu_columns(samples(0) + samples(1)), events=events)
+    assert "GPU 0: an error (5 s before the load)." in summary.warnings
+    assert "GPU 1: lost (45 s into the load, and it did not come back)." in summary.warnings
+    rows = telemetry_facts.reading_rows(summary, START_S)
+    assert rows[-1] == ("… and", "12 more events")
+
+
+@pytest.mark.parametrize(
+    ("net_j", "low_j", "high_j", "words"),
+    [
+        (219.0, 211.0, 227.0, "; 219 J above idle (211 to 227 J)"),
+        (219.0, None, None, "; 219 J above idle"),
+        (20.0, -12.0, 52.0, "; 20 J above idle (-12 to 52 J, so it may be none)"),
+        (-153.0, -200.0, -100.0, "; none above idle: the 300 W drawn before the load were more"),
+    ],
+)
+def test_energy_below_idle_is_told_in_words(
+    net_j: float, low_j: float | None, high_j: float | None, words: str
+) -> None:
+    summary = msgspec.structs.replace(
+        joined(),
+        energy_j_per_image=300.0,
+        energy_basis="counter",
+        idle_power_w=300.0,
+        energy_net_j_per_image=net_j,
+        energy_net_low_j_per_image=low_j,
+        energy_net_high_j_per_image=high_j,
+    )
+    told = telemetry_facts.energy_text(summary)
+    assert told is not None
+    assert words in told
+    assert "-153" not in told
 
 
 def test_a_sampler_that_fell_behind_makes_the_run_say_so() -> None:
@@ -197,7 +247,7 @@ def test_a_sampler_that_fell_behind_makes_the_run_say_so() -> None:
     (told,) = [one for one in summary.warnings if "fell behind" in one]
     assert "12 of 200 cycles" in told
     (row,) = [value for name, value in telemetry_facts.reading_rows(summary) if "Sampler" in name]
-    assert "12 of 200 cycles missed" in row
+    assert "12 of 200 missed" in row
     assert one.read_p99_s is None
     assert "GPU" not in row
     read = msgspec.structs.replace(one, read_p99_s=0.002)

@@ -68,11 +68,11 @@ def test_the_processors_energy_an_image_reaches_summary_text_and_report(tmp_path
     assert summary.energy_j_per_image is None  # that is the GPUs'
     assert summary.energy_basis is None
     told = " ".join(summary_text(summary, folder.manifest()).split())
-    assert "211 J an image, gross (" in told
-    assert "126 J without idling; 0.0234 g CO2e at 400 g/kWh; of the machine's processors" in told
+    assert "211 J per image, gross (" in told
+    assert "126 J above idle; 0.0234 g CO2e at 400 g/kWh; of the machine's processors" in told
     assert "processors and memory (RAPL), the load generator's work too" in told
     page = report.render(read(folder), summary)
-    assert "An image, no GPU" in page
+    assert "Per image, no GPU" in page
     assert "40 W, the processors, median before the load" in page
 
 

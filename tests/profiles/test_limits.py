@@ -96,13 +96,13 @@ def test_the_mean_image_weighs_images_not_requests() -> None:
     assert summed(GPU_RUN, records).tflop_per_image == pytest.approx(390 / 12)
 
 
-def test_the_busiest_window_is_above_the_mean_of_an_idle_load() -> None:
-    # 100 s, ten images all due in the first ten: the window is a tenth of the load, 10 s
-    about = manifest(
-        msgspec.structs.replace(TEN, duration_s=100.0), target=target(), gpus=TWO, load_end_s=120.0
-    )
+def test_the_peak_is_above_the_mean_of_an_idle_load() -> None:
+    # 100 s, ten images all due in the first ten, which are the curve's peak
+    curve = {"curve_t_s": [0.0, 10.0, 10.1, 100.0], "curve_images_per_s": [1.0, 1.0, 0.1, 0.1]}
+    load = msgspec.structs.replace(TEN, duration_s=100.0, **curve)
+    about = manifest(load, target=target(), gpus=TWO, load_end_s=120.0)
     summary = summed(about, told(160.0))
-    assert summary.peak_window_s == 10.0
+    assert (summary.peak_start_s, summary.peak_end_s) == (0.0, 10.0)
     assert summary.achieved_tflops == pytest.approx(8.0)
     assert summary.peak_achieved_tflops == pytest.approx(80.0)
     assert summary.peak_limit_percent == pytest.approx(10.0)
@@ -190,12 +190,12 @@ def test_full_utilization_at_a_tenth_of_the_flop_is_seen() -> None:
     summary = summed(GPU_RUN, told(160.0), **sampled(gpus=1))
     assert limit_sentence(summary, GPU_RUN) == (
         "100 % utilized, 10 % of the measured matmul limit: "
-        "80 of 800 TFLOP/s a GPU, mean over the load"
+        "80 of 800 TFLOP/s per GPU, mean over the load"
     )
     assert limit_text(summary, GPU_RUN) == (
         "100 % utilized, 10 % of the measured matmul limit: "
-        "80 of 800 TFLOP/s a GPU, mean over the load; "
-        "10 % of it in the busiest 10 s; 8.09 % of the datasheet limit; 160 TFLOP an image"
+        "80 of 800 TFLOP/s per GPU, mean over the load; "
+        "10 % of it during the peak; 8.09 % of the datasheet limit; 160 TFLOP per image"
     )
 
 
@@ -210,7 +210,7 @@ def test_a_cpu_run_has_its_threads_and_no_datasheet() -> None:
     summary = summed(CPU_RUN, told(0.04))
     assert limit_sentence(summary, CPU_RUN) == (
         "host CPU 50 % busy, 40 % of the measured matmul limit: "
-        "40 of 100 GFLOP/s a replica, mean over the load"
+        "40 of 100 GFLOP/s per replica, mean over the load"
     )
     rows = dict(limit_rows(summary, CPU_RUN))
     assert rows["Measured limit"] == (
@@ -223,12 +223,12 @@ def test_without_a_measured_limit_the_datasheet_stands_and_without_both_the_rate
     about = manifest(TEN, target=target(limits=None), gpus=TWO)
     summary = summed(about, told(160.0))
     assert limit_sentence(summary, about) == (
-        "8.09 % of the datasheet limit: 80 of 989 TFLOP/s a GPU, mean over the load"
+        "8.09 % of the datasheet limit: 80 of 989 TFLOP/s per GPU, mean over the load"
     )
     about = manifest(TEN, target=target("cpu", None, replicas=1))
     assert limit_sentence(summed(about, told(0.04)), about) == (
-        "host CPU 50 % busy, 40 GFLOP/s a replica, mean over the load; "
-        "the server told no measured limit"
+        "host CPU 50 % busy, 40 GFLOP/s per replica, mean over the load; "
+        "the server reported no measured limit"
     )
 
 

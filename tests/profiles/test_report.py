@@ -202,7 +202,7 @@ def bare_gpu(root: Path) -> RunFolder:
         ),
         (
             nothing_ok,
-            ["Not one of 10 images came back (no model: stub)", "No request was ok", "10 refused"],
+            ["0 of 10 images came back (no model: stub)", "No request was ok", "10 refused"],
         ),
         (never_loaded, ["INVALID", "ended before its load began", "No hardware was read"]),
         (no_records, ["INVALID", "stopped by the user", "No request was recorded"]),
@@ -210,7 +210,7 @@ def bare_gpu(root: Path) -> RunFolder:
             bare_gpu,
             [
                 "PASS",
-                "Not drawn, since no GPU told it: GPU utilization, GPU power, GPU",
+                "Not drawn, since no GPU reported it: GPU utilization, GPU power, GPU",
                 "did not tell",
             ],
         ),
@@ -246,7 +246,7 @@ def test_the_order_is_verdict_figures_pictures_capacity_environment(tmp_path: Pa
         "Distribution of the latency of ok requests",
         "Requests in flight over time",
         "Lateness of the load generator over time",
-        *["images/s over time", "TFLOP/s a GPU over time"] * 3,
+        *["images/s over time", "TFLOP/s per GPU over time"] * 3,
         "GPU utilization over time",
         "GPU power over time",
         "GPU clocks over time",
@@ -260,15 +260,15 @@ def test_the_order_is_verdict_figures_pictures_capacity_environment(tmp_path: Pa
 def test_how_full_the_gpus_were_stands_beside_their_utilization(tmp_path: Path) -> None:
     seen = page(viral_run(tmp_path, peak_images_per_s=4.0)).words
     for words in (
-        "33 % utilized, 3.2 % of the measured matmul limit: 25.3 of 790 TFLOP/s a GPU",
+        "33 % utilized, 3.2 % of the measured matmul limit: 25.3 of 790 TFLOP/s per GPU",
         "34.7 TFLOP, mean of the ok images",
-        "25.3 TFLOP/s a GPU (2 GPUs, mean over the load)",
+        "25.3 TFLOP/s per GPU (2 GPUs, mean over the load)",
         "790 TFLOP/s, 3.2 % of it on average: bfloat16 matmul measured on NVIDIA H200",
         "989 TFLOP/s, 2.55 % of it on average: dense bfloat16, NVIDIA H200 datasheet",
         "4.3 TB/s, read plus written",
     ):
         assert words in seen
-    assert seen.index("How full the GPUs were") < seen.index("GPU utilization")
+    assert seen.index("Compute efficiency (MFU)") < seen.index("GPU utilization")
 
 
 def test_a_server_that_tells_no_flop_has_no_such_box(tmp_path: Path) -> None:

@@ -28,6 +28,14 @@ def test_quantile(values: list[float], share: float, expected: float | None) -> 
     assert stats.quantile(np.array(values), share) == pytest.approx(expected)
 
 
+def test_a_mean_leaves_out_what_was_not_read() -> None:
+    # 400 W for 10 s, 30 s of silence, 100 W for 10 s: 250 W of the 20 s read; across the silence
+    # a line from 400 to 100 would weigh three fifths of all
+    t_s = np.concatenate((np.arange(11.0), np.arange(40.0, 51.0)))
+    values = np.repeat([400.0, 100.0], 11)
+    assert stats.time_mean(t_s, values) == pytest.approx(250.0)
+
+
 def test_quantiles_never_leave_the_values() -> None:
     values = np.array([5.0, 1.0, 9.0])
     assert stats.quantiles(values, (0.0, 1.0)) == [1.0, 9.0]

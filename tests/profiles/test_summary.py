@@ -81,32 +81,6 @@ def test_requests_of_several_images_count_as_images_in_rates_and_as_one_in_outco
     assert summary.image_bytes_mean == pytest.approx(1200.0)  # 6000 bytes / 5 images
 
 
-def test_peaks_are_the_most_asked_for_and_the_most_done_in_a_window() -> None:
-    # 40 s of load: windows of 10 s. Two a second come due in [4, 12), and one at 0 and at 30. One
-    # is done every 2 s from 10 s on, the queue growing.
-    due = [0, *(4 + k / 2 for k in range(16)), 30]
-    records = [
-        record(seq, scheduled_s=START_S + at, done_s=START_S + 10 + 2 * seq)
-        for seq, at in enumerate(due)
-    ]
-    summary = summed(manifest(plan(18, 40.0)), records)
-    assert summary.peak_window_s == 10.0
-    assert summary.peak_offered_images_per_s == pytest.approx(1.6)  # 16 in [4, 14)
-    # done at 10, 12, ..., 40 (the rest comes after the load): five in any 10 s
-    assert summary.peak_completed_images_per_s == pytest.approx(0.5)
-    # request k >= 1 was due at 3.5 + k/2 and done at 10 + 2k, 6.5 + 1.5k later: within 10 s up to
-    # k = 2; k = 0, 1, 2 are done at 10, 12, 14: in one window
-    assert summary.peak_goodput_images_per_s == pytest.approx(0.3)
-
-
-def test_a_short_load_is_one_window_and_refused_images_are_not_done() -> None:
-    records = [record(seq) for seq in range(5)] + [record(5, outcome=Outcome.REJECTED)]
-    summary = summed(manifest(plan(6, 6.0)), records)
-    assert summary.peak_window_s == 6.0
-    assert summary.peak_offered_images_per_s == pytest.approx(1.0)
-    assert summary.peak_completed_images_per_s == pytest.approx(5 / 6)
-
-
 def test_energy_is_unknown_where_the_samples_stop_short() -> None:
     about = manifest(TEN, gpus=[gpu_info(0)])
     samples = [gpu_sample(i / 2) for i in range(57)]  # to 28 s; the load ends at 30 s
