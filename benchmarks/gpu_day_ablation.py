@@ -1,8 +1,8 @@
 """What each choice is worth: SDXL's denoiser at a full batch, one choice changed at a time.
 
 Then one block of each kind, compiled (benchmarks.gpu_day_blocks). Last the loop as a replica serves
-it, and with each setting that changes the images, with the error it measures. Weights are random, so
-errors are of random weights too: they say nothing of quality.
+it, and with each setting that changes the images, with the error it measures. Weights are random,
+so errors are of random weights too: they say nothing of quality.
 
 Each variant has a time-out of its own and is told as it comes.
 """
