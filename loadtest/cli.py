@@ -8,6 +8,7 @@ stdout carries the result, stderr the progress.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,18 +17,21 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
-from loadtest import foretold, goal, whatif
+from loadtest import foretold, goal, streams, whatif
 from loadtest import scenario as scenarios
 from loadtest.argument_values import MASTER_PORT
-from loadtest.arguments import parser
+from loadtest.arguments import TOKEN_ENV, parser
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import Node, demand, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from loadtest.prompts import load_texts
 from loadtest.source import load_source
+from loadtest.streams import OutputError
+from loadtest.surroundings import environ, python, set_home
 from loadtest.units import parse_duration
 from loadtest.workers import Workers
+from profiles import edge
 from profiles.columns import read
 from profiles.find import exit_code as find_exit_code
 from profiles.find import find
@@ -41,22 +45,71 @@ from profiles.summary import summarize, verdict_exit_code
 from profiles.text import summary_text
 
 INTERRUPTED_EXIT_CODE = 130
+WITHOUT_RESULT = ("serve", "worker")  # verbs that need no stdout
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["--worker"]:  # as Locust has it
-        words[0] = "worker"
-    options = parser().parse_args(words)
-    try:
-        code = VERBS[options.verb](options, ["viralload", *words])
-    except (ViralloadError, RunError) as err:
-        sys.stderr.write(f"error: {err}\n")
-        return getattr(err, "exit_code", 1)
-    except KeyboardInterrupt:
-        return INTERRUPTED_EXIT_CODE
+    with streams.guarded() as (out, _):
+        set_home()
+        try:
+            code = _command(words, is_closed=out.real is None)
+            out.flush()
+        except SystemExit:  # argparse has said what is wrong, or printed its help
+            with contextlib.suppress(OutputError):
+                out.flush()
+            raise
+        except KeyboardInterrupt:
+            code = INTERRUPTED_EXIT_CODE
+        except (ViralloadError, RunError, OutputError) as err:
+            code = _fail(err, edge.hide(edge.printable(str(err)), _secrets(words)))
+        except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
+            code = _fail(err, edge.in_words(err, _secrets(words)))
     return code
+
+
+def _command(words: list[str], *, is_closed: bool) -> int:
+    """Parse, check what holds for every verb, and call the verb."""
+    for word in words:
+        if not _is_text(word):
+            raise ConfigurationError(
+                f"{ascii(word)} is no UTF-8: rename the file, or give its name in UTF-8"
+            )
+    if words[:1] == ["--worker"]:  # as Locust has it
+        words = ["worker", *words[1:]]
+    command_line = parser()
+    if not words:
+        command_line.print_help(sys.stderr)
+        return ConfigurationError.exit_code
+    options = command_line.parse_args(words)
+    if is_closed and options.verb not in WITHOUT_RESULT:
+        raise ConfigurationError(
+            "standard output is closed, and that is where the result goes: send it to a file, or "
+            "to /dev/null"
+        )
+    return VERBS[options.verb](options, ["viralload", *words])
+
+
+def _fail(err: Exception, words: str) -> int:
+    sys.stderr.write(f"error: {words}\n")
+    return getattr(err, "exit_code", 1)
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _secrets(words: Sequence[str]) -> list[str | None]:
+    """What must not be shown: the run's token, and the API key under any name it was given."""
+    names = [TOKEN_ENV, "OPENAI_API_KEY"]
+    names += [after for word, after in zip(words, words[1:], strict=False) if word == "--key-env"]
+    names += [word.partition("=")[2] for word in words if word.startswith("--key-env=")]
+    return [os.environ.get(name) for name in names]
 
 
 def _run(options: argparse.Namespace, command: list[str]) -> int:
@@ -241,8 +294,8 @@ def _serve(options: argparse.Namespace, _command: list[str]) -> NoReturn:
             settings[name] = getattr(options, name)
     if options.host is not None:
         settings["host"] = options.host
-    words = ["-m", "serve.app", "--settings", msgspec.json.encode(settings).decode()]
-    os.execv(sys.executable, [sys.executable, *words])  # so that signals reach the server itself
+    command = python("serve.app", "--settings", msgspec.json.encode(settings).decode())
+    os.execve(command[0], command, environ())  # so that signals reach the server itself
 
 
 def _doctor(options: argparse.Namespace, _command: list[str]) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from loadtest.errors import ViralloadError
+from loadtest.surroundings import environ
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -33,7 +34,7 @@ class Child:
         name: for messages.
         command: program and arguments.
         log: file that takes stderr (and stdout, unless it is read through `first_line`).
-        env: environment variables put over this process's own.
+        env: environment variables put over those of `loadtest.surroundings`.
     """
 
     def __init__(self, name: str, command: list[str], log: Path, env: Mapping[str, str]) -> None:
@@ -45,7 +46,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log_file,
-            env={**os.environ, **env},
+            env=environ(env),
             start_new_session=True,  # Ctrl-C is the driver's to hand on
             preexec_fn=_die_with_parent,
         )

@@ -5,7 +5,6 @@ process it watches is gone, or Ctrl-C.
 """
 
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from rich.text import Text
 from loadtest import environment
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.processes import Child
+from loadtest.surroundings import python
 from loadtest.target import check_port_free
 from profiles import figures
 from profiles.columns import read
@@ -229,7 +229,7 @@ def _watch(
 
 
 def _command(options: SampleOptions, folder: RunFolder, zero_s: float) -> list[str]:
-    command = [sys.executable, "-m", "profiles.sampler", str(folder.path), "--zero", repr(zero_s)]
+    command = python("profiles.sampler", str(folder.path), "--zero", repr(zero_s))
     command += ["--node", node_name(), "--hz", str(options.hz)]
     for uuid in options.gpus:
         command += ["--gpu", uuid]

@@ -1,7 +1,6 @@
 """The embedded server: `python -m serve.app` as a child process."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.processes import Child
+from loadtest.surroundings import python
 
 READY_TIMEOUT_S = 600.0  # building and warming a large model takes minutes
 USAGE_EXIT_CODE = 2
@@ -33,7 +33,7 @@ def start(
         ConfigurationError: its settings are wrong, or its port is taken.
         ViralloadError: it failed to start.
     """
-    command = [sys.executable, "-m", "serve.app", "--settings", json.dumps(settings)]
+    command = python("serve.app", "--settings", json.dumps(settings))
     child = Child("server", command, log, {})
     try:
         ready = msgspec.json.decode(child.first_line(READY_TIMEOUT_S, tick), type=Ready)

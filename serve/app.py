@@ -80,7 +80,8 @@ def resolve(settings: Settings) -> tuple[Settings, int]:
         raise SettingsError(
             f"settings: replicas: {replicas} need a GPU each, {gpus} visible; use replicas={gpus}"
         )
-    settings = msgspec.structs.replace(settings, replicas=replicas)
+    cache = settings.cache and str(Path(settings.cache).expanduser().absolute())  # Ray is elsewhere
+    settings = msgspec.structs.replace(settings, replicas=replicas, cache=cache)
     return locate(settings), replicas if gpus else 0
 
 
