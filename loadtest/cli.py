@@ -9,9 +9,10 @@ stdout carries the result, stderr the progress.
 
 import argparse
 import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -24,7 +25,7 @@ from loadtest.arguments import TOKEN_ENV, parser
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import Node, demand, make_plan, needs_capacity
-from loadtest.plan_text import plan_text
+from loadtest.plan_text import UNBROKEN, plan_text
 from loadtest.prompts import load_texts
 from loadtest.source import load_source
 from loadtest.streams import OutputError
@@ -40,9 +41,9 @@ from profiles.money import bill_of
 from profiles.prices import built_in, choose
 from profiles.run import RunError, RunFolder
 from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
-from profiles.schema import FindResult
+from profiles.schema import FindResult, Summary
 from profiles.summary import summarize, verdict_exit_code
-from profiles.text import summary_text
+from profiles.text import WIDTH, summary_text
 
 INTERRUPTED_EXIT_CODE = 130
 WITHOUT_RESULT = ("serve", "worker")  # verbs that need no stdout
@@ -74,7 +75,7 @@ def _command(words: list[str], *, is_closed: bool) -> int:
     for word in words:
         if not _is_text(word):
             raise ConfigurationError(
-                f"{ascii(word)} is no UTF-8: rename the file, or give its name in UTF-8"
+                f"{word!a} is no UTF-8: rename the file, or give its name in UTF-8"
             )
     if words[:1] == ["--worker"]:  # as Locust has it
         words = ["worker", *words[1:]]
@@ -107,7 +108,7 @@ def _is_text(word: str) -> bool:
 def _secrets(words: Sequence[str]) -> list[str | None]:
     """What must not be shown: the run's token, and the API key under any name it was given."""
     names = [TOKEN_ENV, "OPENAI_API_KEY"]
-    names += [after for word, after in zip(words, words[1:], strict=False) if word == "--key-env"]
+    names += [after for word, after in itertools.pairwise(words) if word == "--key-env"]
     names += [word.partition("=")[2] for word in words if word.startswith("--key-env=")]
     return [os.environ.get(name) for name in names]
 
@@ -151,11 +152,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         sys.stderr.write(f"interrupted: {stop}\n")
         return INTERRUPTED_EXIT_CODE
     foretold.note(run_folder, summary)
-    if options.json:
-        sys.stdout.write(run_folder.summary_path.read_text(encoding="utf-8"))
-    else:
-        sys.stdout.write(summary_text(summary, run_folder.manifest()))
-        sys.stdout.write(f"\nreport  {run_folder.report_path}\n")
+    _tell_summary(options, run_folder, summary)
     return verdict_exit_code(summary)
 
 
@@ -236,10 +233,11 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
 
 def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResult) -> int:
     if options.json:
-        sys.stdout.write(folder.find_path.read_text(encoding="utf-8"))
+        sys.stdout.write(_json(result))
     else:
         sys.stdout.write(find_text(result))
-        sys.stdout.write(f"\nreport  {folder.report_path}\n")
+        if folder.report_path.is_file():
+            sys.stdout.write(f"\nreport  {folder.report_path}\n")
     return find_exit_code(result)
 
 
@@ -255,7 +253,10 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
         capacity_basis=basis,
     )
     plan, _ = make_plan(scenario, source, node)
-    sys.stdout.write(plan_text(scenario, source, plan, demand(scenario, source), relative))
+    text = plan_text(
+        scenario, source, plan, demand(scenario, source), relative, width=streams.width(UNBROKEN)
+    )
+    sys.stdout.write(text)
     return 0
 
 
@@ -272,19 +273,39 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
         from profiles.find_report import write_find_report
 
         result = find(folder)
-        folder.write_find(result)
-        write_find_report(folder, result)
+        with _shown_all_the_same():
+            folder.write_find(result)
+            write_find_report(folder, result)
         _tell_found(options, folder, result)
         return 0
     summary = summarize(folder)
-    folder.write_summary(summary)
-    path = write_report(folder)
-    if options.json:
-        sys.stdout.write(folder.summary_path.read_text(encoding="utf-8"))
-    else:
-        sys.stdout.write(summary_text(summary, folder.manifest()))
-        sys.stdout.write(f"\nreport  {path}\n")
+    with _shown_all_the_same():
+        folder.write_summary(summary)
+        write_report(folder)
+    _tell_summary(options, folder, summary)
     return 0
+
+
+@contextlib.contextmanager
+def _shown_all_the_same() -> Iterator[None]:
+    """A result is told where it cannot be written, and that it was not."""
+    try:
+        yield
+    except RunError as err:
+        sys.stderr.write(f"warning: nothing was written: {edge.printable(str(err))}\n")
+
+
+def _tell_summary(options: argparse.Namespace, folder: RunFolder, summary: Summary) -> None:
+    if options.json:
+        sys.stdout.write(_json(summary))
+        return
+    sys.stdout.write(summary_text(summary, folder.manifest(), width=streams.width(WIDTH)))
+    if folder.report_path.is_file():
+        sys.stdout.write(f"\nreport  {folder.report_path}\n")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value)).decode() + "\n"
 
 
 def _serve(options: argparse.Namespace, _command: list[str]) -> NoReturn:

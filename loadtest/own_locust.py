@@ -22,4 +22,4 @@ def _no_files(_parser: Any, _words: Any) -> list[Any]:
 if __name__ == "__main__":
     os.chdir(Path(os.environ["VIRALLOAD_JOB"]).parent)
     LocustArgumentParser._open_config_files = _no_files
-    main()
+    main()  # type: ignore[no-untyped-call]

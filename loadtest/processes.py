@@ -7,6 +7,7 @@ killed child leaves behind (Ray's workers, Locust's) becomes the driver's own ch
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,9 @@ import psutil
 from loadtest.errors import ViralloadError
 from loadtest.surroundings import environ
 
+_RAISED = re.compile(r"[\w.]+(Error|Exception): ")
+# of its statistics: rules, "POST  /v1/images  23  0(0.00%) | ...", "Aggregated  47 51 56 ..."
+_TABLE = re.compile(r"[-|+ ]*$|.*\|.*\||Type +Name|(Aggregated|GET|POST|Response time) ")
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -85,9 +89,10 @@ class Child:
 
     def last_words(self) -> str:
         """The last error line of its log, for a message."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        errors = [line for line in lines if line.lower().startswith("error:")]
-        return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
+        try:
+            return last_words(self.log.read_text(errors="replace"))
+        except OSError:  # the folder is gone
+            return f"its log {self.log} cannot be read"
 
     def ask_to_end(self) -> None:
         """SIGTERM, if it still runs."""
@@ -106,6 +111,16 @@ class Child:
             self.process.stdout.close()
         self._log_file.close()
         return code
+
+
+def last_words(log: str) -> str:
+    """What a process said last, of an error if there is one; a row of Locust's tables is none."""
+    lines = [line for line in log.strip().splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    raised = [line for line in lines if _RAISED.match(line)]
+    plain = [line for line in lines if not _TABLE.match(line)]
+    said = (errors or raised or plain or ["it said nothing"])[-1]
+    return said.removeprefix("error: ")
 
 
 def kill_descendants(patience_s: float = 5.0) -> list[str]:

@@ -12,7 +12,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +28,7 @@ from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
 from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
-from loadtest.plan_text import plan_text
+from loadtest.plan_text import UNBROKEN, plan_text
 from loadtest.prepare import (
     Options,
     first_manifest,
@@ -39,12 +41,14 @@ from loadtest.prepare import (
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
-from loadtest.target import Offer, ask_models, check_port_free
+from loadtest.target import Offer, ask_models, check_port_free, normalize_url
 from loadtest.watch import watch
+from profiles import edge
+from profiles.columns import read
 from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
-from profiles.summary import summarize
+from profiles.summary import compute
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0
@@ -78,18 +82,36 @@ class Run:
     def run(self) -> tuple[RunFolder, Summary]:
         """Run, and sum it up."""
         self.perform()
-        summary = summarize(self.folder)
-        self.folder.write_summary(summary)
-        write_report(self.folder)
+        try:
+            # As this process knows it: a disk that is full has not taken the run's end.
+            summary = compute(replace(read(self.folder), manifest=self.manifest))
+        except Exception as err:
+            self._note_failure(err)
+            raise
+        try:
+            self.folder.write_summary(summary)
+            write_report(self.folder)
+        except Exception as err:  # noqa: BLE001 - the result is told all the same
+            self.warn_unwritten(err)
         return self.folder, summary
+
+    def warn_unwritten(self, err: Exception) -> None:
+        """Say that the report could not be made, and how it can."""
+        self._note_failure(err)
+        self.console.print(
+            f"warning: the report was not written: {edge.in_words(err)}; "
+            f"`viralload report {self.folder.path}` makes it again",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
 
     def perform(self) -> None:
         """Run to its end, whatever that is; what happened is in the folder."""
         options = self.options
         if options.workers is not None:
             workers.check(options.workers, options.host)
-        if options.metrics_port is not None:
-            check_port_free(options.metrics_port, "--metrics-port")
+        for port, option in ((options.metrics_port, "--metrics-port"), (options.web_port, "--web")):
+            if port is not None:
+                check_port_free(port, option)
         source = load_source(options.scenario, options.folder)
         process_of(options.scenario, source)  # a wrong one is said before anything is started
         load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
@@ -101,25 +123,65 @@ class Run:
             )
         gpus, unread = usable_gpus(options)
         settings = server_settings(options, gpus)
+        self._check_target(settings)
+        self._check_load(source, len(gpus))
+        is_first = not options.out.exists()
         self.folder = _create_folder(options)
         self.zero = time.monotonic()
         self.manifest = first_manifest(options, self.folder, self.zero, gpus, settings)
         self.folder.write_manifest(self.manifest)
-        self.folder.scenario_path.write_text(options.scenario_text, encoding="utf-8")
+        with _on_disk(self.folder.scenario_path):
+            self.folder.scenario_path.write_text(options.scenario_text, encoding="utf-8")
         for why in unread:
             self._event("gpu_unreadable", why)
         self.console.print(f"run folder {self.folder.path}", highlight=False, soft_wrap=True)
         adopt_orphans()
-        with self._signals():
-            try:
-                self._run_processes(source, settings)
-            except BaseException as err:
-                self._finish(_reason(err), str(err) or type(err).__name__)
-                raise
-            finally:
-                self._end_children()
+        try:
+            with self._signals():
+                try:
+                    self._run_processes(source, settings)
+                except BaseException as err:
+                    self._note_failure(err)
+                    raise
+                finally:
+                    self._end_children()
+        except ConfigurationError:
+            if self.manifest.load_start_s is None:  # nothing was spent, so nothing is left
+                self._take_back(with_root=is_first)
+            raise
 
     # -- before the load ---------------------------------------------------------------------
+
+    def _check_target(self, settings: dict[str, Any] | None) -> None:
+        """Refuse what is wrong with the server before a folder is made and anything is started.
+
+        Raises:
+            ConfigurationError: it cannot be reached, or its settings are wrong.
+        """
+        options = self.options
+        if settings is not None:
+            server.check(settings)
+        else:
+            key = os.environ.get(options.key_env)
+            ask_models(normalize_url(options.host or ""), key, options.model, options.key_env)
+
+    def _check_load(self, source: Source, gpus: int) -> None:
+        """Refuse a load that is too long, or empty, as far as that is known before all.
+
+        Raises:
+            ConfigurationError: it cannot be played.
+        """
+        options = self.options
+        if options.capacity is not None or not needs_capacity(options.scenario):
+            node = Node(gpus=gpus or None, capacity_images_per_s=options.capacity)
+            make_plan(options.scenario, source, node)
+
+    def _take_back(self, *, with_root: bool) -> None:
+        """Delete the folder of a run that never was, and what it lies in if that is ours, too."""
+        self.folder.remove()
+        if with_root:
+            with contextlib.suppress(OSError):
+                self.options.out.rmdir()
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options = self.options
@@ -134,12 +196,13 @@ class Run:
         node = self._node(job, offer, key)
         plan, schedule = make_plan(options.scenario, source, node)
         job = msgspec.structs.replace(job, load_s=plan.duration_s)
-        np.save(self.folder.schedule_path, schedule)
+        with _on_disk(self.folder.schedule_path):
+            np.save(self.folder.schedule_path, schedule)
         self.folder.job_path.write_bytes(encode(job))
         event = demand(options.scenario, source)
         self._update(plan=plan, demand=event)
         self.console.print(
-            plan_text(options.scenario, source, plan, event, relative=False),
+            plan_text(options.scenario, source, plan, event, relative=False, width=self._width()),
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         self._start_sampler()  # first, so that the GPUs are seen idle, with the model loaded
@@ -285,15 +348,36 @@ class Run:
             clock=lambda: time.monotonic() - self.zero,
             interrupted=lambda: self.interrupts > 0,
             console=self.console,
+            on_start=lambda start_s: self._note_start(start_s, plan.duration_s),
+            web=self.options.web_port is not None,
         )
         if load_start_s is not None:
-            self._update(load_start_s=load_start_s, load_end_s=load_start_s + plan.duration_s)
-        self._event("drained", "")
+            self._note_start(load_start_s, plan.duration_s)
+        with contextlib.suppress(OSError):
+            self._event("drained", "")
         self._finish(reason, detail)
+
+    def _note_start(self, start_s: float, duration_s: float) -> None:
+        """Written at once: should this process be killed, the record has it."""
+        if self.manifest.load_start_s is None:
+            with contextlib.suppress(RunError):  # a full disk is seen by who watches
+                self._update(load_start_s=start_s, load_end_s=start_s + duration_s)
 
     # -- the end -----------------------------------------------------------------------------
 
+    def _note_failure(self, err: BaseException) -> None:
+        """What ended the run, in run.json; of what nobody foresaw, the traceback in its log."""
+        secrets = [os.environ.get(name) for name in (self.options.key_env, TOKEN_ENV)]
+        foreseen = isinstance(err, ViralloadError | RunError | Interrupted | KeyboardInterrupt)
+        if foreseen:
+            words = edge.hide(edge.printable(str(err) or type(err).__name__), secrets)
+        else:
+            words = edge.in_words(err, secrets)
+            edge.keep(err, self.folder.log_path("viralload"), secrets)
+        self._finish(_reason(err), words)
+
     def _finish(self, reason: EndReason, detail: str | None) -> None:
+        self.folder.free_reserve()
         if self.manifest.end_reason is None:
             end = datetime.now(UTC).isoformat(timespec="milliseconds")
             with contextlib.suppress(RunError, OSError):  # a full disk: keep what is there
@@ -308,6 +392,10 @@ class Run:
     def _update(self, **changes: Any) -> None:
         self.manifest = msgspec.structs.replace(self.manifest, **changes)
         self.folder.write_manifest(self.manifest)
+
+    def _width(self) -> int:
+        """Columns that stderr has; as many as wanted where it is no terminal."""
+        return self.console.width if self.console.is_terminal else UNBROKEN
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -342,6 +430,15 @@ def _create_folder(options: Options) -> RunFolder:
         )
     except RunError as err:
         raise ConfigurationError(str(err)) from err
+
+
+@contextlib.contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    """Say which file cannot be written."""
+    try:
+        yield
+    except OSError as err:
+        raise ViralloadError(f"cannot write {path}: {edge.reason(err)}") from err
 
 
 def _reason(err: BaseException) -> EndReason:

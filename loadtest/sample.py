@@ -202,7 +202,8 @@ def _watch(
 ) -> str | None:
     """Show the readings until it is time to end; why the sampler died, if it did."""
     latest = _Latest(folder)
-    live = Live(console=console, transient=True) if console.is_terminal else None
+    redraws = console.is_terminal and not console.is_dumb_terminal
+    live = Live(console=console, transient=True) if redraws else None
     begin_s = shown_s = time.monotonic()
     if live:
         live.start()

@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
+LEAST_COLUMNS = 30  # below it nothing is readable anyway
+MOST_COLUMNS = 96
 PLAIN = {
     "—": "-", "–": "-", "−": "-", "─": "-", "│": "|", "┤": "|", "└": "+", "·": ".", "…": "...",
-    "✓": "+", "✗": "x", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "µ": "u", "κ": "kappa", "→": "->",
+    "✓": "+", "✗": "x", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "µ": "u", "→": "->",
     "█": "#", "▇": "#", "▆": "#", "▅": "=", "▄": "=", "▃": "-", "▂": "-", "▁": "_", "░": ".",
     "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ", "²": "2", "°": "deg", "■": "#",
 }  # fmt: skip
@@ -95,9 +97,19 @@ class Stream:
             os.close(nowhere)
 
 
+def width(most: int = MOST_COLUMNS, stream: TextIO | None = None) -> int:
+    """Columns of the terminal that stdout is, at most so many; as many where it is none."""
+    stream = stream or sys.stdout
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if stream.isatty():
+            columns = os.get_terminal_size(stream.fileno()).columns
+            return min(most, max(columns, LEAST_COLUMNS)) if columns else most
+    return most
+
+
 @contextlib.contextmanager
 def guarded() -> Iterator[tuple[Stream, Stream]]:
-    """stdout and stderr for the time of the block, as `sys` has them."""
+    """Stdout and stderr for the time of the block, as `sys` has them."""
     for number in (0, 1, 2):  # else the first file that is opened would be taken for it
         try:
             os.fstat(number)

@@ -1,4 +1,4 @@
-"""What the processes of a run take from where they are started: nothing but what is told here. Pure.
+"""What the processes of a run take from where they are started: nothing but what is told here.
 
 A user of Locust, Ray or Python has settings of their own around: `LOCUST_RUN_TIME`, `locust.conf`,
 `RAY_ADDRESS`, `PYTHONSTARTUP`, a `serve.py` or `queue.py` in the working folder. None of them is
@@ -68,7 +68,9 @@ def set_home(around: MutableMapping[str, str] = os.environ) -> None:
         around.setdefault("USER", f"uid-{os.getuid()}")
 
 
-def python_path(told: str, root: Path = ROOT, installed: frozenset[Path] | None = None) -> list[str]:
+def python_path(
+    told: str, root: Path = ROOT, installed: frozenset[Path] | None = None
+) -> list[str]:
     """The PYTHONPATH of a child: ours, where Python would not find it, and installed packages.
 
     Args:

@@ -17,6 +17,7 @@ HIDDEN = "***"
 ROOM = "free some room there, or name another place with --out DIR"
 ALLOWED = "see its permissions, or name a place that you may write to (--out DIR; TMPDIR)"
 GONE = "it is not there, or was taken away meanwhile"
+AGAIN = "see that it can be used, and try again"
 FILES = "raise `ulimit -n`"
 REMEDIES = {
     errno.ENOSPC: ROOM,
@@ -45,6 +46,15 @@ def in_words(err: BaseException, secrets: Iterable[str | None] = ()) -> str:
     """
     notes = "".join(f"; {note}" for note in getattr(err, "__notes__", ()))
     return hide(printable(f"{_told(err)}{notes}"), secrets)
+
+
+def reason(err: OSError) -> str:
+    """Why a file cannot be used, and what to do, for a sentence that names the file itself."""
+    number = err.errno
+    if number is None and _HALF_WRITTEN.search(str(err)):
+        number = errno.ENOSPC
+    said = err.strerror or (os.strerror(number) if number else str(err) or type(err).__name__)
+    return f"{said}; {REMEDIES.get(number or 0, AGAIN)}"
 
 
 def printable(text: str) -> str:
@@ -91,18 +101,14 @@ def _told(err: BaseException) -> str:
 
 
 def _of_the_system(err: OSError) -> str:
-    number, reason = err.errno, err.strerror or str(err) or type(err).__name__
-    if number is None and _HALF_WRITTEN.search(str(err)):
-        number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
     names = [os.fsdecode(n) for n in (err.filename, err.filename2) if isinstance(n, str | bytes)]
     what = f"cannot use {' and '.join(names)}: " if names else ""
-    remedy = REMEDIES.get(number or 0, "see that it can be used, and try again")
-    return f"{what}{reason}; {remedy}"
+    return f"{what}{reason(err)}"
 
 
 def _bytes(err: UnicodeError) -> str:
     if isinstance(err, UnicodeEncodeError):
-        return f"{ascii(err.object[err.start : err.end])} cannot be written as {err.encoding}"
+        return f"{err.object[err.start : err.end]!a} cannot be written as {err.encoding}"
     if isinstance(err, UnicodeDecodeError):
         return f"byte 0x{err.object[err.start]:02x} at {err.start} is no {err.encoding}"
     return str(err)

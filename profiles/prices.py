@@ -99,7 +99,7 @@ def read_prices(path: Path = FILE) -> Prices:
     """
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=Prices)
-    except (OSError, msgspec.DecodeError) as err:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise PriceError(f"{path}: {err}") from err
     for place, offer in enumerate(found.offer):
         if offer.low_usd_per_gpu_h > offer.high_usd_per_gpu_h:

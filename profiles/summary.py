@@ -82,14 +82,17 @@ def compute(recorded: Recorded) -> Summary:
     interrupted = manifest.end_reason is EndReason.INTERRUPTED
     uncertainty_s = clock_uncertainty_s(recorded.clocks)
     reasons = validity.invalid_reasons(recorded, tally, window, lateness_p99_s, uncertainty_s)
+    limits, unread = threshold.readable(manifest.thresholds)
+    reasons += validity.threshold_reasons(unread)
     invalid = bool(reasons)
     if interrupted:
         reasons.append(validity.stopped_reason(recorded, window))
     found = groups.groups(counted)
-    thresholds = threshold.evaluate(
-        threshold.parse_all(manifest.thresholds),
-        _measurements(counted, outcomes, rates, found),
-    )
+    measured = _measurements(counted, outcomes, rates, found)
+    thresholds = threshold.evaluate(limits, measured)
+    if not reasons and all(one.passed for one in thresholds):
+        reasons += validity.too_little(limits, measured, window)
+        invalid = bool(reasons)
     p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
     queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
     service_p50_s, service_p95_s = stats.quantiles(requests.service_s[ok], (0.5, 0.95))

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from serve.cluster import ServerError, check_ray, own_ray, replica_ports
+from serve.edge import in_words
 from serve.ingress import Ingress, free_port, open_ingress
 from serve.settings import Settings, SettingsError, from_json, from_strings
 from serve.weights import locate
@@ -97,11 +98,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run the server in the foreground; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m serve.app", description=__doc__)
     parser.add_argument("--settings", default="{}", help="a JSON object of settings")
+    parser.add_argument(
+        "--check", action="store_true", help="look at the settings, and start nothing"
+    )
     arguments = parser.parse_args(argv)
     try:
         with _stoppable():
             settings, gpus = resolve(from_json(arguments.settings))
             _check_port(settings.host, settings.port)
+            if arguments.check:
+                return 0
             metrics_port = settings.metrics_port or free_port()
             # Around Ray: clients are told, not cut off, before it has started and when it ends.
             with open_ingress(settings) as ingress:
@@ -123,6 +129,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(err, EXIT_USAGE)
     except ServerError as err:
         return _fail(err, EXIT_FAILED)
+    except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
+        return _fail(in_words(err), EXIT_FAILED)
 
 
 def _serve(settings: Settings, gpus: int, ingress: Ingress) -> NoReturn:
@@ -240,13 +248,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
-def _fail(err: Exception, code: int) -> int:
-    print(f"error: {err}", file=sys.stderr, flush=True)  # noqa: T201
+def _fail(err: Exception | str, code: int) -> int:
+    _say(f"error: {err}")
     return code
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):  # nobody reads it any more, or its disk is full
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

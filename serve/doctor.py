@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from serve.edge import in_words
 from serve.settings import Settings, SettingsError, from_strings
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(err, EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
+        return _fail(in_words(err), EXIT_FAILED)
     if arguments.json:
         print(msgspec.json.encode(checkup).decode())  # noqa: T201
     else:
@@ -134,7 +137,7 @@ def _cuda_gpus(torch: Any) -> tuple[int, str | None]:
     return 0, reasons[0] if reasons else "no CUDA GPU is visible to torch"
 
 
-def _fail(err: Exception, code: int) -> int:
+def _fail(err: Exception | str, code: int) -> int:
     print(f"error: {err}", file=sys.stderr, flush=True)  # noqa: T201
     return code
 
