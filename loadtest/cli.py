@@ -18,7 +18,7 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
-from loadtest import foretold, goal, streams, whatif
+from loadtest import foretold, gates, goal, streams, whatif
 from loadtest import scenario as scenarios
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV, parser
@@ -27,6 +27,7 @@ from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import Node, demand, make_plan, needs_capacity
 from loadtest.plan_text import UNBROKEN, plan_text
 from loadtest.prompts import load_texts
+from loadtest.scenario import Scenario
 from loadtest.source import load_source
 from loadtest.streams import OutputError
 from loadtest.surroundings import environ, python, set_home
@@ -118,6 +119,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest.prepare import Options
 
     scenario, text, folder = scenario_of(options)
+    _check_gates(options, scenario)
     capacity, basis = goal.capacity_of(options.capacity)
     console = Console(stderr=True, markup=False)
     price, price_basis = _price(options.gpu_price)
@@ -154,6 +156,14 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     foretold.note(run_folder, summary)
     _tell_summary(options, run_folder, summary)
     return verdict_exit_code(summary)
+
+
+def _check_gates(options: argparse.Namespace, scenario: Scenario) -> None:
+    """Ask back where a threshold can never fail; a timeout that was asked for is only warned of."""
+    found = gates.cannot_fail(scenario)
+    if found and options.timeout is None:
+        raise ConfigurationError(f"scenario: {found[0]}")
+    sys.stderr.write("".join(f"warning: {said}\n" for said in found))
 
 
 def _workers(options: argparse.Namespace) -> Workers | None:
@@ -243,6 +253,7 @@ def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResu
 
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
     scenario, _, folder = scenario_of(options)
+    _check_gates(options, scenario)
     source = load_source(scenario, folder)
     load_texts(scenario.request.prompts, folder)
     capacity, basis = goal.capacity_of(options.capacity)

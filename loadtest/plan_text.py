@@ -8,6 +8,7 @@ import numpy as np
 
 from loadtest.crowd import Session
 from loadtest.curve import Bins
+from loadtest.gates import says_too_little
 from loadtest.prompts import PromptMix
 from loadtest.scenario import Scenario, TraceFile
 from loadtest.source import Source
@@ -94,6 +95,8 @@ def plan_text(
     if scenario.thresholds:
         held = (f"{m}: {e}" for m, each in scenario.thresholds.items() for e in each)
         lines.append(f"holds     {', '.join(held)}")
+    if not relative:
+        lines += [f"warning   {said}" for said in says_too_little(scenario, plan)]
     lines += [f"note      {note}" for note in scenario.notes]
     return "\n".join(part for line in lines for part in _laid_out(line, width)) + "\n"
 

@@ -164,12 +164,27 @@ def parse_scenario(text: str) -> Scenario:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ScenarioError(f"the scenario is not TOML: {err}") from err
+    _check_form(data.get("thresholds"))
     try:
         scenario = msgspec.convert(data, Scenario, dec_hook=_decode_duration)
     except msgspec.ValidationError as err:
         raise ScenarioError(f"scenario: {explain(str(err), data, Scenario)}") from err
     _check(scenario)
     return scenario
+
+
+def _check_form(thresholds: object) -> None:
+    """That each threshold is a list of expressions: msgspec's own words name no key of a table."""
+    for name, value in thresholds.items() if isinstance(thresholds, dict) else ():
+        if isinstance(value, str):
+            raise ScenarioError(
+                f'scenario: $.thresholds.{name}: expected a list, write {name} = ["{value}"]'
+            )
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise ScenarioError(
+                f"scenario: $.thresholds.{name}: expected a list of expressions, such as "
+                f'["p(95) < 10s"]'
+            )
 
 
 def with_overrides(scenario: Scenario, changes: dict[str, dict[str, Any]]) -> Scenario:
@@ -278,7 +293,8 @@ def _check(scenario: Scenario) -> None:
             try:
                 threshold = parse_threshold(metric, expression)
             except ThresholdError as err:
-                raise ScenarioError(f"scenario: $.thresholds.{metric}: {err}") from err
+                said = str(err).removeprefix(f"thresholds.{metric}: ")
+                raise ScenarioError(f"scenario: $.thresholds.{metric}: {said}") from err
             _check_class(scenario, metric, threshold.tag)
 
 

@@ -90,8 +90,9 @@ def compute(recorded: Recorded) -> Summary:
     found = groups.groups(counted)
     measured = _measurements(counted, outcomes, rates, found)
     thresholds = threshold.evaluate(limits, measured)
-    if not reasons and all(one.passed for one in thresholds):
-        reasons += validity.too_little(limits, measured, window)
+    kept = [one for one, held in zip(limits, thresholds, strict=True) if held.passed]
+    if not reasons and len(kept) == len(limits):
+        reasons += validity.too_little(limits, measured, window, stats.quantile(latency_s, 0.5))
         invalid = bool(reasons)
     p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
     queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
@@ -111,7 +112,9 @@ def compute(recorded: Recorded) -> Summary:
         scenario=manifest.scenario,
         valid=not reasons,
         reasons=reasons,
-        warnings=validity.warnings(recorded, window, energy) + of_hardware,
+        warnings=validity.warnings(recorded, window, energy)
+        + validity.little(kept, measured, window)
+        + of_hardware,
         verdict=_verdict(invalid, interrupted, thresholds),
         end_reason=manifest.end_reason,
         is_stub=manifest.target.is_stub,

@@ -185,29 +185,40 @@ def readable(thresholds: Mapping[str, Sequence[str]]) -> tuple[list[Threshold], 
     return found, faults
 
 
+def answers_least(percent: float) -> int:
+    """How many answers a percentile is a figure of its own from: n with n (1 - p) >= 1.
+
+    Of fewer, none is expected beyond it: it lies between the two largest. p(95): 20, p(99): 100. Up
+    to p(50) it is no tail, and one does.
+    """
+    return math.ceil(100.0 / (100.0 - percent) - 1e-9) if 50.0 < percent < 100.0 else 1
+
+
 def answers_needed(percent: float) -> int:
-    """How many answers a percentile needs before it says anything: n with 1 - p^n >= CONFIDENCE.
+    """How many answers a percentile is to be relied on from: n with 1 - p^n >= CONFIDENCE.
 
     Of n answers that come by chance, the largest lies beyond the p-quantile with a probability of
     1 - p^n (S. S. Wilks, Ann. Math. Stat. 12, 1941), whatever their distribution; fewer could all
     lie below it. p(95): 59, p(99): 299. MLPerf's LoadGen stops a test early by the same bound, at a
-    confidence of 0.99 (inference rules, "early stopping"). Up to p(50) it is no tail, and one does.
+    confidence of 0.99 (inference rules, "early stopping").
     """
     share = percent / 100.0
     return math.ceil(math.log(1.0 - CONFIDENCE) / math.log(share)) if 0.5 < share < 1.0 else 1
 
 
-def too_few(thresholds: Sequence[Threshold], measured: Measurements) -> list[str]:
-    """The percentiles that fewer answers were counted for than they need, in words."""
+def too_few(
+    thresholds: Sequence[Threshold], measured: Measurements, least: Callable[[float], int]
+) -> list[str]:
+    """The percentiles of fewer answers than `least` gives, in words."""
     found = []
     for one in thresholds:
         of = measured if one.tag is None else measured.tagged.get(one.tag)
         if one.percent is None or of is None:
             continue
         known = int((~np.isnan(of.trends[one.metric])).sum())
-        needed = answers_needed(one.percent)
-        if known < needed:
-            found.append(f"{named(one)} p({one.percent:g}) has {known:,} answers of {needed:,}")
+        if known < least(one.percent):
+            told = f"{named(one)} p({one.percent:g})"
+            found.append(f"{told} has {known:,} answers of {least(one.percent):,}")
     return found
 
 

@@ -76,34 +76,54 @@ def threshold_reasons(unread: Sequence[str]) -> list[str]:
 
 
 def too_little(
-    thresholds: Sequence[Threshold], measured: Measurements, window: LoadWindow | None
+    thresholds: Sequence[Threshold],
+    measured: Measurements,
+    window: LoadWindow | None,
+    latency_p50_s: float | None,
 ) -> list[str]:
     """Why a run that kept its thresholds says too little to pass.
 
     MLPerf's LoadGen, too, takes no run for VALID that was too short or had too few queries
-    (inference rules: 600 s at least). Here the least is what the thresholds themselves ask for: the
-    answers without which a percentile says nothing (`threshold.answers_needed`), and a load of at
-    least the longest latency it may have, since a queue grows no longer than the load lasts.
+    (inference rules: 600 s, and queries by the percentile). The least here follows from what is
+    asked: the answers from which a percentile is a figure of its own (`threshold.answers_least`),
+    and a load as long as half of its answers took, in which at least some came back.
     """
     reasons = []
-    few = threshold.too_few(thresholds, measured)
+    few = threshold.too_few(thresholds, measured, threshold.answers_least)
     if few:
         reasons.append(
-            f"Too few answers to pass: {'; '.join(few)} without which it says nothing "
-            f"({100 * threshold.CONFIDENCE:.0f} % confidence); send more (--peak, or a longer "
-            "load), or hold a lower percentile."
+            f"Too few answers to pass: {'; '.join(few)} that it takes at least; send more (--peak, "
+            "or a longer load), or hold a lower percentile."
+        )
+    if window is not None and latency_p50_s is not None and window.planned_s < latency_p50_s:
+        reasons.append(
+            f"Too short to pass: the load lasted {window.planned_s:,.3g} s, and half of the "
+            f"answers took {latency_p50_s:,.3g} s or more; let it last longer (--compress-to, or the "
+            "scenario's duration)."
+        )
+    return reasons
+
+
+def little(
+    thresholds: Sequence[Threshold], measured: Measurements, window: LoadWindow | None
+) -> list[str]:
+    """What the thresholds that were kept are to be read with: few answers, or a short load."""
+    found = []
+    few = threshold.too_few(thresholds, measured, threshold.answers_needed)
+    if few:
+        found.append(
+            f"Few answers: {'; '.join(few)} from which it is known with "
+            f"{100 * threshold.CONFIDENCE:.0f} % confidence; one more run may show another."
         )
     limits = [
         one.limit for one in thresholds if one.metric == "latency" and one.operator in ("<", "<=")
     ]
-    longest = f"{max(limits, default=0.0):,.3g} s"
     if window is not None and window.planned_s < max(limits, default=0.0):
-        reasons.append(
-            f"Too short to pass: the load lasted {window.planned_s:,.3g} s, and a latency may be "
-            f"up to {longest}, so that no queue could grow until it failed; let it last {longest} "
-            "at least (--compress-to, or the scenario's duration)."
+        found.append(
+            f"A short load: it lasted {window.planned_s:,.3g} s, and a latency may be up to "
+            f"{max(limits):,.3g} s: a server that falls behind may not have had the time to show."
         )
-    return reasons
+    return found
 
 
 def stopped_reason(recorded: Recorded, window: LoadWindow | None) -> str:

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles import threshold
-from profiles.threshold import Measurements, Threshold, ThresholdError, evaluate, parse, spell
+from profiles.threshold import (
+    Measurements,
+    Threshold,
+    ThresholdError,
+    answers_least,
+    evaluate,
+    parse,
+    spell,
+)
 
 LATENCY = np.array([1.0, 2.0, 3.0, 4.0, np.nan])
 
@@ -158,27 +166,27 @@ def test_spelling_and_parsing_again_changes_nothing(one: Threshold) -> None:
 
 
 @pytest.mark.parametrize(
-    ("percent", "needed"),
+    ("percent", "least", "needed"),
     [
-        (95.0, 59),  # 0.95^58 = 0.0510, 0.95^59 = 0.0485
-        (99.0, 299),  # ln 0.05 / ln 0.99 = 298.07
-        (99.9, 2995),
-        (90.0, 29),
-        (50.0, 1),  # no tail
-        (5.0, 1),
-        (100.0, 1),  # the largest there was
+        (95.0, 20, 59),  # 1 / 0.05; 0.95^58 = 0.0510, 0.95^59 = 0.0485
+        (99.0, 100, 299),  # ln 0.05 / ln 0.99 = 298.07
+        (99.9, 1000, 2995),
+        (90.0, 10, 29),
+        (50.0, 1, 1),  # no tail
+        (5.0, 1, 1),
+        (100.0, 1, 1),  # the largest there was
     ],
 )
-def test_a_percentile_needs_so_many_answers(percent: float, needed: int) -> None:
-    assert threshold.answers_needed(percent) == needed
+def test_a_percentile_needs_so_many_answers(percent: float, least: int, needed: int) -> None:
+    assert (answers_least(percent), threshold.answers_needed(percent)) == (least, needed)
 
 
 @pytest.mark.parametrize(
     ("expression", "known", "said"),
     [
-        ("p(95) < 9s", 58, ["latency p(95) has 58 answers of 59"]),
-        ("p(95) < 9s", 59, []),
-        ("p(99) < 9s", 59, ["latency p(99) has 59 answers of 299"]),
+        ("p(95) < 9s", 19, ["latency p(95) has 19 answers of 20"]),
+        ("p(95) < 9s", 20, []),
+        ("p(99) < 9s", 59, ["latency p(99) has 59 answers of 100"]),
         ("max < 9s", 1, []),
         ("p(50) < 9s", 1, []),
     ],
@@ -186,7 +194,7 @@ def test_a_percentile_needs_so_many_answers(percent: float, needed: int) -> None
 def test_too_few_answers_are_counted(expression: str, known: int, said: list[str]) -> None:
     latency = np.concatenate([np.ones(known), np.full(500, np.nan)])  # of requests without answers
     of = measured(trends=dict.fromkeys(threshold.TRENDS, latency))
-    assert threshold.too_few([parse("latency", expression)], of) == said
+    assert threshold.too_few([parse("latency", expression)], of, answers_least) == said
 
 
 def test_what_cannot_be_read_costs_itself_alone() -> None:
