@@ -118,7 +118,7 @@ def last_words(log: str) -> str:
     lines = [line for line in log.strip().splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
     raised = [line for line in lines if _RAISED.match(line)]
-    plain = [line for line in lines if not _TABLE.match(line)]
+    plain = [line for line in lines if not _TABLE.match(line.strip())]
     said = (errors or raised or plain or ["it said nothing"])[-1]
     return said.removeprefix("error: ")
 

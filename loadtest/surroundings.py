@@ -83,10 +83,13 @@ def python_path(
     here = _working_folder()
     found = [] if root in installed else [str(root)]
     for entry in told.split(os.pathsep):
-        folder = Path(entry).resolve() if entry else None  # an empty one is the working folder
-        if folder is None or folder in (here, root) or not _has_packages(folder):
-            continue
-        found.append(str(folder))
+        if not Path(entry).is_absolute():  # an empty one is the working folder
+            if here is None:
+                continue
+            entry = str(here / entry)
+        folder = Path(entry).resolve()
+        if folder not in (here, root) and _has_packages(folder):
+            found.append(str(folder))
     return found
 
 

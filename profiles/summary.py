@@ -113,7 +113,7 @@ def compute(recorded: Recorded) -> Summary:
         valid=not reasons,
         reasons=reasons,
         warnings=validity.warnings(recorded, window, energy)
-        + validity.little(kept, measured, window)
+        + ([] if reasons else validity.little(kept, measured, window))
         + of_hardware,
         verdict=_verdict(invalid, interrupted, thresholds),
         end_reason=manifest.end_reason,

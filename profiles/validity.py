@@ -98,8 +98,8 @@ def too_little(
     if window is not None and latency_p50_s is not None and window.planned_s < latency_p50_s:
         reasons.append(
             f"Too short to pass: the load lasted {window.planned_s:,.3g} s, and half of the "
-            f"answers took {latency_p50_s:,.3g} s or more; let it last longer (--compress-to, or the "
-            "scenario's duration)."
+            f"answers took {latency_p50_s:,.3g} s or more; let it last longer (--compress-to, or "
+            "the scenario's duration)."
         )
     return reasons
 
