@@ -92,8 +92,8 @@ def too_little(
     few = threshold.too_few(thresholds, measured, threshold.answers_least)
     if few:
         reasons.append(
-            f"Too few answers to pass: {'; '.join(few)} that it takes at least; send more (--peak, "
-            "or a longer load), or hold a lower percentile."
+            f"Too few answers to pass: {'; '.join(few)} needed at least; send more (--peak, or a "
+            "longer load), or hold a lower percentile."
         )
     if window is not None and latency_p50_s is not None and window.planned_s < latency_p50_s:
         reasons.append(
@@ -112,8 +112,8 @@ def little(
     few = threshold.too_few(thresholds, measured, threshold.answers_needed)
     if few:
         found.append(
-            f"Few answers: {'; '.join(few)} from which it is known with "
-            f"{100 * threshold.CONFIDENCE:.0f} % confidence; one more run may show another."
+            f"Few answers: {'; '.join(few)} needed for "
+            f"{100 * threshold.CONFIDENCE:.0f} % confidence; another run may show another."
         )
     limits = [
         one.limit for one in thresholds if one.metric == "latency" and one.operator in ("<", "<=")
