@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, pace, server, workers
+from loadtest import open_files, pace, server, streams, workers
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, calibrate, in_flight_for
 from loadtest.crowd import hopeless_retries, impatience
@@ -201,8 +201,9 @@ class Run:
         self.folder.job_path.write_bytes(encode(job))
         event = demand(options.scenario, source)
         self._update(plan=plan, demand=event)
+        columns = streams.width(UNBROKEN, self.console.file)
         self.console.print(
-            plan_text(options.scenario, source, plan, event, relative=False, width=self._width()),
+            plan_text(options.scenario, source, plan, event, relative=False, width=columns),
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         self._start_sampler()  # first, so that the GPUs are seen idle, with the model loaded
@@ -392,10 +393,6 @@ class Run:
     def _update(self, **changes: Any) -> None:
         self.manifest = msgspec.structs.replace(self.manifest, **changes)
         self.folder.write_manifest(self.manifest)
-
-    def _width(self) -> int:
-        """Columns that stderr has; as many as wanted where it is no terminal."""
-        return self.console.width if self.console.is_terminal else UNBROKEN
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

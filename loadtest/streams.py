@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO, cast
+from typing import IO, Any, TextIO, cast
 
 LEAST_COLUMNS = 30  # below it nothing is readable anyway
 MOST_COLUMNS = 96
@@ -97,7 +97,7 @@ class Stream:
             os.close(nowhere)
 
 
-def width(most: int = MOST_COLUMNS, stream: TextIO | None = None) -> int:
+def width(most: int = MOST_COLUMNS, stream: IO[str] | None = None) -> int:
     """Columns of the terminal that stdout is, at most so many; as many where it is none."""
     stream = stream or sys.stdout
     with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -113,7 +113,7 @@ def little(
     if few:
         found.append(
             f"Few answers: {'; '.join(few)} needed for "
-            f"{100 * threshold.CONFIDENCE:.0f} % confidence; another run may show another."
+            f"{100 * threshold.CONFIDENCE:.0f} % confidence; another run may differ."
         )
     limits = [
         one.limit for one in thresholds if one.metric == "latency" and one.operator in ("<", "<=")

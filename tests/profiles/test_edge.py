@@ -17,7 +17,7 @@ def of(number: int, name: str | None = "/a/b") -> OSError:
 
 def decoded() -> Exception:
     try:
-        b"nam\xe9".decode()
+        b"name\xe9".decode()
     except UnicodeDecodeError as err:
         return err
     raise AssertionError
@@ -42,7 +42,7 @@ def encoded() -> Exception:
         (of(errno.ESTALE), ["taken away meanwhile"]),  # a network disk
         (of(errno.EIO), ["Input/output error", "see that it can be used"]),
         (OSError("20057 requested and 5721 written"), ["No space left", "--out DIR"]),
-        (FileNotFoundError(2, "No such file", b"nam\xe9"), ["cannot use nam", "No such file"]),
+        (FileNotFoundError(2, "No such file", b"name\xe9"), ["cannot use name", "No such file"]),
         (decoded(), ["0xe9", "utf-8", "LC_ALL=C.UTF-8"]),
         (encoded(), ["\\xf6\\xdf", "ascii", "UTF-8"]),
         (RecursionError("maximum recursion depth exceeded"), ["nested too deeply"]),
