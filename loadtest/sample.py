@@ -88,6 +88,7 @@ def sample(options: SampleOptions, console: Console) -> tuple[RunFolder, Sampled
         child.end(PATIENCE_S)
         for number, action in before.items():
             signal.signal(number, action)
+    folder.free_reserve()
     reason = EndReason.SAMPLER_DIED if died else EndReason.COMPLETED
     end_utc = datetime.now(UTC).isoformat(timespec="milliseconds")
     folder.write_manifest(
