@@ -12,6 +12,7 @@ stderr shows a table; the last line of stdout is one JSON object.
 """
 
 import json
+import re
 import statistics
 import sys
 import time
@@ -32,20 +33,30 @@ from serve.work import Encoding, Recipe, Row, Tick
 
 TICKS = 10
 REPEATS = 5
+# Kernels that torch's compiler or we wrote, which hold several operators each: Triton's names are
+# plain identifiers, told before the kinds, since inductor's list all operators that they fuse
+# (triton_poi_fused_convolution_native_group_norm_3).
+FUSED = re.compile(
+    r"triton_|_?(group_norm|layer_norm|norm_silu|geglu|moments|combine|apply|sum_of_three|"
+    r"sum_and_norm|gated)\w*$"
+)
 # The first kind whose word stands in a kernel's (or operator's) name, in lower case.
 KINDS: Mapping[str, tuple[str, ...]] = {
+    "layout": ("nchwtonhwc", "nhwctonchw"),  # cuDNN's, around convolutions
     "attention": ("attention", "flash", "fmha", "sdpa"),
     "convolution": ("conv", "implicit", "fprop", "dgrad"),
     "matmul": ("gemm", "nvjet", "cutlass", "cublas", "addmm", "bmm", "::mm", "linear", "matmul"),
     "norm": ("norm", "moments", "softmax", "reduce", "welford"),
     "copy": ("memcpy", "memset", "copy", "index", "gather", "cat", "transpose", "contiguous"),
-    "pointwise": ("elementwise", "vectorized", "triton", "silu", "gelu", "mul", "add", "aten::"),
+    "pointwise": ("elementwise", "vectorized", "silu", "gelu", "mul", "add", "aten::"),
 }
 
 
 def kind_of(name: str) -> str:
     """The kind of a kernel or operator, by its name."""
     lower = name.lower()
+    if FUSED.match(lower):
+        return "fused"
     for kind, words in KINDS.items():
         if any(word in lower for word in words):
             return kind
@@ -99,30 +110,22 @@ def _measure(model: DiffusionModel, settings: Settings, facts: Mapping[str, Any]
     ticks = FullBatch(model, recipe, slots)
     latents = ticks.latents()[: model.decoder.batch(recipe.size)]
     pixels = model.decoder.decode(recipe.size, latents)
-    step_s = _median_s(ticks.run) / TICKS
+    step_s = median_s(ticks.run) / TICKS
     rows = 2 if recipe.is_guided else 1
     stages = {
-        "text": (_median_s(prepare), float(cost.text_flop)),  # the negative prompt is cached
+        "text": (median_s(prepare), float(cost.text_flop)),  # the negative prompt is cached
         "denoise": (step_s * recipe.steps / slots, float(cost.row_flop * rows * recipe.steps)),
         "decode": (
-            _median_s(lambda: model.decoder.decode(recipe.size, latents)) / len(latents),
+            median_s(lambda: model.decoder.decode(recipe.size, latents)) / len(latents),
             float(cost.decode_flop),
         ),
-        "encode": (_median_s(lambda: encode(pixels[0].image, Encoding())), None),  # type: ignore[union-attr]
+        "encode": (median_s(lambda: encode(pixels[0].image, Encoding())), None),  # type: ignore[union-attr]
     }
-    limit = facts["limits"]["matmul_flop_per_s"]
+    limit = (facts.get("limits") or {}).get("matmul_flop_per_s")  # None: it was not measured
     return {
         "benchmark": "breakdown",
-        "stages": {
-            name: {
-                "s_per_image": seconds,
-                "tflop": None if flop is None else flop / 1e12,
-                "tflops": None if flop is None else flop / seconds / 1e12,
-                "limit_percent": None if flop is None else 100 * flop / seconds / limit,
-            }
-            for name, (seconds, flop) in stages.items()
-        },
-        "steps_by_kind": _profiled(ticks, model.device_name),
+        "stages": {name: rates(seconds, flop, limit) for name, (seconds, flop) in stages.items()},
+        "steps_by_kind": profiled(ticks, model.device_name),
         "slots": slots,
         "settings": msgspec.to_builtins(settings),
         "facts": dict(facts),
@@ -149,6 +152,13 @@ class FullBatch:
             self._tick(step, finishes=False)
         self._model.stepper.catch_up()
 
+    def steps_s(self) -> list[float]:
+        """Join, step `TICKS` times; the device's seconds of each step, by its own clock."""
+        measured = []
+        for step in range(TICKS):
+            measured += self._tick(step, finishes=False).measured
+        return [each.seconds for each in [*measured, *self._model.stepper.catch_up()]]
+
     def latents(self) -> list[Any]:
         """The latents after one step."""
         return list(self._tick(0, finishes=True).latents.values())
@@ -165,22 +175,36 @@ class FullBatch:
         )
 
 
-def _profiled(ticks: FullBatch, device: str) -> dict[str, float]:
-    """Shares of the steps' time by kind of kernel."""
+def rates(seconds: float, flop: float | None, limit: float | None) -> dict[str, float | None]:
+    """A stage's seconds an image, and its rate in TFLOP/s and percent of the limit in FLOP/s.
+
+    Without FLOP there is no rate; without a measured limit, no percentage.
+    """
+    rate = None if flop is None else flop / seconds
+    return {
+        "s_per_image": seconds,
+        "tflop": None if flop is None else flop / 1e12,
+        "tflops": None if rate is None else rate / 1e12,
+        "limit_percent": None if rate is None or limit is None else 100 * rate / limit,
+    }
+
+
+def profiled(ticks: FullBatch, device: str) -> dict[str, float]:
+    """Shares of the steps' time by kind of kernel; `device` is `cuda` or `cpu`."""
     is_cuda = device == "cuda"
     activity = ProfilerActivity.CUDA if is_cuda else ProfilerActivity.CPU
-    with profile(activities=[activity]) as profiled:
+    with profile(activities=[activity]) as seen:
         started_s = time.perf_counter()
         ticks.run()
         wall_s = time.perf_counter() - started_s
     field = "self_device_time_total" if is_cuda else "self_cpu_time_total"
-    spent = [(each.key, getattr(each, field) / 1e6) for each in profiled.key_averages()]
+    spent = [(each.key, getattr(each, field) / 1e6) for each in seen.key_averages()]
     kinds = by_kind(spent, wall_s)
     total = sum(kinds.values())
     return {kind: seconds / total for kind, seconds in kinds.items()}
 
 
-def _median_s(run: Callable[[], object]) -> float:
+def median_s(run: Callable[[], object]) -> float:
     """Median seconds of a few runs, after one that does not count."""
     run()
     took = []

@@ -3,11 +3,11 @@
     python -m benchmarks.engine [--model tiny --px 64 --steps 20 …]
 
 The unit of load is the capacity of policy `none`: images/s of the stock pipeline, an image after
-another, measured first. The SLO is a multiple of the lone latency, measured with it. Then every
-policy gets the same seeded arrivals, in one run on one warm model; a load at a time, so that a
-noisy moment of the machine meets all policies (through HTTP: a server at a time). `none` and
-`request` take what fits their queue; `step` also refuses at once what it predicts to miss the
-SLO, which is its deadline.
+another, measured first; `--capacity` says it instead, and then the SLO is said in seconds. The
+SLO is a multiple of the lone latency, measured with it. Then every policy gets the same seeded
+arrivals, in one run on one warm model; a load at a time, so that a noisy moment of the machine
+meets all policies (through HTTP: a server at a time). `none` and `request` take what fits their
+queue; `step` also refuses at once what it predicts to miss the SLO, which is its deadline.
 
 stderr shows the progress; the last line of stdout is one JSON object:
 `result[policy][load]` with the figures of `benchmarks.cell.Figures`, and what it was measured on.
@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import functools
 import json
-import statistics
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.baseline import base_of
 from benchmarks.cell import (
     Figures,
     Outcome,
@@ -41,9 +42,6 @@ from serve.settings import Settings, SettingsError
 
 POLICIES = ("none", "request", "step")
 LOADS = ("burst", "0.8", "1.0", "1.5", "3.0")
-BASELINE_ROUNDS = 3
-LONE_IMAGES = 5
-CAPACITY_S = 3.0
 LONE_DEADLINE_S = 3600.0
 # Images at once in a burst, as a multiple of the images `none` makes within the SLO.
 BURST = 2.0
@@ -54,13 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
     try:
         settings = settings_of(arguments)
-        if not _slo_s(arguments.slo, 1.0) > 0:
-            raise ValueError(arguments.slo)
-    except SettingsError as err:
+        _check(arguments)
+    except (SettingsError, ValueError) as err:
         print(f"error: {err}", file=sys.stderr)  # noqa: T201
-        return 2
-    except ValueError:
-        print(f"error: --slo: '{arguments.slo}' is no SLO such as 5 or 20s", file=sys.stderr)  # noqa: T201
         return 2
     told = asyncio.run(_measure(settings, arguments))
     text = json.dumps(told)
@@ -70,20 +64,37 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be measured, before anything is loaded.
+
+    Raises:
+        ValueError: The SLO is none, or is a multiple of a latency that will not be measured.
+    """
+    slo, capacity = arguments.slo, arguments.capacity
+    if not slo.removesuffix("s").replace(".", "", 1).isdecimal() or not _slo_s(slo, 1.0) > 0:
+        raise ValueError(f"--slo: '{slo}' is no SLO such as 5 or 20s")
+    if capacity is not None and not 0 < capacity < math.inf:
+        raise ValueError(f"--capacity: {capacity:g} is no rate above 0 images/s")
+    if capacity is not None and not slo.endswith("s"):
+        raise ValueError(
+            f"--slo: {slo} lone latencies cannot be told, since with --capacity none is measured; "
+            "say it in seconds, as 20s"
+        )
+
+
 async def _measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     began_s = time.monotonic()
     warm, facts = await asyncio.to_thread(_warm, settings, http=arguments.http)
     none = msgspec.structs.replace(settings, policy="none")
-    async with _door(none, warm, LONE_DEADLINE_S, http=arguments.http) as door:
-        lone_s, capacity = await _baseline(door)
-        flop = (await door.ask(0, 0.0, time.perf_counter())).flop
-    slo_s = _slo_s(arguments.slo, lone_s)
-    _say(f"lone latency {lone_s:.3f} s, SLO {slo_s:.3f} s, none makes {capacity:.3g} images/s")
+    open_none = functools.partial(_door, none, warm, LONE_DEADLINE_S, http=arguments.http)
+    base = await base_of(open_none, arguments.capacity)
+    slo_s = _slo_s(arguments.slo, base.lone_s or math.nan)
+    _say(base.told(slo_s))
     arrivals = {
-        load: _arrivals(load, capacity, slo_s, arguments.window, arguments.seed)
+        load: _arrivals(load, base.images_per_s, slo_s, arguments.window, arguments.seed)
         for load in arguments.loads
     }
-    limit = facts.get("limits", {}).get("matmul_flop_per_s")
+    limit = (facts.get("limits") or {}).get("matmul_flop_per_s")
     doors = {
         policy: functools.partial(
             _door,
@@ -116,10 +127,11 @@ async def _measure(settings: Settings, arguments: argparse.Namespace) -> dict[st
         "benchmark": "engine",
         "result": result,
         "slo_s": slo_s,
-        "slo_multiple": slo_s / lone_s,
-        "lone_latency_s": lone_s,
-        "none_capacity_images_per_s": capacity,
-        "tflop_per_image": None if flop is None else flop / 1e12,
+        "slo_multiple": None if base.lone_s is None else slo_s / base.lone_s,
+        "lone_latency_s": base.lone_s,
+        "none_capacity_images_per_s": base.images_per_s,
+        "none_capacity_basis": "given" if arguments.capacity is not None else "measured",
+        "tflop_per_image": None if base.flop is None else base.flop / 1e12,
         "through": "http" if arguments.http else "in process",
         "model": settings.model,
         "size": "{}x{}".format(*settings.warm_sizes[0]),
@@ -157,33 +169,6 @@ def _door(
     settings: Settings, model: Any, slo_s: float, *, http: bool
 ) -> "contextlib.AbstractAsyncContextManager[Door]":
     return over_http(settings, slo_s) if http else in_process(model, settings, slo_s)
-
-
-async def _baseline(door: Door) -> tuple[float, float]:
-    """Lone latency in seconds, and images/s with always another one waiting.
-
-    Rounds of both; the best of each counts, since all that a shared machine can do is disturb.
-    """
-    lone_s, rates = [], []
-    for _ in range(BASELINE_ROUNDS):
-        took = [await _timed(door, [seed]) for seed in range(LONE_IMAGES)]
-        lone_s.append(statistics.median(took))
-        images = max(LONE_IMAGES, round(CAPACITY_S / lone_s[-1]))
-        rates.append(images / await _timed(door, range(images)))
-    return min(lone_s), max(rates)
-
-
-async def _timed(door: Door, seeds: Sequence[int]) -> float:
-    """Seconds for some images, one computed and one waiting."""
-    begin_s = time.perf_counter()
-    left = iter(seeds)
-
-    async def ask_on() -> None:
-        for seed in left:
-            await door.ask(seed, 0.0, begin_s)
-
-    await asyncio.gather(ask_on(), ask_on())
-    return time.perf_counter() - begin_s
 
 
 def _slo_s(text: str, lone_s: float) -> float:
@@ -234,6 +219,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = parser_of("benchmarks.engine", __doc__)
     parser.add_argument("--window", type=float, default=25.0, help="seconds of arrivals a cell")
     parser.add_argument("--slo", default="5", help="in lone latencies, or in seconds as 20s")
+    parser.add_argument(
+        "--capacity",
+        type=float,
+        metavar="RATE",
+        help="images/s that policy none makes, not measured; wants an --slo in seconds",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--http", action="store_true", help="through the server")
     parser.add_argument("--policies", type=_words(POLICIES), default=POLICIES)

@@ -6,10 +6,15 @@ import os
 import platform
 import shlex
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from profiles.host import node_name
+from profiles.visible import every_gpu
 from serve.settings import Settings, from_strings
+
+PACKAGES = ("torch", "diffusers", "ray")
 
 
 def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -44,12 +49,26 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     return from_strings(words)
 
 
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
+    """The packages' versions by name; None where one is not installed."""
+    found: dict[str, str | None] = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
 def environment(module: str) -> dict[str, Any]:
-    """What a reader must know of where a benchmark ran."""
+    """What a reader must know of where a benchmark ran; nothing in it fails for what is absent."""
+    gpus = every_gpu(node_name())
     return {
         "date_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "diffusers", "ray")},
+        "versions": versions(),
+        "gpus": [gpu.name for gpu in gpus],
+        "driver": gpus[0].driver if gpus else None,
     }

@@ -31,6 +31,7 @@ from profiles.schema import GpuSummary
 from profiles.student import t_quantile
 
 BOUND_PERCENT = 0.5  # of the load's rate, asked for
+START_S = 1.0  # of a sampler's process, about
 SETTLE_S = 1.0  # between a sampler's start or end and the stretch
 READY_S = 900.0  # a model is loaded and warmed up
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +52,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stretch_s: float = 20.0
     settle_s: float = SETTLE_S
     hz: float = 10.0
+
+    @property
+    def about_s(self) -> float:
+        """Seconds that it takes from when the load runs: the readings, and two stretches a pair."""
+        return self.seconds + START_S + 2 * self.pairs * (self.settle_s + self.stretch_s + START_S)
 
 
 class Load:
@@ -123,7 +129,10 @@ def measure(asked: Asked, environ: Mapping[str, str] | None = None) -> dict[str,
     load = Load(asked.load, environ)
     try:
         about = load.about()
-        say(f"{about['load']} runs; reading the GPUs for {asked.seconds:g} s")
+        say(
+            f"{about['load']} runs; reading the GPUs for {asked.seconds:g} s, then {asked.pairs} "
+            f"pairs of stretches: about {asked.about_s:.0f} s"
+        )
         with tempfile.TemporaryDirectory(prefix="viralload-") as scratch:
             root = Path(scratch)
             begin_s = time.monotonic()

@@ -1,153 +1,117 @@
 """The node's capacity, measured before the load: what "1.5x" refers to.
 
-A closed loop keeps enough requests in flight that no batch waits for company, drops a warm-up, and
-counts images between the first and the last completion of the window. It is a quick look, good to
-some ten percent; the plan and the report say so.
+A closed loop in a process of its own (`loadtest.closed_loop`) raises what is in flight until more
+brings no more (`loadtest.climb`), and asks what the run will ask for. It is a quick look, good to
+some ten percent; plan and report say so, with its interval.
 """
 
-import http.client
-import itertools
-import threading
-import time
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from loadtest.answer import check, error_message, is_sampled
+from loadtest.climb import TIME_S, Calibration, Window
 from loadtest.errors import ViralloadError
-from loadtest.job import Job
+from loadtest.plan import Node, Schedule, expected_requests, make_plan
+from loadtest.processes import Child
+from loadtest.scenario import Scenario
+from loadtest.source import Source
+from loadtest.surroundings import python
 
-WARMUP_S = 1.5
-WINDOW_S = 5.0
-MAX_S = 60.0
-ENOUGH_IMAGES = 12
-MAX_IN_FLIGHT = 512
-UNTOLD_BATCH = 4  # of a server that does not tell its batch size
-
-
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """What the closed loop saw."""
-
-    images_per_s: float
-    images: int
-    seconds: float
-    in_flight: int
-
-    @property
-    def basis(self) -> str:
-        """How it was measured, for people."""
-        return (
-            f"measured: {self.images} images in {self.seconds:.1f} s with {self.in_flight} "
-            "requests in flight"
-        )
+PATIENCE_S = 60.0  # beyond its own time: starting, and the last requests
+MAX_FIRST = 512
+UNTOLD_BATCH = 2  # of a server that does not tell its batch size
+ASKS = 4096
+MORE = 1.2  # so that chance leaves enough of them
 
 
 def in_flight_for(max_batch: int | None, replicas: int | None) -> int:
-    """Requests that keep every replica busy: a batch that runs and one that waits."""
-    return min(2 * (max_batch or UNTOLD_BATCH) * (replicas or 1), MAX_IN_FLIGHT)
+    """Requests to begin with: a batch that runs and one that waits, for every replica."""
+    return min(2 * (max_batch or UNTOLD_BATCH) * (replicas or 1), MAX_FIRST)
 
 
-def calibrate(job: Job, key: str | None, in_flight: int) -> Calibration:
-    """Images/s that the server completes when always busy, one image a request.
+def asks(scenario: Scenario, source: Source) -> Schedule:
+    """What the scenario's requests ask for, in its own mix: a row each, in chance order.
+
+    Of a schedule drawn for a made-up peak, at which it has about ASKS rows: how many images each,
+    and what a trace or a mix of steps and sizes says.
 
     Raises:
-        ViralloadError: requests fail, or too few come back in MAX_S.
+        ConfigurationError: No schedule can be drawn.
     """
-    state = _State()
-    threads = [
-        threading.Thread(target=_ask_again_and_again, args=(job, key, state, k), daemon=True)
-        for k in range(in_flight)
+    peak = MORE * ASKS / expected_requests(scenario, source, 1.0)
+    load = msgspec.structs.replace(scenario.load, peak=peak)
+    _, schedule = make_plan(msgspec.structs.replace(scenario, load=load), source, Node())
+    order = np.random.default_rng(scenario.seed).permutation(len(schedule))[:ASKS]
+    rows: Schedule = schedule[order]
+    return rows
+
+
+def calibrate(
+    job_path: Path, first: int, log: Path, tell: Callable[[Window], None] = lambda window: None
+) -> Calibration:
+    """Images/s that the server completes when always busy, and what limited the look.
+
+    Args:
+        job_path: The run's job.json.
+        first: Requests in flight to begin with.
+        log: What takes its stderr.
+        tell: Told of each level as it ends.
+
+    Raises:
+        ViralloadError: Requests fail, or nothing comes back in time.
+    """
+    found: Calibration | None = None
+    for line in _lines(job_path, ["climb", str(first)], log):
+        told = msgspec.json.decode(line, type=Window | Calibration)
+        if isinstance(told, Window):
+            tell(told)
+        else:
+            found = told
+    if found is None:
+        raise ViralloadError("measuring the capacity failed: it did not end in time")
+    return found
+
+
+def alone(job_path: Path, log: Path, count: int = 1) -> list[float]:
+    """Seconds that each of `count` requests takes on a server that does nothing else.
+
+    Raises:
+        ViralloadError: One fails.
+    """
+    return [
+        msgspec.json.decode(line, type=float)
+        for line in _lines(job_path, ["alone", str(count)], log)
     ]
-    begin = time.monotonic()
-    for thread in threads:
-        thread.start()
-    while not state.stop.is_set():
-        state.stop.wait(0.1)
-        elapsed = time.monotonic() - begin
-        counted = sum(t > begin + WARMUP_S for t in state.done_s)
-        if elapsed > MAX_S or (elapsed > WARMUP_S + WINDOW_S and counted > ENOUGH_IMAGES):
-            state.stop.set()
-    for thread in threads:
-        thread.join(job.timeout_s)
-    if state.fault:
-        raise ViralloadError(f"measuring the capacity failed: {state.fault}")
-    return rate(sorted(state.done_s), begin + WARMUP_S, in_flight)
 
 
-def alone(job: Job, key: str | None) -> float:
-    """Seconds one request of one image takes on a server that does nothing else.
-
-    Raises:
-        ViralloadError: it fails.
-    """
-    begin = time.monotonic()
-    fault = _ask(job, key, 0)
-    if fault:
-        raise ViralloadError(f"a first request failed: {fault}")
-    return time.monotonic() - begin
-
-
-def rate(done_s: list[float], after_s: float, in_flight: int) -> Calibration:
-    """Images/s from sorted completion times later than `after_s`.
-
-    The images of a batch complete together, so counting starts at the end of the first such
-    cluster: rate = (images after it) / (last completion - its end). A cluster ends at the first
-    gap wider than a quarter of the mean gap.
-
-    Raises:
-        ViralloadError: fewer than two images.
-    """
-    times = [t for t in done_s if t > after_s]
-    if len(times) < 2:
-        raise ViralloadError(
-            "measuring the capacity failed: the server completed fewer than two images. "
-            "Give --capacity IMAGES_PER_S instead"
-        )
-    wide = (times[-1] - times[0]) / (len(times) - 1) / 4
-    first = next((k for k, (a, b) in enumerate(itertools.pairwise(times)) if b - a > wide), 0)
-    images = len(times) - 1 - first
-    seconds = times[-1] - times[first]
-    return Calibration(
-        images_per_s=images / seconds, images=images, seconds=seconds, in_flight=in_flight
+def refusal(found: Calibration) -> str | None:
+    """Why what was found is no capacity, and the ways out; None: it is one."""
+    if found.limit is None:
+        return None
+    return (
+        f"the capacity is not known: {found.images_per_s:.3g} images/s came back with "
+        f"{found.in_flight} requests in flight and still rising when {found.limit}. Give the peak "
+        "in images/s (--peak 20), the capacity (--capacity IMAGES_PER_S), or search for it with "
+        "`viralload find`"
     )
 
 
-class _State:
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.done_s: list[float] = []
-        self.fault: str | None = None
+def _lines(job_path: Path, words: list[str], log: Path) -> Iterator[bytes]:
+    """What the closed loop prints, a line as it comes.
 
-
-def _ask_again_and_again(job: Job, key: str | None, state: _State, first_seq: int) -> None:
-    seq = first_seq
-    while not state.stop.is_set():
-        fault = _ask(job, key, seq)
-        if fault:
-            state.fault = fault
-            state.stop.set()
-            return
-        state.done_s.append(time.monotonic())
-        seq += 1
-
-
-def _ask(job: Job, key: str | None, seq: int) -> str | None:
-    """One request; returns what went wrong."""
-    parts = urlsplit(job.endpoint)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=job.timeout_s)
-    headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+    Raises:
+        ViralloadError: It failed.
+    """
+    command = python("loadtest.closed_loop", str(job_path), *words)
+    child = Child("closed loop", command, log, {})
+    left, code = b"", None
     try:
-        connection.request("POST", parts.path, job.body(seq, 1), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException) as err:
-        return str(err) or type(err).__name__
+        for block in child.output(TIME_S + PATIENCE_S):
+            *whole, left = (left + block).split(b"\n")
+            yield from whole
     finally:
-        connection.close()
-    if answer.status != 200:
-        return f"HTTP {answer.status}: {error_message(body) or answer.reason}"
-    decode = is_sampled(seq)
-    return check(body, 1, job.width, job.height, job.output_format, decode=decode).fault
+        code = child.end(patience_s=1.0)
+    if code != 0:
+        raise ViralloadError(f"measuring the capacity failed: {child.last_words()}")

@@ -18,7 +18,7 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
-from loadtest import foretold, gates, goal, streams, whatif
+from loadtest import drawing, foretold, gates, goal, streams, whatif
 from loadtest import scenario as scenarios
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV, parser
@@ -246,9 +246,16 @@ def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResu
         sys.stdout.write(_json(result))
     else:
         sys.stdout.write(find_text(result))
-        if folder.report_path.is_file():
-            sys.stdout.write(f"\nreport  {folder.report_path}\n")
+        _tell_report(folder)
     return find_exit_code(result)
+
+
+def _tell_report(folder: RunFolder) -> None:
+    """Where the report is, or where it can be made."""
+    if folder.report_path.is_file():
+        sys.stdout.write(f"\nreport  {folder.report_path}\n")
+    else:
+        sys.stdout.write(f"\nrun     {folder.path}\n")
 
 
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
@@ -272,14 +279,18 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
 
 
 def _report(options: argparse.Namespace, _command: list[str]) -> int:
-    from profiles.report import write_report
-
     try:
         folder = RunFolder.open(options.run)
     except RunError as err:
         raise ConfigurationError(str(err)) from err
     if is_sampled(folder.manifest()):
         return _tell_sampled(summarize_sampled(read(folder)), folder, options.json)
+    missing = drawing.absent()
+    if missing is not None:
+        raise ViralloadError(
+            f"a report cannot be drawn without {missing}: pip install it, or draw the report of "
+            f"{folder.path} on another machine"
+        )
     if folder.manifest().search is not None:
         from profiles.find_report import write_find_report
 
@@ -289,6 +300,8 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
             write_find_report(folder, result)
         _tell_found(options, folder, result)
         return 0
+    from profiles.report import write_report
+
     summary = summarize(folder)
     with _shown_all_the_same():
         folder.write_summary(summary)
@@ -311,8 +324,7 @@ def _tell_summary(options: argparse.Namespace, folder: RunFolder, summary: Summa
         sys.stdout.write(_json(summary))
         return
     sys.stdout.write(summary_text(summary, folder.manifest(), width=streams.width(WIDTH)))
-    if folder.report_path.is_file():
-        sys.stdout.write(f"\nreport  {folder.report_path}\n")
+    _tell_report(folder)
 
 
 def _json(value: object) -> str:

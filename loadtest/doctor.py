@@ -7,6 +7,7 @@ context come and go with it; the rest is read here. `find_faults` says what woul
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,17 +17,30 @@ from loadtest import environment
 from loadtest.errors import ConfigurationError, TargetError
 from loadtest.surroundings import environ, python
 from loadtest.target import check_port_free
+from profiles import figures
 from profiles.datasheet import Datasheet, datasheet
+from profiles.gpu_processes import MIN_HELD_BYTES, PID_NAMESPACE
 from profiles.host import Host, node_name
 from profiles.limits import percent_of
 from profiles.nvml import GpuError, open_gpus
-from profiles.schema import DeviceLimits, GpuInfo, HostInfo
+from profiles.schema import DeviceLimits, GpuInfo, GpuProcess, HostInfo
 
 PACKAGES = ("torch", "diffusers", "ray", "locust", "nvidia-ml-py")
 PORTS = {8000: "server", 8089: "Locust's web UI"}
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - Ray's object store; only asked for its room
 MEASURE_TIMEOUT_S = 300.0
 USAGE_EXIT_CODE = 2
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU as torch tells of it, in CUDA's order; an instance of MIG by its own UUID."""
+
+    name: str
+    uuid: str
+    capability: str  # of computing, as "9.0"
+    mem_total_bytes: int
+    mem_free_bytes: int | None = None
+    faults: list[str] = []  # what stands against computing on it
 
 
 class Checkup(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +50,7 @@ class Checkup(msgspec.Struct, frozen=True, kw_only=True):
     torch_version: str | None = None
     cuda_build: str | None = None  # the CUDA version torch was built with
     cuda_fault: str | None = None  # why torch cannot use CUDA though built with it
+    gpus: list[Card] = []
     failure: str | None = None  # why nothing could be measured
 
 
@@ -62,6 +77,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     cuda: str | None = None  # the newest CUDA it supports
     absent: str | None = None
     fault: str | None = None
+    used: dict[str, int] = {}  # bytes in use by UUID, nothing of ours being there
+    instances: dict[str, list[str]] = {}  # of MIG, by their GPU's UUID
+    processes: list[GpuProcess] = []
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +127,7 @@ def diagnose(*, device: str, threads: int | None, runs: Path) -> Diagnosis:
         measured=[beside_datasheet(one) for one in limits],
         checkup=checkup,
         driver=ask_driver(),
-        device_nodes=sorted(str(node) for node in Path("/dev").glob("nvidia[0-9]*")),
+        device_nodes=sorted(str(node) for node in Path("/dev").glob("nvidia*")),
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         versions=versions,
         missing=[name for name in PACKAGES if name not in versions],
@@ -175,7 +193,20 @@ def ask_driver() -> Driver:
     """What NVML says of the driver and its GPUs."""
     try:
         with open_gpus(node_name()) as nvml:
-            return Driver(gpus=nvml.describe(), cuda=nvml.cuda_version(), absent=nvml.absent)
+            now_s = time.monotonic()
+            samples = nvml.sample(time.monotonic, now_s)
+            instances: dict[str, list[str]] = {}
+            for one in samples:
+                if one.parent_uuid is not None:
+                    instances.setdefault(one.parent_uuid, []).append(one.uuid)
+            return Driver(
+                gpus=nvml.describe(),
+                cuda=nvml.cuda_version(),
+                absent=nvml.absent,
+                used={s.uuid: s.mem_used_bytes for s in samples if s.mem_used_bytes is not None},
+                instances=instances,
+                processes=nvml.processes(time.monotonic),
+            )
     except GpuError as err:
         return Driver(fault=str(err))
 
@@ -191,8 +222,12 @@ def find_faults(found: Diagnosis) -> list[str]:
             f"{found.device_nodes[0]} is there, but NVML is not ({driver.absent}): in a container, "
             "start it with NVIDIA_DRIVER_CAPABILITIES=compute,utility; else install the driver"
         )
-    if driver.gpus:
+    if driver.gpus or found.device_nodes:
         faults += _cuda_faults(found)
+    for gpu in driver.gpus:
+        faults += _held(gpu, driver)
+    for card in checkup.gpus:
+        faults += card.faults
     faults += [
         f"{name} is not installed: pip install -e . in the project's folder"
         for name in found.missing
@@ -224,6 +259,24 @@ def _cuda_faults(found: Diagnosis) -> list[str]:
     else:
         return []
     return [fault]
+
+
+def _held(gpu: GpuInfo, driver: Driver) -> list[str]:
+    """That others hold memory of a GPU: how much, and who, as far as can be seen."""
+    used = driver.used.get(gpu.uuid, 0)
+    if used <= MIN_HELD_BYTES:
+        return []
+    parts = (gpu.uuid, *driver.instances.get(gpu.uuid, ()))
+    who = [
+        f"{one.name or 'a process not to be seen from here'} (pid {one.pid}) "
+        f"{figures.data(one.mem_used_bytes)}"
+        for one in driver.processes
+        if one.uuid in parts
+    ]
+    told = f" by {', '.join(who)}" if who else f"; {PID_NAMESPACE}"
+    much = f"{figures.data(used)} of {figures.data(gpu.mem_total_bytes)}"
+    remedy = "end what holds it, or leave the GPU out of CUDA_VISIBLE_DEVICES"
+    return [f"GPU {gpu.index}: {much} are held{told}: {remedy}"]
 
 
 def _major(version: str | None) -> int | None:

@@ -17,6 +17,10 @@ def doctor_text(found: Diagnosis) -> str:
         lines += [*_device(index, measured), ""]
     lines += _driver(found.driver)
     lines += _row("torch", _torch(found))
+    for index, card in enumerate(found.checkup.gpus):
+        room = f"{figures.data(card.mem_free_bytes)} of {figures.data(card.mem_total_bytes)} free"
+        told = f"{card.name}, compute capability {card.capability}, {room}, {card.uuid}"
+        lines += _row(f"cuda:{index}", told)
     lines += _row("versions", _versions(found))
     lines += _row("machine", _machine(found))
     lines += _row("disk", _disk(found))
@@ -69,6 +73,8 @@ def _driver(driver: Driver) -> list[str]:
     for gpu in driver.gpus:
         memory, limit = figures.data(gpu.mem_total_bytes), figures.watts(gpu.power_limit_w)
         lines += _row(f"GPU {gpu.index}", f"{gpu.name}, {memory}, limit {limit}, {gpu.uuid}")
+        cut = driver.instances.get(gpu.uuid)
+        lines += _row("", f"in MIG mode, cut into {', '.join(cut)}") if cut else []
     return lines
 
 

@@ -11,24 +11,24 @@ import time
 from typing import Any
 
 import msgspec
+import numpy as np
 from rich.console import Console
 
 from loadtest import pace, runner
-from loadtest.calibrate import alone, calibrate, in_flight_for
+from loadtest.calibrate import alone, asks, calibrate, in_flight_for
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.goal import Asked
 from loadtest.job import Job, encode
 from loadtest.prepare import Options, job_for, locust_command
 from loadtest.processes import Child
-from loadtest.scenario import image_weights
 from loadtest.search import Goal, Next, choose, found
 from loadtest.source import Source
 from loadtest.target import Offer, ask_models
 from loadtest.window_player import Player, Requests
+from loadtest.windows import Images
 from profiles import columns
 from profiles.columns import Recorded
 from profiles.find import find, look_at
-from profiles.find_report import write_find_report
 from profiles.run import RunFolder
 from profiles.schema import EndReason, FindResult, FindWindow, SearchPlan
 from profiles.windows import counts
@@ -52,7 +52,10 @@ def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, Fi
     result = find(session.folder)
     try:
         session.folder.write_find(result)
-        write_find_report(session.folder, result)
+        if session.can_draw():
+            from profiles.find_report import write_find_report  # altair is large, and only draws
+
+            write_find_report(session.folder, result)
     except Exception as err:  # noqa: BLE001 - the result is told all the same
         session.warn_unwritten(err)
     return session.folder, result
@@ -62,7 +65,10 @@ class Finder(runner.Run):
     """The search in progress."""
 
     def __init__(self, options: Options, console: Console, asked: Asked) -> None:
-        super().__init__(options, console)
+        # Its people and its curve are left out, but not what they ask for.
+        self.mixed = options.scenario
+        alone = msgspec.structs.replace(options.scenario, session=None)
+        super().__init__(msgspec.structs.replace(options, scenario=alone), console)
         self.asked = asked
         self.began_s = time.monotonic()
         self.told = 0  # windows
@@ -73,8 +79,9 @@ class Finder(runner.Run):
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options, asked = self.options, self.asked
         key = os.environ.get(options.key_env)
-        weights = image_weights(options.scenario.request)
-        images = sum(n * w for n, w in weights.items()) / sum(weights.values())
+        rows = asks(self.mixed, source)
+        np.save(self.folder.asks_path, rows)
+        images = float(rows["images"].mean())
         search = SearchPlan(
             slo=asked.slo,
             limit_s=asked.limit_s,
@@ -92,8 +99,8 @@ class Finder(runner.Run):
             job_for(options, self.manifest, self.folder, offer), in_windows=True
         )
         self.folder.job_path.write_bytes(encode(job))
-        alone(job, key)  # the first one warms connections and caches up
-        lone = [alone(job, key) for _ in range(LONE_REQUESTS)]
+        log = self.folder.log_path("closed-loop")
+        _, *lone = alone(self.folder.job_path, log, 1 + LONE_REQUESTS)  # the first warms caches up
         cpu_s = pace.cpu_s_per_request(self.folder.job_path, max(1, round(images)))
         most = None if cpu_s is None else PACE_TRUST * pace.SHARE / cpu_s * job.processes
         search = msgspec.structs.replace(search, lone_latency_s=lone, most_per_s=most)
@@ -102,16 +109,17 @@ class Finder(runner.Run):
             self._say(f"{asked.slo} cannot be met: a lone request takes {min(lone):.3g} s or more")
             self._finish(EndReason.COMPLETED, "a lone request misses the SLO")
             return
-        start = self._start_rate(job, offer, key, min(lone))
+        start = self._start_rate(offer, min(lone))
         self._start_sampler()
-        self._search(job, search, weights, start)
+        self._search(job, search, rows["images"], start)
 
-    def _start_rate(self, job: Job, offer: Offer, key: str | None, lone_s: float) -> float:
+    def _start_rate(self, offer: Offer, lone_s: float) -> float:
         """Requests/s the ramp begins with."""
-        in_flight = in_flight_for(offer.max_batch, offer.replicas)
-        self._say(f"a first look at the capacity, {in_flight} requests always in flight")
+        first = in_flight_for(offer.max_batch, offer.replicas)
+        self._say(f"a first look at the capacity, from {first} requests in flight on")
         try:
-            measured = calibrate(job, key, in_flight)
+            log = self.folder.log_path("closed-loop")
+            measured = calibrate(self.folder.job_path, first, log)
         except ViralloadError as err:
             self._say(f"it gave none ({err}); the ramp begins with one request at a time")
             return 1.0 / lone_s
@@ -120,9 +128,7 @@ class Finder(runner.Run):
 
     # -- the windows -------------------------------------------------------------------------
 
-    def _search(
-        self, job: Job, search: SearchPlan, weights: dict[int, float], start_per_s: float
-    ) -> None:
+    def _search(self, job: Job, search: SearchPlan, images: Images, start_per_s: float) -> None:
         goal = Goal(
             limit_s=search.limit_s,
             allowed=search.allowed_share,
@@ -131,7 +137,7 @@ class Finder(runner.Run):
             most_per_s=search.most_per_s or float("inf"),
             least_per_s=0.02 / min(search.lone_latency_s),
         )
-        player = self._player(job, search, weights)
+        player = self._player(job, search, images)
         reason, detail = player.wait_for_start()
         self._update(load_start_s=player.load_start_s or None)
         while reason is None:
@@ -147,14 +153,14 @@ class Finder(runner.Run):
         self._update(load_end_s=player.end_s or None)
         self._finish(reason, detail)
 
-    def _player(self, job: Job, search: SearchPlan, weights: dict[int, float]) -> Player:
+    def _player(self, job: Job, search: SearchPlan, images: Images) -> Player:
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
         self.loading = True
         command = locust_command(job, self.options.web_port)
         locust = Child("load generator", command, self.folder.log_path("locust"), env)
         self.children.append(locust)
         same = Requests(
-            weights=weights,
+            images=images,
             seed=self.options.scenario.seed,
             timeout_s=job.timeout_s,
             limit_s=search.limit_s,

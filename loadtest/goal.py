@@ -28,14 +28,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
-    """The scenario whose requests are sent; its people and its curve are left out."""
+    """The scenario whose requests are sent; its people and its curve will be left out."""
     text, folder = scenarios.scenario_text(options.scenario)
     scenario = scenarios.parse_scenario(text)
     request = {key: getattr(options, key) for key in ("size", "steps", "timeout")}
     asked = {key: value for key, value in request.items() if value is not None}
     scenario = scenarios.with_overrides(scenario, {"request": asked})
     seed = scenario.seed if options.seed is None else options.seed
-    return msgspec.structs.replace(scenario, seed=seed, session=None), text, folder
+    return msgspec.structs.replace(scenario, seed=seed), text, folder
 
 
 def asked_of(options: argparse.Namespace, scenario: Scenario) -> Asked:

@@ -91,7 +91,8 @@ class Crowd(User):
         share, shares = share_of(self.environment)
         self.generator = f"locust-{share}"
         load_start_s: float = start_told.get()
-        schedule = None if JOB.in_windows else np.load(FOLDER.schedule_path, mmap_mode="r")
+        rows = FOLDER.asks_path if JOB.in_windows else FOLDER.schedule_path
+        schedule = np.load(rows, mmap_mode="r")
         self.recorder = Recorder(JOB, FOLDER.requests_writer(self.generator), run_clock)
         self.sender = Sender(JOB, self.client, self.recorder, schedule)
         watch = gevent.spawn(self._watch)
@@ -100,7 +101,7 @@ class Crowd(User):
         sys.setswitchinterval(SWITCH_S)
         standing.make_room_for_files()
         standing.come_first()
-        if schedule is None:
+        if JOB.in_windows:
             self._send(windows.arrivals(FOLDER, share, shares, self._wait), load_start_s)
         elif JOB.retry is None:
             self._send(arrivals(schedule, share, shares), load_start_s)

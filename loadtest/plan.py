@@ -13,14 +13,16 @@ import numpy.typing as npt
 from loadtest import crowd
 from loadtest.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.errors import ConfigurationError, ScenarioError
-from loadtest.scenario import Scenario, capacity_multiple, image_weights
+from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
 from loadtest.source import Source
 from loadtest.trace import MAX_ARRIVALS, Arrivals, Rows
-from profiles.schema import Demand, LoadPlan
+from loadtest.traffic import of_arrivals, of_shape
+from profiles.schema import Demand, LoadPlan, Traffic
 
 BLOCK_GPUS = 100_000
 MAX_REQUESTS = MAX_ARRIVALS
 DRAWN_POINTS = 240
+ENOUGH = 10  # requests, of a schedule that has none
 DUE_BINS = 48
 SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
 # a trace may tell more of each request; 0 where it does not
@@ -35,6 +37,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     gpus: int | None = None  # None: no GPU, or unknown
     capacity_images_per_s: float | None = None  # measured or given; "1.5x" refers to it
+    capacity_interval_images_per_s: tuple[float, float] | None = None  # 95 %; None: not known
     capacity_basis: str = "given"
 
 
@@ -56,10 +59,11 @@ def demand(scenario: Scenario, source: Source) -> Demand | None:
     """The event at full size, where the scenario stands for one."""
     if scenario.event is None:
         return None
+    event = source.of_event()
     return Demand(
-        peak_images_per_s=source.peak_images_per_s,
-        images=source.images,
-        duration_s=source.duration_s,
+        peak_images_per_s=event.peak_images_per_s,
+        images=event.images,
+        duration_s=event.duration_s,
         basis=scenario.event.basis,
     )
 
@@ -77,20 +81,17 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
     kappa = compression(scenario, source)
     peak, basis = stated_peak(scenario, source, node)
     scale = peak / source.peak_images_per_s
-    expected = source.images * scale / kappa / source.images_per_request
-    if scenario.session is not None:  # so far of people
-        expected *= crowd.requests_a_person(scenario.session)
+    expected = expected_requests(scenario, source, peak)
     if expected > MAX_REQUESTS:
         raise ConfigurationError(
             f"the schedule would hold {expected:,.0f} requests, more than {MAX_REQUESTS:,}: "
-            "lower --peak, or replay less time with --compress-to"
+            f"lower --peak, or replay less time with {_shorter(source)}"
         )
     times, asks = _times(scenario, source, kappa, scale)
     if times.size == 0:
-        more = "raise --peak, or replay more time with a larger --compress-to"
-        more = f"try another --seed, or {more}" if expected > 1 else more
         raise ConfigurationError(
-            f"the schedule is empty ({expected:.2g} requests expected): {more}"
+            f"the schedule is empty ({expected:.2g} requests expected in "
+            f"{source.duration_s / kappa:.3g} s): {_fuller(scenario, kappa, peak, expected)}"
         )
     duration = source.duration_s / kappa
     schedule = _schedule(scenario, times, asks, duration)
@@ -110,11 +111,50 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         peak_basis=basis,
         scale=scale if scenario.event else None,
         capacity_images_per_s=node.capacity_images_per_s,
+        capacity_interval_images_per_s=node.capacity_interval_images_per_s,
+        recorded=None if source.recorded is None else of_shape(source.recorded),
+        sent=None if source.recorded is None else _sent(schedule, duration),
+        window=source.window,
         schedule_sha256=hashlib.sha256(schedule.tobytes()).hexdigest(),
         curve_t_s=curve_t,
         curve_images_per_s=curve_rate,
     )
     return plan, schedule
+
+
+def expected_requests(scenario: Scenario, source: Source, peak_images_per_s: float) -> float:
+    """Requests of a whole schedule at such a peak, on average."""
+    scale = peak_images_per_s / source.peak_images_per_s
+    expected = source.images * scale / compression(scenario, source) / source.images_per_request
+    if scenario.session is not None:  # so far of people
+        expected *= crowd.requests_a_person(scenario.session)
+    return expected
+
+
+def _sent(schedule: Schedule, duration_s: float) -> Traffic:
+    return of_arrivals(np.sort(schedule["t_s"]), duration_s)
+
+
+def _shorter(source: Source) -> str:
+    """The option that makes less of a load."""
+    return "--compress-to" if source.recorded is None else "--window 10min@peak or --compress-to"
+
+
+def _fuller(scenario: Scenario, kappa: float, peak: float, expected: float) -> str:
+    """What fills a schedule in which no request falls due."""
+    enough = max(ENOUGH / expected, 2.0) * peak if expected > 0 else None
+    trace = scenario.curve if isinstance(scenario.curve, TraceFile) else None
+    if trace is not None and trace.rate_scale != 1:
+        more = "raise --rate-scale"
+    elif scenario.load.peak is not None and capacity_multiple(scenario.load.peak) is not None:
+        more = "raise the multiple in --peak"
+    else:
+        more = "raise --peak" + (f" (to {enough:.2g} images/s)" if enough is not None else "")
+    if kappa > 1:
+        more += ", or replay more time with a larger --compress-to or --real-time"
+    elif trace is None:
+        more += ", or give the curve a longer duration"
+    return f"try another --seed, or {more}" if expected > 1 else more
 
 
 def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list[float]]:
@@ -208,7 +248,8 @@ def _schedule(
     schedule["t_s"] = times
     schedule["images"] = image_counts(times.size, weights, scenario.seed)
     for name, values in asks.items():
-        schedule[name] = values
+        # a row that does not tell its images asks for what the scenario says
+        schedule[name] = np.where(values > 0, values, schedule[name])
     return schedule
 
 
@@ -216,9 +257,8 @@ def _drawn(source: Source, kappa: float, scale: float) -> tuple[list[float], lis
     """The curve as replayed, for drawing: mean rate over each of DRAWN_POINTS equal parts."""
     edges = np.linspace(0.0, source.duration_s, DRAWN_POINTS + 1)
     shape = source.shape
-    if isinstance(shape, Arrivals):
-        bins = min(DRAWN_POINTS, 60)  # as the peak is stated
-        edges = np.linspace(0.0, source.duration_s, bins + 1)
+    if isinstance(shape, Arrivals):  # in the parts by which its peak is stated
+        edges = np.linspace(0.0, source.duration_s, shape.parts + 1)
         counts = np.histogram(shape.times_s, bins=edges)[0].astype(np.float64)
     else:
         counts = np.diff(shape.integral(edges))

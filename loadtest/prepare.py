@@ -67,8 +67,38 @@ def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | N
     chosen: dict[str, Any] = {"model": model or ("sd15" if gpus else "tiny")}
     if model is None and gpus:
         chosen["device"] = "cuda"
+    elif model is None:  # said, or a torch built for CUDA would be taken for a GPU that fails
+        chosen["device"] = own.get("device", "cpu")
     chosen["port"] = free_port() if options.port is None else options.port
-    return {**own, **chosen, **options.settings}
+    settings = {**own, **chosen, **options.settings}
+    told = cpu_notice(settings, is_default=model is None, has_gpus=bool(gpus))
+    if told is not None:
+        sys.stderr.write(f"{told}\n")
+    return settings
+
+
+def cpu_notice(settings: dict[str, Any], *, is_default: bool, has_gpus: bool) -> str | None:
+    """What to say of a server that will compute on the CPU; None where nothing need be. Pure.
+
+    Args:
+        settings: Of the server.
+        is_default: Whether nobody chose the model.
+        has_gpus: Whether there are GPUs that can be read.
+    """
+    name, device = str(settings["model"]), settings.get("device", "auto")
+    if has_gpus or name == "stub":
+        return None
+    if is_default and name == "tiny" and device == "cpu":
+        return (
+            "no GPU that can be used was found: serving the tiny model on the CPU "
+            "(`viralload doctor` looks closer)"
+        )
+    if device == "auto" and not name.startswith("tiny"):
+        return (
+            f"warning: no GPU that can be used was found: {name} on the CPU takes minutes an "
+            "image; --set device=cpu says that it is meant to, --model tiny is made for CPUs"
+        )
+    return None
 
 
 def usable_gpus(options: Options) -> tuple[list[GpuInfo], list[str]]:

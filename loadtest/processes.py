@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -86,6 +86,19 @@ class Child:
                 tick(waited)
             time.sleep(0.05)
         return read.split(b"\n", 1)[0]
+
+    def output(self, timeout_s: float) -> Iterator[bytes]:
+        """Its stdout in pieces as they come, until it ends or for so long."""
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        until_s = time.monotonic() + timeout_s
+        while time.monotonic() < until_s:
+            has_ended = self.process.poll() is not None  # before the last read
+            if block := self.process.stdout.read():
+                yield block
+            elif has_ended:
+                return
+            time.sleep(0.05)
 
     def last_words(self) -> str:
         """The last error line of its log, for a message."""

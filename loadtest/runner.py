@@ -21,9 +21,10 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, pace, server, streams, workers
+from loadtest import drawing, open_files, pace, server, streams, workers
 from loadtest.arguments import TOKEN_ENV
-from loadtest.calibrate import alone, calibrate, in_flight_for
+from loadtest.calibrate import alone, asks, calibrate, in_flight_for, refusal
+from loadtest.climb import Calibration, Window
 from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
@@ -45,7 +46,6 @@ from loadtest.target import Offer, ask_models, check_port_free, normalize_url
 from loadtest.watch import watch
 from profiles import edge
 from profiles.columns import read
-from profiles.report import write_report
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import compute
@@ -90,19 +90,28 @@ class Run:
             raise
         try:
             self.folder.write_summary(summary)
-            write_report(self.folder)
+            if self.can_draw():
+                from profiles.report import write_report  # here: altair is large, and only draws
+
+                write_report(self.folder)
         except Exception as err:  # noqa: BLE001 - the result is told all the same
             self.warn_unwritten(err)
         return self.folder, summary
 
+    def can_draw(self) -> bool:
+        """Whether the report can be drawn here; where it cannot, how it can is said."""
+        missing = drawing.absent()
+        if missing is not None:
+            self._say(drawing.elsewhere(missing, self.folder.path))
+        return missing is None
+
     def warn_unwritten(self, err: Exception) -> None:
         """Say that the report could not be made, and how it can."""
         self._note_failure(err)
-        self.console.print(
+        self._say(
             f"warning: the report was not written: {edge.in_words(err)}; "
-            f"`viralload report {self.folder.path}` makes it again",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            f"`viralload report {self.folder.path}` makes it again"
+        )
 
     def perform(self) -> None:
         """Run to its end, whatever that is; what happened is in the folder."""
@@ -192,8 +201,9 @@ class Run:
         offer = ask_models(url, key, options.model, options.key_env)
         self._learn_target(offer)
         job = job_for(options, self.manifest, self.folder, offer)
-        self._check_patience(job, offer, key)
-        node = self._node(job, offer, key)
+        self.folder.job_path.write_bytes(encode(job))
+        self._check_patience(job, offer)
+        node = self._node(source, offer)
         plan, schedule = make_plan(options.scenario, source, node)
         job = msgspec.structs.replace(job, load_s=plan.duration_s)
         with _on_disk(self.folder.schedule_path):
@@ -246,13 +256,15 @@ class Run:
             )
         )
 
-    def _check_patience(self, job: Job, offer: Offer, key: str | None) -> None:
+    def _check_patience(self, job: Job, offer: Offer) -> None:
         """Refuse people whom no server could serve in time; warn where some are like that."""
         session = self.options.scenario.session
         if session is None:
             return
         try:
-            image_s = alone(job, key) if offer.image_s is None else offer.image_s
+            image_s = offer.image_s
+            if image_s is None:
+                (image_s,) = alone(self.folder.job_path, self.folder.log_path("closed-loop"))
         except ViralloadError as err:
             self.console.print(f"patience: not checked: {err}", highlight=False)
             image_s = 0.0
@@ -266,7 +278,7 @@ class Run:
             raise ConfigurationError(f"{told}; give people more time")
         self.console.print(f"warning: {told}", highlight=False)
 
-    def _node(self, job: Job, offer: Offer, key: str | None) -> Node:
+    def _node(self, source: Source, offer: Offer) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None
         if self.options.capacity is not None:
             return Node(
@@ -276,20 +288,38 @@ class Run:
             )
         if not needs_capacity(self.options.scenario):
             return Node(gpus=gpus)
-        in_flight = in_flight_for(offer.max_batch, offer.replicas)
-        with self.console.status("measuring the capacity"):
-            self.console.print(
-                f"capacity: measuring, {in_flight} requests always in flight", highlight=False
-            )
-            measured = calibrate(job, key, in_flight)
+        measured = self._calibrate(source, offer)
+        why_not = refusal(measured)
+        if why_not is not None:
+            raise ConfigurationError(why_not)
         said = f"{measured.images_per_s:.3g} images/s ({measured.basis})"
         self._event("calibrated", said)
         self.console.print(f"capacity: {said}", highlight=False)
         return Node(
             gpus=gpus,
             capacity_images_per_s=measured.images_per_s,
+            capacity_interval_images_per_s=measured.interval,
             capacity_basis=measured.basis,
         )
+
+    def _calibrate(self, source: Source, offer: Offer) -> Calibration:
+        """Raise what is in flight, by the scenario's own requests, until more brings no more."""
+        first = in_flight_for(offer.max_batch, offer.replicas)
+        np.save(self.folder.asks_path, asks(self.options.scenario, source))
+        with self.console.status("measuring the capacity"):
+            self.console.print(
+                f"capacity: measuring with the scenario's requests, from {first} in flight on",
+                highlight=False,
+            )
+
+            def tell(window: Window) -> None:
+                self.console.print(
+                    f"capacity: {window.in_flight} in flight: {window.images_per_s:.3g} images/s",
+                    highlight=False,
+                )
+
+            log = self.folder.log_path("closed-loop")
+            return calibrate(self.folder.job_path, first, log, tell)
 
     def _check_pace(self, plan: LoadPlan, schedule: Schedule, job: Job) -> None:
         """Warn where this machine cannot send as fast as the schedule's busiest second asks."""

@@ -24,7 +24,7 @@ ON: Stop = (None, None)
 class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """What is the same of all windows."""
 
-    weights: dict[int, float]  # images a request -> weight
+    images: windows.Images  # of each request, in turn
     seed: int  # of the first window; each has its own
     timeout_s: float
     limit_s: float  # of the SLO
@@ -108,11 +108,13 @@ class Player:
         before = self.planned[-1] if self.planned else None
         index = len(self.planned)
         seed = self._requests.seed + index
+        first = before.first_seq + before.requests if before else 0
         rows = windows.draw(
             following.rate_per_s,
             start_s - self.load_start_s,
             following.duration_s,
-            self._requests.weights,
+            self._requests.images,
+            first,
             seed,
         )
         window = WindowRecord(
@@ -120,7 +122,7 @@ class Player:
             rate_per_s=following.rate_per_s,
             start_s=start_s,
             duration_s=following.duration_s,
-            first_seq=before.first_seq + before.requests if before else 0,
+            first_seq=first,
             requests=len(rows),
             images=int(rows["images"].sum()),
             seed=seed,

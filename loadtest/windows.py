@@ -8,21 +8,32 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from loadtest.arrivals import image_counts, poisson
+from loadtest.arrivals import poisson
 from loadtest.plan import SCHEDULE_FIELDS, Schedule
 from profiles.run import RunFolder
+
+Images = np.ndarray[tuple[int], np.dtype[np.uint16]]
 
 LOOK_S = 0.02  # how often a generator looks for the next window
 
 
 def draw(
-    rate_per_s: float, begin_s: float, duration_s: float, weights: dict[int, float], seed: int
+    rate_per_s: float, begin_s: float, duration_s: float, images: Images, first: int, seed: int
 ) -> Schedule:
-    """The Poisson arrivals of a window that begins `begin_s` after the load's start."""
+    """The Poisson arrivals of a window.
+
+    Args:
+        rate_per_s: Requests a second.
+        begin_s: When it begins, after the load's start.
+        duration_s: Its length.
+        images: Of each request, in turn, again and again.
+        first: The number of its first request.
+        seed: Of its instants.
+    """
     times = poisson(lambda t: rate_per_s * t, duration_s, seed)
     rows: Schedule = np.zeros(times.size, dtype=np.dtype(SCHEDULE_FIELDS))
     rows["t_s"] = begin_s + times
-    rows["images"] = image_counts(times.size, weights, seed)
+    rows["images"] = images[(first + np.arange(times.size)) % len(images)]
     return rows
 
 

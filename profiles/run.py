@@ -136,6 +136,11 @@ class RunFolder:
         return self.path / "scenario.toml"
 
     @property
+    def asks_path(self) -> Path:
+        """What a scenario's requests ask for, in its mix: a row each, without instants."""
+        return self.path / "asks.npy"
+
+    @property
     def job_path(self) -> Path:
         """The generators' instructions."""
         return self.path / "job.json"

@@ -15,7 +15,6 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import re
 import signal
 import socket
@@ -30,6 +29,7 @@ import msgspec
 
 from serve.cluster import ServerError, check_ray, own_ray, replica_ports
 from serve.edge import in_words
+from serve.gpus import place
 from serve.ingress import Ingress, free_port, open_ingress
 from serve.settings import Settings, SettingsError, from_json, from_strings
 from serve.weights import locate
@@ -67,31 +67,28 @@ def app(arguments: Mapping[str, str]) -> "Application":
 
 
 def resolve(settings: Settings) -> tuple[Settings, int]:
-    """The settings with replicas and weights made certain, and how many GPUs they take.
+    """The settings with replicas, device and weights made certain, and how many GPUs they take.
+
+    A replica is then told `cuda` or `cpu`, so that it cannot choose otherwise.
 
     Raises:
-        SettingsError: No such GPU, or no pipeline at the weights' path.
+        SettingsError: No GPU that can be used though there should be, fewer than replicas, or no
+            pipeline at the weights' path.
     """
-    wants_gpu = settings.device != "cpu" and not settings.is_stub
-    gpus = visible_gpus(os.environ) if wants_gpu else 0
-    if settings.device == "cuda" and not gpus:
-        raise SettingsError("settings: device: no CUDA GPU is visible here; use device=cpu")
+    placement = place(settings)
+    gpus = placement.gpus
     replicas = settings.replicas or max(gpus, 1)
     if gpus and replicas > gpus:
         raise SettingsError(
             f"settings: replicas: {replicas} need a GPU each, {gpus} visible; use replicas={gpus}"
         )
+    if placement.note is not None:
+        _say(f"note: {placement.note}")
     cache = settings.cache and str(Path(settings.cache).expanduser().absolute())  # Ray is elsewhere
-    settings = msgspec.structs.replace(settings, replicas=replicas, cache=cache)
+    settings = msgspec.structs.replace(
+        settings, replicas=replicas, device="cuda" if gpus else "cpu", cache=cache
+    )
     return locate(settings), replicas if gpus else 0
-
-
-def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """How many NVIDIA GPUs this process may use."""
-    chosen = environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return sum(1 for name in chosen.split(",") if name.strip() not in ("", "-1"))
-    return sum(1 for node in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", node.name))
 
 
 def main(argv: list[str] | None = None) -> int:

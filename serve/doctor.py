@@ -11,9 +11,9 @@ torch is imported inside functions: that takes seconds, and usage is checked bef
 """
 
 import argparse
+import itertools
 import sys
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +21,7 @@ from serve.edge import in_words
 from serve.settings import Settings, SettingsError, from_strings
 
 if TYPE_CHECKING:
+    from serve.device import Card
     from serve.limits import DeviceLimits
 
 EXIT_FAILED = 1
@@ -37,13 +38,15 @@ class Checkup(msgspec.Struct, frozen=True, kw_only=True):
         torch_version: As torch tells it.
         cuda_build: The CUDA version torch was built with; None for a build without CUDA.
         cuda_fault: Why torch cannot use CUDA though it was built with it, in its own words.
-        limits: One a measured device, GPUs in torch's order.
+        gpus: What torch tells of each GPU and what stands against it, in torch's order.
+        limits: One a measured device, in the same order; a GPU with faults is not measured.
     """
 
     device: str
     torch_version: str
     cuda_build: str | None = None
     cuda_fault: str | None = None
+    gpus: "list[Card]" = []
     limits: "list[DeviceLimits]"
 
 
@@ -78,6 +81,8 @@ def main(argv: list[str] | None = None) -> int:
     else:
         for limits in checkup.limits:
             print(line(limits))  # noqa: T201
+        for fault in (fault for card in checkup.gpus for fault in card.faults):
+            _say(f"fault: {fault}")
     return 0
 
 
@@ -90,17 +95,24 @@ def examine(settings: Settings) -> Checkup:
     """
     import torch
 
+    from serve.device import cuda_gpus, look
+    from serve.gpus import unusable
     from serve.limits import measure
 
-    gpus, fault = (0, None) if settings.device == "cpu" else _cuda_gpus(torch)
+    gpus, fault = (0, None) if settings.device == "cpu" else cuda_gpus()
+    if fault is not None:
+        fault = unusable() or fault  # names the driver, MIG and modes, where torch does not
     if settings.device == "cuda" and not gpus:
         reason = fault or f"torch {torch.__version__} is built without CUDA"
         raise SettingsError(f"device=cuda: no CUDA GPU can be used ({reason}); use --device cpu")
     torch.set_num_threads(settings.cpu_threads)
     dtype = torch.bfloat16 if gpus else torch.float32
     names = [f"cuda:{index}" for index in range(gpus)] or ["cpu"]
+    cards = [look(torch.device(name)) for name in names] if gpus else []
     found = []
-    for name in names:
+    for name, card in itertools.zip_longest(names, cards):
+        if card is not None and card.faults:
+            continue  # told, and cannot be measured
         _say(f"measuring {name}")
         found.append(measure(torch.device(name), dtype, budget_s=BUDGET_S))
     return Checkup(
@@ -108,6 +120,7 @@ def examine(settings: Settings) -> Checkup:
         torch_version=str(torch.__version__),
         cuda_build=torch.version.cuda,
         cuda_fault=fault,
+        gpus=cards,
         limits=found,
     )
 
@@ -122,19 +135,6 @@ def line(limits: "DeviceLimits") -> str:
         *([f"{limits.threads} CPU threads"] if limits.threads is not None else []),
     ]
     return f"{limits.device_name}: {', '.join(words)}; measured in {limits.measured_s:.1f} s"
-
-
-def _cuda_gpus(torch: Any) -> tuple[int, str | None]:
-    """How many GPUs torch can use, and, where a CUDA build can use none, why."""
-    if torch.version.cuda is None:
-        return 0, None
-    with warnings.catch_warnings(record=True) as told:  # torch warns of what it cannot use
-        warnings.simplefilter("always")
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus:
-        return gpus, None
-    reasons = [" ".join(str(warning.message).split()) for warning in told]
-    return 0, reasons[0] if reasons else "no CUDA GPU is visible to torch"
 
 
 def _fail(err: Exception | str, code: int) -> int:

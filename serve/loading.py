@@ -16,6 +16,7 @@ import torch
 from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 
 from serve.architectures import Pipeline, build_random
+from serve.device import cuda_gpus, torch_dtype
 from serve.weights import PIPELINES
 
 LATENT_CHANNELS = 4  # of SD1.5's and SDXL's UNets; an inpainting one takes 9
@@ -31,38 +32,55 @@ class ModelError(RuntimeError):
 def pick_device(device: str) -> torch.device:
     """The torch device for `auto`, `cpu` or `cuda`.
 
+    `auto` is the CPU only with a torch that is built for nothing else: whoever has one built for
+    GPUs must not compute on the CPU unaware.
+
     Raises:
-        ModelError: CUDA is asked for, but torch sees none.
+        ModelError: CUDA is asked for, or torch built for it, and torch can use none; says why.
     """
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+    is_built = torch.version.cuda is not None or torch.version.hip is not None
+    if device == "cpu" or (device == "auto" and not is_built):
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ModelError(
-            f"device=cuda: torch {torch.__version__} sees no CUDA GPU; "
-            "install a CUDA build of torch, or use device=cpu"
-        )
-    return torch.device("cuda", 0)
+    gpus, fault = cuda_gpus()
+    if gpus:
+        return torch.device("cuda", 0)
+    if not is_built:
+        fault = f"torch {torch.__version__} is built without CUDA: install a CUDA build of torch"
+    raise ModelError(f"device={device}: no CUDA GPU can be used: {fault}; or use device=cpu")
 
 
-def load(model: str, weights: str, device: torch.device) -> Pipeline:
-    """A pipeline with random weights, from a folder, or from the hub; bf16 on a GPU, else fp32.
+def load(
+    model: str, weights: str, device: torch.device, dtype: torch.dtype | None = None
+) -> Pipeline:
+    """A pipeline with random weights, from a folder, or from the hub.
 
     A saved safety checker is left out: it is a second model, and no part of what is measured.
+
+    Args:
+        model: Its name.
+        weights: `random`, a folder, or a hub id.
+        device: Where it goes.
+        dtype: Of its weights; None: bf16 on a GPU, else fp32. Under fp16 a VAE whose config says
+            that it overflows there (`force_upcast`) is fp32, as in diffusers' own pipelines.
 
     Raises:
         ModelError: The weights cannot be loaded, or are another kind of model's.
     """
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = dtype or torch_dtype("auto", device)
     if weights == "random":
-        return build_random(model, device, dtype)
-    try:
-        pipeline = _read(PIPELINES[model], weights, dtype)
-    except ModelError:
-        raise
-    except Exception as err:
-        reason = " ".join(str(err).split())
-        raise ModelError(f"weights: cannot load '{weights}' as {model}: {reason}") from err
-    return pipeline.to(device)
+        pipeline = build_random(model, device, dtype)
+    else:
+        try:
+            pipeline = _read(PIPELINES[model], weights, dtype)
+        except ModelError:
+            raise
+        except Exception as err:
+            reason = " ".join(str(err).split())
+            raise ModelError(f"weights: cannot load '{weights}' as {model}: {reason}") from err
+        pipeline = pipeline.to(device)
+    if dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
+        pipeline.vae.to(torch.float32)
+    return pipeline
 
 
 def _read(kind: str, weights: str, dtype: torch.dtype) -> Pipeline:

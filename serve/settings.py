@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from serve.models import MODEL_DEFAULTS, ModelDefaults, ModelName
+from serve.precision import Dtype
 from serve.shortcuts import Shortcuts
 
 Json: TypeAlias = str | bytes
@@ -41,7 +42,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             runs whole-loop batches of compatible requests; `none` runs the stock pipeline an
             image at a time. The latter two are baselines, without admission by deadline.
         replicas: Copies of the model; None: one a visible GPU, one on a CPU.
-        device: Where the model runs; `auto` takes the GPUs where there are any.
+        device: Where the model runs; `auto` takes the GPUs that can be used. With a GPU in the
+            machine, or a torch built for CUDA, and none that can be used, `auto` is an error that
+            says why; on a machine without either, a real model runs on the CPU and a line says so.
+        dtype: What the weights and activations are computed in; `auto` is bf16 on a GPU, which
+            must have it in hardware (compute capability 8.0), and fp32 on a CPU. Under fp16, a VAE
+            that overflows in it stays fp32.
         max_batch: Most images of one size in one call of the denoiser.
         max_wait_s: Longest an image waits for others to fill its batch on an idle replica
             (policy `request`).
@@ -63,10 +69,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             changes the images; the error is told likewise. Policy `step` only. 1: all.
         graphs: Whether the steps of warmed sizes are recorded once and replayed (policy `step`):
             as CUDA graphs, or on a CPU as traces.
-        compile: Whether torch compiles the denoiser; the first start takes minutes, later ones
-            find the result in `cache`.
+        compile: Whether torch compiles the denoiser's repeated blocks; the first start takes
+            longer, later ones find the result in `cache`.
         fp8: Whether the denoiser's large linear layers compute in 8 bits (Hopper and later). The
             error against bf16 is measured at the start and told in `GET /v1/models`.
+        fused: Whether norms, gates and residual sums of UNets and VAEs run on a GPU as kernels of
+            this project's own, in fewer passes (policy `step`; the baselines are diffusers' own).
+            Told in `GET /v1/models`.
         cache: Folder for compiled code; None: `$XDG_CACHE_HOME/viralload` or
             `~/.cache/viralload`.
         ingress: What takes the connections: `haproxy`, Ray's own `proxy` (a third of the
@@ -97,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     policy: Policy = "step"
     replicas: PositiveInt | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Dtype = "auto"
     max_batch: PositiveInt = 8
     max_wait_s: Seconds = 0.005
     max_queue: PositiveInt = 64
@@ -109,6 +119,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     graphs: bool = True
     compile: bool = False
     fp8: bool = False
+    fused: bool = True
     cache: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     ingress: Literal["auto", "haproxy", "proxy"] = "auto"
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"

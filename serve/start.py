@@ -14,13 +14,16 @@ import msgspec
 import torch
 
 from serve.attention import use_no_plans
-from serve.compilation import CompilationError, cache_use, compile_module
+from serve.compilation import CompilationError, cache_use, compile_regions
+from serve.device import card_fault, look, torch_dtype
 from serve.fp8 import Quantized, is_supported, quantize
+from serve.fusion import fuse_pipeline
 from serve.limits import LimitsError, measure
 from serve.loading import ModelError, load, pick_device
 from serve.network import Network
 from serve.networks import network_of
 from serve.pipeline import DiffusionModel
+from serve.room import room_fault
 from serve.settings import Settings
 from serve.work import OutOfMemoryError, Recipe, Size
 
@@ -66,22 +69,22 @@ def start(settings: Settings) -> Warm:
 def _warm(settings: Settings, device: torch.device) -> Warm:
     torch.set_num_threads(settings.cpu_threads)
     _check_fast_path(settings, device)
+    dtype = torch_dtype(settings.dtype, device)
     facts: dict[str, object] = {"device": device.type, "limits": _limits(device)}
-    pipeline = load(settings.model, settings.weights, device)
+    pipeline = load(settings.model, settings.weights, device, dtype)
     if device.type == "cuda":
         # Threads that launch steps want Python's lock back within a step, not within 5 ms.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         use_no_plans()
         lay_out(pipeline)
     recipe = default_recipe(settings)
-    if settings.fp8:
-        made = to_fp8(network_of(pipeline), recipe.size, 2 * settings.batch_limit)
-        facts["fp8"] = msgspec.to_builtins(made)
-    compiled = None
-    if settings.compile:
-        compiled = compile_module(network_of(pipeline).denoiser, cache_folder=_cache(settings))
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # other streams than this one's read the weights from now on
+
+    def quicken() -> torch.nn.Module | None:
+        compiled = _quicken(settings, pipeline, device, facts)
+        if device.type == "cuda":  # other streams than this one's read the weights from now on
+            torch.cuda.synchronize(device)
+        return compiled
+
     model = DiffusionModel(
         pipeline,
         slots=settings.batch_limit,
@@ -90,7 +93,7 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
         shortcuts=settings.shortcuts,
         cache_layers=settings.shallow_layers,
         graphs=settings.graphs,
-        compiled=compiled,
+        quicken=quicken,
     )
     if settings.policy == "step":
         model.warm_up_steps(
@@ -110,6 +113,24 @@ def _warm(settings: Settings, device: torch.device) -> Warm:
     if settings.compile:
         facts["compile"] = msgspec.to_builtins(cache_use())
     return Warm(model, facts)
+
+
+def _quicken(
+    settings: Settings, pipeline: Any, device: torch.device, facts: dict[str, object]
+) -> torch.nn.Module | None:
+    """Make a pipeline fast as the settings say; the compiled denoiser, where it is compiled.
+
+    The baselines' loop stays the stock pipeline's, kernels and all, but for 8 bits if asked for.
+    """
+    if settings.fp8:
+        made = to_fp8(network_of(pipeline), default_recipe(settings).size, 2 * settings.batch_limit)
+        # Alone, every layer quantizes its input; compiled, the norm before may do it for several.
+        facts["fp8"] = {**msgspec.to_builtins(made), "compiled": settings.compile}
+    if settings.fused and settings.policy == "step" and device.type == "cuda":
+        facts["fused"] = msgspec.to_builtins(fuse_pipeline(pipeline, device))
+    if not settings.compile:
+        return None
+    return compile_regions(network_of(pipeline).denoiser, cache_folder=_cache(settings))
 
 
 def to_fp8(network: Network, size: Size, rows: int) -> Quantized:
@@ -137,6 +158,13 @@ def _check_fast_path(settings: Settings, device: torch.device) -> None:
         raise ModelError(reason)
     if settings.compile and device.type == "cuda" and not settings.graphs:
         raise ModelError("compile=true needs graphs=true on a GPU: they fix the batches to compile")
+    if device.type == "cuda":
+        card = look(device)
+        reason = card_fault(card, settings.dtype) or room_fault(
+            settings, torch_dtype(settings.dtype, device), card
+        )
+        if reason is not None:
+            raise ModelError(reason)
 
 
 def _cache(settings: Settings) -> Path:

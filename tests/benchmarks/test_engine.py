@@ -63,6 +63,9 @@ def test_every_policy_meets_the_same_load(tmp_path: Path) -> None:
         (["--loads", "burst,many"], "--loads"),
         (["--loads", "0/s"], "'0/s' is no load above 0"),
         (["--slo", "soon"], "--slo: 'soon' is no SLO such as 5 or 20s"),
+        (["--slo", "0s"], "--slo: '0s' is no SLO such as 5 or 20s"),
+        (["--capacity", "0", "--slo", "20s"], "--capacity: 0 is no rate above 0 images/s"),
+        (["--capacity", "1.5"], "say it in seconds, as 20s"),
     ],
 )
 def test_wrong_options_cost_nothing(

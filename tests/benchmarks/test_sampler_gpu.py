@@ -46,6 +46,12 @@ def test_stretches_take_turns_in_who_is_first() -> None:
     assert orders(3) == [(True, False), (False, True), (True, False)]
 
 
+def test_a_short_comparison_takes_less_than_a_minute() -> None:
+    """GPU finding 22: the defaults take minutes of a GPU; readings and stretches add up so."""
+    assert Asked(load=[], seconds=12, pairs=2, stretch_s=5).about_s == 13 + 2 * 2 * 7 < 60
+    assert Asked(load=[]).about_s > 300
+
+
 def test_what_the_load_lost_and_its_interval() -> None:
     # 1, 2 and 3 % lost: mean 2, standard deviation 1, t(0.95, 2) = 4.303
     told = apart([(99.0, 100.0), (196.0, 200.0), (97.0, 100.0)])
@@ -145,6 +151,7 @@ def test_a_load_that_is_none_is_a_users_mistake(
 
 
 @pytest.mark.gpu
+@pytest.mark.gpu_slow
 @pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="no CUDA GPU")
 def test_matmuls_on_a_gpu() -> None:
     words = ["--gpu", "--load", "matmul", "--seconds", "12", "--pairs", "2", "--stretch", "5"]
@@ -154,6 +161,7 @@ def test_matmuls_on_a_gpu() -> None:
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,  # GPU finding 22
     )
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     (own,) = [gpu for gpu in told["gpus"] if gpu["uuid"] == told["load"]["gpu_uuid"]]

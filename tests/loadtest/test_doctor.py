@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from loadtest.doctor import (
+    Card,
     Checkup,
     Diagnosis,
     Driver,
@@ -17,7 +18,7 @@ from loadtest.doctor import (
     find_faults,
 )
 from loadtest.doctor_text import WIDTH, doctor_text
-from profiles.schema import DeviceLimits, GpuInfo, HostInfo
+from profiles.schema import DeviceLimits, GpuInfo, GpuProcess, HostInfo
 from tests.loadtest.command import Viralload
 from tests.profiles import fake_nvml
 
@@ -29,7 +30,13 @@ GPU = GpuInfo(
     node="n", index=0, uuid="GPU-1", name="NVIDIA H100 80GB HBM3", mem_total_bytes=85 * 10**9,
     power_limit_w=700.0, driver="580.95.05",
 )  # fmt: skip
-TORCH = Checkup(device="cuda", torch_version="2.11.0+cu130", cuda_build="13.0")
+CARD = Card(
+    name="NVIDIA H100 80GB HBM3", uuid="GPU-1", capability="9.0", mem_total_bytes=85 * 10**9,
+    mem_free_bytes=84 * 10**9,
+)  # fmt: skip
+TORCH = Checkup(device="cuda", torch_version="2.11.0+cu130", cuda_build="13.0", gpus=[CARD])
+PYTHON = GpuProcess(t_s=0, node="n", uuid="GPU-1", pid=77, name="python", mem_used_bytes=20 * 10**9)
+STRANGER = GpuProcess(t_s=0, node="n", uuid="MIG-1a", pid=78, mem_used_bytes=10**9)
 DRIVER = Driver(gpus=[GPU], cuda="13.0")
 
 
@@ -82,6 +89,34 @@ def diagnosis(**changes: Any) -> Diagnosis:
             {"checkup": Checkup(failure="cuda:0 cannot be measured: out of memory")},
             ["the devices could not be measured: cuda:0 cannot be measured: out of memory"],
         ),
+        (
+            {"driver": Driver(gpus=[GPU], cuda="13.0", used={"GPU-1": 10**9}, processes=[PYTHON])},
+            [],  # a driver's own, and CUDA contexts
+        ),
+        (
+            {
+                "driver": Driver(
+                    gpus=[GPU],
+                    cuda="13.0",
+                    used={"GPU-1": 21 * 10**9},
+                    instances={"GPU-1": ["MIG-1a"]},
+                    processes=[PYTHON, STRANGER],
+                )
+            },
+            ["GPU 0: 21 GB of 85 GB are held by python (pid 77) 20 GB, a process not to be seen"],
+        ),
+        (
+            {"driver": Driver(gpus=[GPU], cuda="13.0", used={"GPU-1": 21 * 10**9})},
+            ["GPU 0: 21 GB of 85 GB are held; this container does not share"],
+        ),
+        (
+            {
+                "checkup": msgspec.structs.replace(
+                    TORCH, gpus=[msgspec.structs.replace(CARD, faults=["it: has no kernels"])]
+                )
+            },
+            ["it: has no kernels"],
+        ),
         ({"missing": ["ray"]}, ["ray is not installed: pip install"]),
         (
             {"ports": [Port(number=1, use="x", fault="port 1 cannot be used")]},
@@ -120,6 +155,7 @@ def test_the_table() -> None:
         "driver      580.95.05, CUDA up to 13.0; NVML reached",
         "GPU 0       NVIDIA H100 80GB HBM3, 85 GB, limit 700 W, GPU-1",
         "torch       2.11.0+cu130, built for CUDA 13.0; used on cuda",
+        "cuda:0      NVIDIA H100 80GB HBM3, compute capability 9.0, 84 GB of 85 GB free, GPU-1",
         "ports       8000 (server) free",
         "faults      ! a fault",
     ):
@@ -157,12 +193,19 @@ def test_the_command_measures_this_machine(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_a_driver_without_a_torch_that_uses_it_is_told(tmp_path: Path) -> None:
-    script = "- gpus 2\n- driver 570.00\n- cuda 12080\n* name NVIDIA H200\n"
+    script = (
+        "- gpus 2\n- driver 570.00\n- cuda 12080\n* name NVIDIA H200\n"
+        "0 mem_used 30000000000\n0 process 4242424 29000000000\n1 mig_uuid MIG-1b\n"
+    )
     environ = fake_nvml.environment(tmp_path, script)
     command = Viralload(tmp_path, ["doctor", "--device", "cpu", "--threads", "1"], environ)
     assert command.finish() == 0, command.stderr
     for words in ("570.00, CUDA up to 12.8", "GPU 1       NVIDIA H200", "faults      ! torch"):
         assert words in command.stdout
+    told = " ".join(command.stdout.split())
+    assert "in MIG mode, cut into MIG-1b" in told
+    assert "! GPU 0: 30 GB" in told
+    assert "(pid 4242424) 29 GB: end what holds it" in told
 
 
 @pytest.mark.e2e

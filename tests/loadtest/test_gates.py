@@ -47,9 +47,9 @@ def test_a_limit_beyond_the_timeout(thresholds: str, said: list[str] | None) -> 
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ('latency = "p(95) < 1s"', ['$.thresholds.latency', 'write latency = ["p(95) < 1s"]']),
+        ('latency = "p(95) < 1s"', ['$.thresholds.latency', 'such as latency = ["p(95) < 1s"]']),
         ('"ok{steps:30}" = "rate > 5%"', ['ok{steps:30} = ["rate > 5%"]']),
-        ("failed = 5", ["$.thresholds.failed", "a list of expressions"]),
+        ("failed = 5", ["$.thresholds.failed", "a list of conditions"]),
         ("failed = [5]", ["$.thresholds.failed"]),
         ('latency = ["p(0.95) < 1s"]', ["$.thresholds.latency:", 'did you mean "p(95)"']),
     ],

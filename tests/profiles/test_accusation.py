@@ -14,7 +14,7 @@ def samples(**each: list[float]) -> list[LoadSample]:
     return [
         LoadSample(
             t_s=START_S + second, generator="locust-0", due=0, sent=0, done=0, in_flight=0,
-            **{next(iter(each)): value},
+            **{next(iter(each)): value},  # type: ignore[arg-type]
         )
         for second, value in enumerate(values)
     ]  # fmt: skip

@@ -1,7 +1,11 @@
 """What diffusers' own call makes of a row, and the rows denoised together. torch comes inside."""
 
+# mypy: disallow-untyped-calls=False
+# Parts of torch.cuda are untyped.
+
 import functools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -99,33 +103,85 @@ def levels(one: Any, other: Any) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
+def crowd(model: str) -> list[Arrival]:
+    """Every scheduler, with guidance and without, joining at different steps: 1 to 6 rows."""
+    names = MODEL_DEFAULTS[model].schedulers
+    return [
+        (
+            i,
+            recipe(model, steps=3 + i % 2, guidance_scale=scale, scheduler=names[i % len(names)]),
+            row(i),
+        )
+        for i, scale in enumerate((4.5, 1.0, 3.0, 1.0))
+    ]
+
+
 class Together:
     """Denoises rows as an engine does, without threads: joins when a slot is free, ticks in turn.
 
+    Args:
+        pipeline: What denoises.
+        slots: Images of one size in one call.
+        captured: Whether the sizes of `keep` run as CUDA graphs.
+        buckets: Rows of their batches; None: the usual ones.
+        shortcuts: Which steps are cut short.
+        layers: How many layers a shallow step runs.
+
     Attributes:
+        preparation: Rows to starts; on a GPU on a stream of its own, as its thread has one.
         stepper: What it drives.
         lost: The rows that could not be denoised, and why.
         clean: The predicted clean latents of every step, by row.
+        finished: The final latents with their events, as a decoder takes them, by row.
     """
 
     def __init__(
-        self, pipeline: Any, *, slots: int = 4, shortcuts: Shortcuts = NONE, layers: int = 1
+        self,
+        pipeline: Any,
+        *,
+        slots: int = 4,
+        captured: bool = False,
+        buckets: Sequence[int] | None = None,
+        shortcuts: Shortcuts = NONE,
+        layers: int = 1,
     ) -> None:
+        import torch
+
         from serve.networks import network_of
         from serve.preparation import Preparation
         from serve.stepper import Stepper
 
         network = network_of(pipeline)
         self.preparation = Preparation(network, shortcuts)
+        is_cuda = network.device.type == "cuda"
+        self._preparing = torch.cuda.Stream(network.device) if is_cuda else None
         self.stepper = Stepper(
             network,
             slots=slots,
-            captured=False,
+            buckets=buckets,
             cache_layers=layers if shortcuts.cache_steps > 1 else None,
+            captured=captured,
         )
         self.slots = slots
         self.lost: dict[int, Exception] = {}
         self.clean: dict[int, list[Any]] = {}
+        self.finished: dict[int, Any] = {}
+
+    def keep(self, how: Recipe) -> Any:
+        """The slots of a recipe's size, warmed up to stay."""
+        (example,) = self.prepare([(how, row(0))])
+        self.stepper.keep(how.size, example)
+        return self.stepper._slots[how.size]
+
+    def prepare(self, asked: Sequence[tuple[Recipe, Row]]) -> list[Any]:
+        """What each row begins with."""
+        import torch
+
+        with torch.cuda.stream(self._preparing) if self._preparing else nullcontext():
+            made = self.preparation.prepare(asked) if asked else []
+        for each in made:
+            assert not isinstance(each, Exception), each
+        return [each.state for each in made]  # type: ignore[union-attr]
 
     def run(self, arrivals: Sequence[Arrival]) -> dict[int, Any]:
         """Final latents by the arrivals' index; the lost ones are missing."""
@@ -136,12 +192,11 @@ class Together:
         now = 0
         while waiting or any(running.values()):
             joins = self._seat({i: a for i, a in waiting.items() if a[0] <= now}, running)
-            states = self.preparation.prepare([arrivals[i][1:] for i in joins])
-            for i, state in zip(list(joins), states, strict=True):
-                assert not isinstance(state, Exception), state
+            states = self.prepare([arrivals[i][1:] for i in joins])
+            joins = dict(zip(joins, states, strict=True))
+            for i in joins:
                 del waiting[i]
                 done[i] = 0
-                joins[i] = state.state
             for size, seats in running.items():
                 if seats:
                     self._tick(size, seats, joins, arrivals, done, latents)
@@ -185,6 +240,7 @@ class Together:
             else:
                 self.clean.setdefault(i, []).append(ticked.previews[slot][0])
             if slot in ticked.latents:
+                self.finished[i] = ticked.latents[slot]
                 latents[i] = ticked.latents[slot][0]
             if slot in ticked.lost or slot in ticked.latents:
                 del seats[slot]

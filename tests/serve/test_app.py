@@ -7,67 +7,51 @@ from typing import Any
 
 import pytest
 
-from serve.app import resolve, visible_gpus
+from serve.app import resolve
+from serve.gpus import Placement
 from serve.settings import Settings, SettingsError
+from tests.profiles import fake_nvml
 from tests.serve.conftest import ROOT, command
-
-
-@pytest.mark.parametrize(
-    ("environ", "nodes", "gpus"),
-    [
-        ({}, [], 0),
-        ({}, ["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], 2),
-        ({"CUDA_VISIBLE_DEVICES": "3,5,7"}, ["nvidia0"], 3),
-        ({"CUDA_VISIBLE_DEVICES": ""}, ["nvidia0"], 0),
-        ({"CUDA_VISIBLE_DEVICES": "-1"}, ["nvidia0"], 0),
-    ],
-)
-def test_visible_gpus(
-    environ: Mapping[str, str], nodes: list[str], gpus: int, tmp_path: Path
-) -> None:
-    for node in nodes:
-        (tmp_path / node).touch()
-    assert visible_gpus(environ, tmp_path) == gpus
 
 
 @pytest.mark.parametrize(
     ("settings", "visible", "replicas", "gpus"),
     [
-        (Settings(), "", 1, 0),
-        (Settings(), "0,1", 2, 2),
-        (Settings(replicas=1), "0,1", 1, 1),
-        (Settings(device="cpu"), "0,1", 1, 0),
-        (Settings(device="cpu", replicas=3), "0", 3, 0),
-        (Settings(model="stub"), "0,1", 1, 0),
+        (Settings(), 0, 1, 0),
+        (Settings(), 2, 2, 2),
+        (Settings(replicas=1), 2, 1, 1),
+        (Settings(device="cpu", replicas=3), 0, 3, 0),
     ],
 )
 def test_one_replica_a_gpu(
-    settings: Settings, visible: str, replicas: int, gpus: int, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, visible: int, replicas: int, gpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("serve.app.place", lambda settings: Placement(visible))
     resolved, taken = resolve(settings)
     assert (resolved.replicas, taken) == (replicas, gpus)
+    # a replica is told where it is, and chooses nothing by itself
+    assert resolved.device == ("cuda" if gpus else "cpu")
 
 
-@pytest.mark.parametrize(
-    ("settings", "visible", "told"),
-    [
-        (Settings(device="cuda"), "", "no CUDA GPU is visible here; use device=cpu"),
-        (Settings(replicas=3), "0,1", "use replicas=2"),
-    ],
-)
-def test_gpus_that_are_not_there(
-    settings: Settings, visible: str, told: str, monkeypatch: pytest.MonkeyPatch
+def test_more_replicas_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.app.place", lambda settings: Placement(2))
+    with pytest.raises(SettingsError, match="use replicas=2"):
+        resolve(Settings(replicas=3))
+
+
+def test_what_is_to_be_read_goes_to_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(SettingsError, match=told):
-        resolve(settings)
+    monkeypatch.setattr("serve.app.place", lambda settings: Placement(0, "on the CPU: why"))
+    resolve(Settings())
+    assert capsys.readouterr() == ("", "note: on the CPU: why\n")
 
 
-def run(settings: dict[str, Any]) -> tuple[int, str, str]:
+def run(settings: dict[str, Any], environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     done = subprocess.run(
-        command(settings), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-    )
+        command(settings), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30,
+        check=False,
+    )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
 
@@ -84,6 +68,15 @@ def test_mistakes_exit_2_with_one_line(settings: dict[str, Any], told: str) -> N
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert told in err
+    assert err.count("\n") == 1
+
+
+def test_nvml_with_a_gpu_and_no_node_of_it_stops_a_real_model(tmp_path: Path) -> None:
+    """GPU finding 2: where the nodes have other names, SDXL went to the CPU without a word."""
+    environ = fake_nvml.environment(tmp_path, "- gpus 1\n")
+    code, out, err = run({"model": "sdxl"}, environ)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: settings: device: no CUDA GPU can be used, though there is ")
     assert err.count("\n") == 1
 
 

@@ -218,7 +218,10 @@ def _forward(denoiser: Any, text: Any) -> Any:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-@pytest.mark.parametrize("model", REAL)
+@pytest.mark.parametrize(
+    "model",
+    [each if each == "sd15" else pytest.param(each, marks=pytest.mark.gpu_slow) for each in REAL],
+)
 def test_real_architectures_are_built_in_seconds_and_stay_finite_on_a_gpu(model: str) -> None:
     import time
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from tests.serve.diffusing import Together, quiet, recipe, row, twin
-from tests.serve.test_graphs import Replayed, kept
 
 torch = pytest.importorskip("torch")
+
+from tests.serve.late import on_late  # noqa: E402 - it needs torch
+
 pytestmark = quiet
 
 
@@ -26,11 +28,7 @@ def no_plans() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_plans")
-def test_what_is_recorded_may_plan_and_all_else_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = Together(twin("tiny"))
-    monkeypatch.setattr("serve.graphs.Captured", Replayed)
-    monkeypatch.setattr(together.stepper, "_captured", True)
-    monkeypatch.setattr(together.stepper, "_capture", object())
+def test_what_is_recorded_may_plan_and_all_else_does_not() -> None:
     planned: list[tuple[str, bool]] = []
 
     def seen(name: str) -> Any:
@@ -45,11 +43,13 @@ def test_what_is_recorded_may_plan_and_all_else_does_not(monkeypatch: pytest.Mon
         for name in ("unet", "text_encoder")
     ]
     try:
-        kept(together, "tiny")
-        recorded = planned.copy()
-        planned.clear()
-        other = recipe("tiny", width=96)  # a size that was not warmed up
-        together.run([(0, other, row(1, "a text of its own"))])
+        with on_late(pipeline):
+            together = Together(pipeline, captured=True, buckets=[2])
+            together.keep(recipe("tiny"))
+            recorded = planned.copy()
+            planned.clear()
+            other = recipe("tiny", width=96)  # a size that was not warmed up
+            together.run([(0, other, row(1, "a text of its own"))])
     finally:
         for hook in hooks:
             hook.remove()

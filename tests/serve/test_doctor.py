@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from serve import doctor
+from serve.device import Card
 from serve.limits import DeviceLimits
+from serve.settings import Settings, SettingsError
 
 H200 = DeviceLimits(
     device_name="NVIDIA H200", matmul_dtype="bfloat16", matmul_flop_per_s=7.9e14,
@@ -55,31 +56,25 @@ def test_wrong_usage_is_said_in_one_line(
     assert said in line
 
 
-def torch_of(cuda: str | None, available: bool, devices: int = 0) -> SimpleNamespace:
-    def is_available() -> bool:
-        if not available:
-            import warnings
-
-            warnings.warn("CUDA initialization: The driver\nis too old", stacklevel=1)
-        return available
-
-    return SimpleNamespace(
-        version=SimpleNamespace(cuda=cuda),
-        cuda=SimpleNamespace(is_available=is_available, device_count=lambda: devices),
-    )
+def test_a_torch_that_can_use_no_gpu_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.device.cuda_gpus", lambda: (0, "torch's own words"))
+    monkeypatch.setattr("serve.gpus.unusable", lambda: "GPU 0 is in MIG mode")
+    with pytest.raises(SettingsError, match=r"can be used \(GPU 0 is in MIG mode\); use --device"):
+        doctor.examine(Settings(device="cuda"))
 
 
-@pytest.mark.parametrize(
-    ("torch", "found"),
-    [
-        (torch_of(None, False), (0, None)),
-        (torch_of("13.0", True, 8), (8, None)),
-        (torch_of("13.0", False), (0, "CUDA initialization: The driver is too old")),
-        (torch_of("13.0", True, 0), (0, "no CUDA GPU is visible to torch")),
-    ],
-)
-def test_why_torch_uses_no_gpu(torch: SimpleNamespace, found: tuple[int, str | None]) -> None:
-    assert doctor._cuda_gpus(torch) == found
+def test_a_gpu_with_a_fault_is_told_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(device: object) -> Card:
+        fault = ("it: no kernels",) if str(device) == "cuda:0" else ()
+        return Card(name=f"{device}", uuid="", capability="9.0", mem_total_bytes=1, faults=fault)
+
+    monkeypatch.setattr("serve.device.cuda_gpus", lambda: (2, None))
+    monkeypatch.setattr("serve.device.look", look)
+    monkeypatch.setattr("serve.limits.measure", lambda *args, **options: H200)
+    found = doctor.examine(Settings())
+    assert ([card.faults for card in found.gpus], found.limits) == (
+        [("it: no kernels",), ()], [H200],
+    )  # fmt: skip
 
 
 def test_a_gpu_in_words() -> None:

@@ -109,10 +109,44 @@ def test_weights_that_do_not_load_say_so(tmp_path: Path) -> None:
         load("tiny", str(tmp_path), CPU)
 
 
-def test_cuda_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("device", "build", "gpus", "picked"),
+    [
+        ("auto", None, 0, "cpu"),  # a torch that can do nothing else
+        ("cpu", "13.0", 1, "cpu"),
+        ("auto", "13.0", 1, "cuda"),
+        ("cuda", "13.0", 1, "cuda"),
+        ("auto", "13.0", 0, "device=auto: no CUDA GPU can be used: the driver is too old; or use"),
+        ("cuda", "13.0", 0, "device=cuda: no CUDA GPU can be used: the driver is too old; or use"),
+        ("cuda", None, 0, "is built without CUDA: install a CUDA build of torch; or use device="),
+    ],
+)
+def test_no_gpu_is_passed_over_in_silence(
+    device: str, build: str | None, gpus: int, picked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from serve.loading import ModelError, pick_device
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device("auto").type == "cpu"
-    with pytest.raises(ModelError, match="use device=cpu"):
-        pick_device("cuda")
+    monkeypatch.setattr(torch.version, "cuda", build)
+    monkeypatch.setattr("serve.loading.cuda_gpus", lambda: (gpus, "the driver is too old"))
+    if picked in ("cpu", "cuda"):
+        assert pick_device(device).type == picked
+        return
+    with pytest.raises(ModelError, match=picked):
+        pick_device(device)
+
+
+def test_half_precision_keeps_a_vae_that_would_overflow_in_single() -> None:
+    from serve.decoder import Decoder
+    from serve.loading import load
+    from serve.networks import network_of
+    from serve.work import Size
+
+    pipeline = load("tiny", "random", CPU, torch.float16)
+    assert (pipeline.unet.dtype, pipeline.text_encoder.dtype) == (torch.float16,) * 2
+    assert pipeline.vae.config.force_upcast
+    assert pipeline.vae.dtype == torch.float32
+    network = network_of(pipeline)
+    latent = network.noise(0, 64, 64)
+    (made,) = Decoder(network).decode(Size(width=64, height=64), [(latent, None)])
+    assert not isinstance(made, Exception)
+    assert made.image.std() > 0  # a flood of one value is what not-a-number makes

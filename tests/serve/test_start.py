@@ -118,7 +118,7 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
         guarded.append(True)
         yield
 
-    monkeypatch.setattr("serve.start.compile_module", lambda module, **_: Compiled(module))
+    monkeypatch.setattr("serve.start.compile_regions", lambda module, **_: Compiled(module))
     monkeypatch.setattr("serve.stepper.forbid_recompiles", forbid)
     settings = Settings(device="cpu", threads=1, max_batch=2, compile=True, cache=str(tmp_path))
     warm = start(settings)
@@ -148,11 +148,15 @@ def test_fp8_tells_its_layers_and_its_error(monkeypatch: pytest.MonkeyPatch) -> 
     told: Any = warm.facts["fp8"]
     assert told["layers"] == 0 < told["of_layers"]
     assert (told["flop_share"], told["relative_error"]) == (0.0, 0.0)
+    assert told["compiled"] is False
 
 
 @pytest.mark.gpu
+@pytest.mark.gpu_slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-@pytest.mark.parametrize("switches", [{"fp8": True}, {"compile": True}])
+@pytest.mark.parametrize(
+    "switches", [{"fp8": True}, {"compile": True}, {"compile": True, "fp8": True}, {"fused": False}]
+)
 def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any) -> None:
     from serve.compilation import compilations, recompiles
     from serve.start import default_recipe, start
@@ -176,6 +180,32 @@ def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any)
 
     assert len(asyncio.run(run()).images) == 3
     assert recompiles(compiled) == 0
+    if switches.get("fused", True):
+        fused: Any = warm.facts["fused"]
+        assert (fused["resnets"], fused["blocks"], fused["plain"]) == (22 + 14, 16, None)
     if "fp8" in switches:
         told: Any = warm.facts["fp8"]
         assert 0 < told["relative_error"] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("capability", "free", "told"),
+    [
+        ("7.5", {}, r"dtype: X has compute capability 7\.5"),
+        ("9.0", {"faults": ("X: another process has it",)}, "X: another process has it"),
+        ("9.0", {"mem_free_bytes": 6_000_000}, "tiny needs .* by estimate .*: max_batch=2 fits"),
+    ],
+)
+def test_a_gpu_that_cannot_serve_is_refused_before_weights_are_read(
+    capability: str, free: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serve.device import Card
+    from serve.loading import ModelError
+    from serve.start import start
+
+    card = Card(name="X", uuid="GPU-1", capability=capability, mem_total_bytes=10**9, **free)
+    monkeypatch.setattr("serve.start.pick_device", lambda device: torch.device("cuda", 0))
+    monkeypatch.setattr("serve.start.look", lambda device: card)
+    monkeypatch.setattr("serve.start.load", lambda *args: pytest.fail("loaded"))
+    with pytest.raises(ModelError, match=told):
+        start(Settings())

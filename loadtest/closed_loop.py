@@ -1,0 +1,169 @@
+"""A closed loop against a real server, in a process of its own; played by `loadtest.calibrate`.
+
+    python -m loadtest.closed_loop job.json alone COUNT      COUNT requests, one after the other
+    python -m loadtest.closed_loop job.json climb FIRST      ever more at once, from FIRST on
+
+stdout gets JSON lines: of `alone` each request's seconds; of `climb` each window as it ends, then
+the `Calibration`. A request that fails ends it with exit code 1 and its words on stderr. What is
+asked for is what the run will ask for: the rows of `asks.npy` beside the job, again and again.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import gevent
+import gevent.pool
+import msgspec
+import numpy as np
+
+from loadtest import open_files
+from loadtest.answer import check, error_message, is_sampled, most_bytes
+from loadtest.client import Exchange, ImageClient
+from loadtest.climb import Calibration, Climb, Done
+from loadtest.job import Job, Rows, decode
+from profiles.run import RunFolder
+
+REFUSED = (429, 503)
+BACK_OFF_S = 0.5  # whoever was refused waits so long
+LOOK_S = 0.1
+BUSY = 0.9  # of a core: beyond it this process is the limit
+OPEN_FILES = "this machine ran out of open files, ports or buffers"
+PROCESSOR = "the load generator's processor was busy throughout"
+
+
+class FailedError(Exception):
+    """A request failed, in words."""
+
+
+class ClosedLoop:
+    """Sends requests of one run and says what became of them.
+
+    Args:
+        job: The run.
+        key: The API key.
+        asks: What requests ask for, a row each; None: all what the job says.
+    """
+
+    def __init__(self, job: Job, key: str | None, asks: Rows | None) -> None:
+        self._job = job
+        self._asks = asks
+        self._client = ImageClient(job.endpoint, job.timeout_s, key)
+        self._next = 0
+        self._fault: Exception | None = None
+
+    def alone(self) -> float:
+        """Seconds a request takes on a server that does nothing else.
+
+        Raises:
+            FailedError: It failed.
+        """
+        begin_s = time.monotonic()
+        exchange, fault, _ = self._ask()
+        if fault:
+            raise FailedError(fault)
+        return (exchange.done_s or time.monotonic()) - begin_s
+
+    def climb(self, first: int) -> Calibration:
+        """What the server completes when always busy.
+
+        Raises:
+            FailedError: A request failed, or nothing came back in time.
+        """
+        begin_s = time.monotonic()
+        plan = Climb(first, begin_s)
+        group, told = gevent.pool.Group(), 0
+        window_s, cpu_s = begin_s, time.thread_time()
+        while not plan.is_over and self._fault is None:
+            for _ in range(plan.in_flight - len(group)):
+                group.spawn(self._again, plan)
+            gevent.sleep(LOOK_S)
+            plan.look(time.monotonic())
+            if len(plan.windows) > told:
+                told = len(plan.windows)
+                _write(plan.windows[-1])
+                now_s, used_s = time.monotonic(), time.thread_time()
+                if (used_s - cpu_s) / (now_s - window_s) > BUSY:
+                    plan.look(now_s, PROCESSOR)
+                window_s, cpu_s = now_s, used_s
+        plan.is_over = True
+        group.kill()
+        if self._fault is not None:
+            raise self._fault
+        found = plan.result()
+        if found is None:
+            raise FailedError(
+                "the server completed fewer than two images: give a rate with --peak, or "
+                "--capacity IMAGES_PER_S"
+            )
+        return found
+
+    def _again(self, plan: Climb) -> None:
+        """One of those in flight: asks again and again."""
+        while not plan.is_over and self._fault is None:
+            exchange, fault, images = self._ask()
+            if fault is None and exchange.done_s is not None:
+                latency_s = exchange.done_s - exchange.sent_s
+                plan.completed(Done(exchange.done_s, images, latency_s))
+            elif exchange.is_local:
+                plan.look(time.monotonic(), OPEN_FILES)
+            elif exchange.status in REFUSED:
+                plan.refused()
+                gevent.sleep(BACK_OFF_S)
+            elif not plan.is_over:
+                self._fault = FailedError(fault)
+
+    def _ask(self) -> tuple[Exchange, str | None, int]:
+        """One request: what came, what is wrong with it, and its images."""
+        seq, self._next = self._next, self._next + 1
+        row = None if self._asks is None else seq % len(self._asks)
+        ask = self._job.ask(seq) if row is None else self._job.ask(row, self._asks)
+        images = 1 if self._asks is None else int(self._asks[row]["images"])
+        exchange = self._client.exchange()
+        most = most_bytes(images, ask.width, ask.height, self._job.image_bytes)
+        self._client.post(exchange, self._job.body(seq, images, ask), most_bytes=most)
+        if exchange.timed_out:
+            return exchange, f"no answer in {self._job.timeout_s:g} s", images
+        if exchange.error is not None:
+            return exchange, exchange.error, images
+        if exchange.status != 200:
+            words = error_message(exchange.body)
+            return exchange, f"HTTP {exchange.status}" + (f": {words}" if words else ""), images
+        checked = check(
+            exchange.body,
+            images,
+            ask.width,
+            ask.height,
+            self._job.output_format,
+            decode=is_sampled(seq),
+        )
+        return exchange, checked.fault, images
+
+
+def main(argv: list[str]) -> int:
+    """Play; returns the exit code."""
+    path, what, count = Path(argv[0]), argv[1], int(argv[2])
+    job = decode(path.read_bytes())
+    open_files.raise_limit()
+    asks = RunFolder(path.parent).asks_path
+    loop = ClosedLoop(job, os.environ.get(job.key_env), np.load(asks) if asks.exists() else None)
+    try:
+        if what == "alone":
+            for _ in range(count):
+                _write(loop.alone())
+        else:
+            _write(loop.climb(count))
+    except FailedError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 1
+    return 0
+
+
+def _write(value: object) -> None:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
