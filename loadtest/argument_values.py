@@ -52,10 +52,10 @@ def address(text: str) -> tuple[str, int]:
     """Host and port of "HOST", "HOST:PORT", "[IPV6]" or "[IPV6]:PORT"."""
     try:
         parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}") from None
-    if not host or port == 0 or parts.netloc != text or "@" in text:
+        host, port, netloc = parts.hostname, parts.port, parts.netloc
+    except ValueError:  # brackets around what is no IPv6 address, or no port
+        host = port = netloc = None
+    if not host or port == 0 or netloc != text or "@" in text:
         raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}")
     return host, MASTER_PORT if port is None else port
 

@@ -14,6 +14,7 @@ from loadtest.argument_groups import (
 )
 from loadtest.argument_values import MASTER_PORT, address, count, duration, port, positive, whole
 from loadtest.block_arguments import add_capacity, add_fleet, add_ledger
+from loadtest.environment import own_version
 
 TOKEN_ENV = "VIRALLOAD_TOKEN"
 
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 pass, 1 error, 2 usage or configuration, 3 run invalid, "
         "99 threshold failed, 130 interrupted",
     )
+    command.add_argument("--version", action="version", version=f"viralload {own_version()}")
     verbs = command.add_subparsers(dest="verb", required=True, metavar="COMMAND")
 
     run = verbs.add_parser("run", help="replay a scenario against a server and report")

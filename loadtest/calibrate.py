@@ -5,7 +5,6 @@ brings no more (`loadtest.climb`), and asks what the run will ask for. It is a q
 some ten percent; plan and report say so, with its interval.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from loadtest.plan import Node, Schedule, expected_requests, make_plan
 from loadtest.processes import Child
 from loadtest.scenario import Scenario
 from loadtest.source import Source
+from loadtest.surroundings import python
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 PATIENCE_S = 60.0  # beyond its own time: starting, and the last requests
@@ -117,7 +117,7 @@ def _lines(
     Raises:
         ViralloadError: It failed.
     """
-    command = [sys.executable, "-m", "loadtest.closed_loop", str(job_path), *words]
+    command = python("loadtest.closed_loop", str(job_path), *words)
     child = Child("closed loop", command, log, opened)
     left, code = b"", None
     try:

@@ -8,27 +8,33 @@ stdout carries the result, stderr the progress.
 """
 
 import argparse
+import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 import msgspec
 
-from loadtest import drawing, foretold, goal, unused, whatif
+from loadtest import drawing, foretold, gates, goal, streams, unused, whatif
 from loadtest import scenario as scenarios
 from loadtest.argument_values import MASTER_PORT
-from loadtest.arguments import parser
+from loadtest.arguments import TOKEN_ENV, parser
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import Node, demand, make_plan, needs_capacity
-from loadtest.plan_text import plan_text
+from loadtest.plan_text import UNBROKEN, plan_text
 from loadtest.prompts import load_texts
+from loadtest.scenario import Scenario
 from loadtest.source import load_source
+from loadtest.streams import OutputError
+from loadtest.surroundings import environ, python, set_home
 from loadtest.target_options import credentials_of_worker, target_of
 from loadtest.terminal import Terminal, complain, show
 from loadtest.units import parse_duration
 from loadtest.workers import Workers
+from profiles import edge
 from profiles.columns import read
 from profiles.find import exit_code as find_exit_code
 from profiles.find import find
@@ -37,27 +43,87 @@ from profiles.money import bill_of
 from profiles.prices import built_in, choose
 from profiles.run import RunError, RunFolder
 from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
-from profiles.schema import FindResult
+from profiles.schema import FindResult, Summary
 from profiles.summary import summarize, verdict_exit_code
-from profiles.text import summary_text
+from profiles.text import WIDTH, summary_text
 
 INTERRUPTED_EXIT_CODE = 130
+WITHOUT_RESULT = ("serve", "worker")  # verbs that need no stdout
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["--worker"]:  # as Locust has it
-        words[0] = "worker"
-    options = parser().parse_args(words)
-    try:
-        code = VERBS[options.verb](options, ["viralload", *words])
-    except (ViralloadError, RunError) as err:
-        complain(f"error: {err}")
-        return getattr(err, "exit_code", 1)
-    except KeyboardInterrupt:
-        return INTERRUPTED_EXIT_CODE
+    with streams.guarded() as (out, _):
+        set_home()
+        try:
+            code = _command(words, is_closed=out.real is None)
+            out.flush()
+        except SystemExit:  # argparse has said what is wrong, or printed its help
+            with contextlib.suppress(OutputError):
+                out.flush()
+            raise
+        except KeyboardInterrupt:
+            code = INTERRUPTED_EXIT_CODE
+        except (ViralloadError, RunError, OutputError) as err:
+            code = _fail(err, edge.hide(edge.printable(str(err)), _secrets(words)))
+        except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
+            code = _fail(err, edge.in_words(err, _secrets(words)))
     return code
+
+
+def _command(words: list[str], *, is_closed: bool) -> int:
+    """Parse, check what holds for every verb, and call the verb."""
+    for word in words:
+        if not _is_text(word):
+            raise ConfigurationError(
+                f"{word!a} is no UTF-8: rename the file, or give its name in UTF-8"
+            )
+    if words[:1] == ["--worker"]:  # as Locust has it
+        words = ["worker", *words[1:]]
+    command_line = parser()
+    if not words:
+        command_line.print_help(sys.stderr)
+        return ConfigurationError.exit_code
+    options = command_line.parse_args(words)
+    if is_closed and options.verb not in WITHOUT_RESULT:
+        raise ConfigurationError(
+            "standard output is closed, and that is where the result goes: send it to a file, or "
+            "to /dev/null"
+        )
+    return VERBS[options.verb](options, ["viralload", *words])
+
+
+def _fail(err: Exception, words: str) -> int:
+    sys.stderr.write(f"error: {words}\n")
+    return getattr(err, "exit_code", 1)
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _secrets(words: Sequence[str]) -> list[str | None]:
+    """What must not be shown: the run's token, the key under any name, a password, headers."""
+    names = [TOKEN_ENV, "OPENAI_API_KEY"]
+    names += [after for word, after in itertools.pairwise(words) if word == "--key-env"]
+    names += [word.partition("=")[2] for word in words if word.startswith("--key-env=")]
+    told: list[str] = []
+    given = [
+        *itertools.pairwise(words),
+        *(tuple(word.split("=", 1)) for word in words if "=" in word),
+    ]
+    for option, value in given:
+        if option == "--header":
+            told.append(value.partition(":")[2].strip())
+        elif option == "--host" and "@" in value:
+            user = value.rpartition("@")[0].rpartition("//")[2]
+            told += [user, user.partition(":")[2]]
+    return [*(os.environ.get(name) for name in names), *told]
 
 
 def _run(options: argparse.Namespace, command: list[str]) -> int:
@@ -66,6 +132,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
 
     unused.check_server(options)
     scenario, text, folder = scenario_of(options)
+    _check_gates(options, scenario)
     capacity, basis = goal.capacity_of(options.capacity)
     crew = _workers(options)
     target = target_of(options, command)
@@ -104,12 +171,16 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
     foretold.note(run_folder, summary)
-    if options.json:
-        sys.stdout.write(run_folder.summary_path.read_text(encoding="utf-8"))
-    else:
-        show(summary_text(summary, run_folder.manifest()))
-        _tell_report(run_folder)
+    _tell_summary(options, run_folder, summary)
     return verdict_exit_code(summary)
+
+
+def _check_gates(options: argparse.Namespace, scenario: Scenario) -> None:
+    """Ask back where a threshold can never fail; a timeout that was asked for is only warned of."""
+    found = gates.cannot_fail(scenario)
+    if found and options.timeout is None:
+        raise ConfigurationError(f"scenario: {found[0]}")
+    sys.stderr.write("".join(f"warning: {said}\n" for said in found))
 
 
 def _workers(options: argparse.Namespace) -> Workers | None:
@@ -194,7 +265,7 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
 
 def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResult) -> int:
     if options.json:
-        sys.stdout.write(folder.find_path.read_text(encoding="utf-8"))
+        sys.stdout.write(_json(result))
     else:
         show(find_text(result))
         _tell_report(folder)
@@ -211,6 +282,7 @@ def _tell_report(folder: RunFolder) -> None:
 
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
     scenario, _, folder = scenario_of(options)
+    _check_gates(options, scenario)
     source = load_source(scenario, folder)
     load_texts(scenario.request.prompts, folder)
     capacity, basis = goal.capacity_of(options.capacity)
@@ -222,7 +294,16 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
     )
     unused.check_scenario(unused.given(options), scenario, source)
     plan, _ = make_plan(scenario, source, node)
-    show(plan_text(scenario, source, plan, demand(scenario, source), relative))
+    show(
+        plan_text(
+            scenario,
+            source,
+            plan,
+            demand(scenario, source),
+            relative,
+            width=streams.width(UNBROKEN),
+        )
+    )
     return 0
 
 
@@ -243,21 +324,40 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
         from profiles.find_report import write_find_report
 
         result = find(folder)
-        folder.write_find(result)
-        write_find_report(folder, result)
+        with _shown_all_the_same():
+            folder.write_find(result)
+            write_find_report(folder, result)
         _tell_found(options, folder, result)
         return 0
     from profiles.report import write_report
 
     summary = summarize(folder)
-    folder.write_summary(summary)
-    path = write_report(folder)
-    if options.json:
-        sys.stdout.write(folder.summary_path.read_text(encoding="utf-8"))
-    else:
-        show(summary_text(summary, folder.manifest()))
-        show(f"\nreport  {path}\n")
+    with _shown_all_the_same():
+        folder.write_summary(summary)
+        write_report(folder)
+    _tell_summary(options, folder, summary)
     return 0
+
+
+@contextlib.contextmanager
+def _shown_all_the_same() -> Iterator[None]:
+    """A result is told where it cannot be written, and that it was not."""
+    try:
+        yield
+    except RunError as err:
+        sys.stderr.write(f"warning: nothing was written: {edge.printable(str(err))}\n")
+
+
+def _tell_summary(options: argparse.Namespace, folder: RunFolder, summary: Summary) -> None:
+    if options.json:
+        sys.stdout.write(_json(summary))
+        return
+    sys.stdout.write(summary_text(summary, folder.manifest(), width=streams.width(WIDTH)))
+    _tell_report(folder)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value)).decode() + "\n"
 
 
 def _serve(options: argparse.Namespace, _command: list[str]) -> NoReturn:
@@ -267,8 +367,8 @@ def _serve(options: argparse.Namespace, _command: list[str]) -> NoReturn:
             settings[name] = getattr(options, name)
     if options.host is not None:
         settings["host"] = options.host
-    words = ["-m", "serve.app", "--settings", msgspec.json.encode(settings).decode()]
-    os.execv(sys.executable, [sys.executable, *words])  # so that signals reach the server itself
+    command = python("serve.app", "--settings", msgspec.json.encode(settings).decode())
+    os.execve(command[0], command, environ())  # so that signals reach the server itself
 
 
 def _doctor(options: argparse.Namespace, _command: list[str]) -> int:

@@ -58,6 +58,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict
         """The URL with the parameters that open it."""
         return url + (("&" if "?" in url else "?") + self.query if self.query else "")
 
+    @property
+    def secrets(self) -> list[str]:
+        """All that must not be shown, long enough to be told from other words."""
+        return [secret for secret in self._secrets if len(secret) >= LEAST_MASKED]
+
     def mask(self, text: str, least: int = LEAST_MASKED) -> str:
         """The text without any secret of so many characters or more."""
         for secret in self._secrets:

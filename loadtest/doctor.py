@@ -7,7 +7,6 @@ context come and go with it; the rest is read here. `find_faults` says what woul
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import psutil
 
 from loadtest import environment
 from loadtest.errors import ConfigurationError, TargetError
+from loadtest.surroundings import environ, python
 from loadtest.target import check_port_free
 from profiles import figures
 from profiles.datasheet import Datasheet, datasheet
@@ -148,11 +148,16 @@ def examine(device: str, threads: int | None) -> tuple[Checkup, list[DeviceLimit
     Raises:
         ConfigurationError: the child takes the options for wrong.
     """
-    command = [sys.executable, "-m", "serve.doctor", "--json", "--device", device]
+    command = python("serve.doctor", "--json", "--device", device)
     command += [] if threads is None else ["--threads", str(threads)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=MEASURE_TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=MEASURE_TIMEOUT_S,
+            check=False,
+            env=environ(),
         )
     except subprocess.TimeoutExpired:
         said = f"it did not end in {MEASURE_TIMEOUT_S:.0f} s; see whether nvidia-smi works"

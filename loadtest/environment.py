@@ -10,6 +10,14 @@ PACKAGES = (
 )  # fmt: skip
 
 
+def own_version() -> str:
+    """This viralload's version; of a checkout that was never installed, that it is not known."""
+    try:
+        return importlib.metadata.version("viralload")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed: its version is not known)"
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of what matters to a result; absent packages are left out."""
     found = {"python": platform.python_version()}

@@ -49,11 +49,14 @@ def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, Fi
     session = Finder(options, console, asked)
     session.perform()
     result = find(session.folder)
-    session.folder.write_find(result)
-    if session.can_draw():
-        from profiles.find_report import write_find_report  # here: altair is large, and only draws
+    try:
+        session.folder.write_find(result)
+        if session.can_draw():
+            from profiles.find_report import write_find_report  # altair is large, and only draws
 
-        write_find_report(session.folder, result)
+            write_find_report(session.folder, result)
+    except Exception as err:  # noqa: BLE001 - the result is told all the same
+        session.warn_unwritten(err)
     return session.folder, result
 
 
@@ -68,6 +71,9 @@ class Finder(runner.Run):
         self.asked = asked
         self.began_s = time.monotonic()
         self.told = 0  # windows
+
+    def _check_load(self, source: Source, gpus: int) -> None:
+        """Windows are played, not the scenario's curve."""
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options, asked = self.options, self.asked

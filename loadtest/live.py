@@ -18,6 +18,7 @@ from profiles.schema import Outcome
 
 RECENT_S = 15.0  # percentiles and rates are over the last so many seconds
 PLAIN_EVERY_S = 5.0
+NARROW = 60  # columns, below which the table's rows would be cut
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,7 @@ class Watcher:
         self._generators: dict[str, tuple[int, int, int]] = {}
         self._devices = Devices()
         self.load_start_s: float | None = None
+        self.generator_lost: str | None = None  # as Locust's master says it
         self._unsent = 0
 
     @property
@@ -70,6 +72,8 @@ class Watcher:
         for event in self._events.read():
             if event.kind == "load_start":
                 self.load_start_s = event.t_s
+            if event.kind == "generator_died" and event.source != "runner":
+                self.generator_lost = event.detail or None
             news += self._devices.befell(event, self.load_start_s)
         for record in self._requests.read():
             self._outcomes[record.outcome] += 1
@@ -111,7 +115,9 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, transient=True) if console.is_terminal else None
+        # A dumb terminal (TERM=dumb) can redraw nothing: rich would show nothing at all.
+        redraws = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, transient=True) if redraws else None
         self._last_line_s = -1e9
 
     def __enter__(self) -> "Display":
@@ -128,7 +134,7 @@ class Display:
         for news in view.news:
             self._console.print(news, style="bold red", highlight=False, markup=False)
         if self._live:
-            self._live.update(block(view))
+            self._live.update(block(view, self._console.width))
         elif time.monotonic() - self._last_line_s >= PLAIN_EVERY_S:
             self._last_line_s = time.monotonic()
             self._console.print(line(view), highlight=False, soft_wrap=True)
@@ -147,8 +153,10 @@ def line(view: View) -> str:
     )
 
 
-def block(view: View) -> RenderableType:
-    """The block that is redrawn in place."""
+def block(view: View, columns: int = 80) -> RenderableType:
+    """The block that is redrawn in place, in so many columns."""
+    if columns < NARROW:
+        return _narrow(view, columns)
     share = min(max(view.t_s / view.duration_s, 0.0), 1.0)
     width = 40
     filled = int(share * width)
@@ -184,6 +192,28 @@ def block(view: View) -> RenderableType:
 
 def _style(device: str) -> str:
     return "bold red" if " LOST " in device or "not read" in device else "dim"
+
+
+def _narrow(view: View, columns: int) -> RenderableType:
+    """The block where a row of it does not fit: one thing after the other."""
+    share = min(max(view.t_s / view.duration_s, 0.0), 1.0)
+    width = max(columns - 14, 8)
+    filled = int(share * width)
+    outcomes = ", ".join(f"{name} {count}" for name, count in view.outcomes.items()) or "none yet"
+    rows = [
+        f"sent {view.sent} of {view.due} due",
+        f"done {view.done}, in flight {view.in_flight}",
+        f"{view.ok_images_per_s:.2f} images/s",
+        f"p50 {_seconds(view.p50_s)}, p95 {_seconds(view.p95_s)}",
+        outcomes,
+        *view.devices[:4],
+    ]
+    bar = Text.assemble(
+        ("█" * filled, "cyan"),
+        ("░" * (width - filled), "dim"),
+        f" {max(view.t_s, 0):.0f}/{view.duration_s:.0f} s",
+    )
+    return Group(bar, *(Text(row, overflow="fold") for row in rows))
 
 
 def _seconds(value: float | None) -> str:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from loadtest.job import Job, decode
+from loadtest.surroundings import environ, python
 
 MEASURED_S = 0.3
 PATIENCE_S = 15.0  # for the whole self-test
@@ -82,9 +83,11 @@ def cpu_s_per_request(job_path: Path, images: int) -> float | None:
 
     None if the self-test did not work out: it is a courtesy, no reason to stop a run.
     """
-    command = [sys.executable, "-m", "loadtest.pace", str(job_path), str(images)]
+    command = python("loadtest.pace", str(job_path), str(images))
     try:
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
+        done = subprocess.run(
+            command, capture_output=True, timeout=PATIENCE_S, check=True, env=environ()
+        )
         return float(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None

@@ -1,11 +1,13 @@
 """The plan of a run, drawn for people before the load is sent. Pure: values in, text out."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from loadtest.crowd import Session
+from loadtest.gates import says_too_little
 from loadtest.prompts import PromptMix
 from loadtest.scenario import Scenario, TraceFile
 from loadtest.source import Source
@@ -19,11 +21,20 @@ from profiles.threshold import DEFAULT_KEY
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 CHART_WIDTH = 60
+LEAST_CHART_WIDTH = 20
+AXIS = 9  # columns before the chart
+LABEL = 10
+UNBROKEN = 10_000  # wider than any line
 CHART_HEIGHT = 8
 
 
 def plan_text(
-    scenario: Scenario, source: Source, plan: LoadPlan, demand: Demand | None, relative: bool
+    scenario: Scenario,
+    source: Source,
+    plan: LoadPlan,
+    demand: Demand | None,
+    relative: bool,
+    width: int = UNBROKEN,
 ) -> str:
     """The whole plan.
 
@@ -33,10 +44,12 @@ def plan_text(
         plan: the schedule in numbers.
         demand: the event at full size, if there is one.
         relative: the capacity is not known yet, so rates are multiples of it and counts unknown.
+        width: columns to stay within.
     """
     unit = "x capacity" if relative else "images/s"
     lines = [f"{scenario.title}", ""]
-    lines += draw(plan.curve_t_s, plan.curve_images_per_s, plan.duration_s, unit)
+    columns = max(LEAST_CHART_WIDTH, min(CHART_WIDTH, width - AXIS))
+    lines += draw(plan.curve_t_s, plan.curve_images_per_s, plan.duration_s, unit, columns)
     lines += [""]
     if demand is not None:
         lines.append(
@@ -82,8 +95,18 @@ def plan_text(
         lines.append(f"default   {_held(scenario.default_thresholds)}")
     elif scenario.thresholds.get(DEFAULT_KEY) is False:
         lines.append("default   switched off: no other threshold can fail the run")
+    if not relative:
+        lines += [f"warning   {said}" for said in says_too_little(scenario, plan)]
     lines += [f"note      {note}" for note in scenario.notes]
-    return "\n".join(lines) + "\n"
+    return "\n".join(part for line in lines for part in _laid_out(line, width)) + "\n"
+
+
+def _laid_out(line: str, width: int) -> list[str]:
+    """A line in as many as it takes, its text below itself; a row of the chart fits as it is."""
+    if len(line) <= width:
+        return [line]
+    indent = " " * LABEL if line[LABEL - 1 : LABEL] == " " else ""
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False)
 
 
 def _trace(scenario: Scenario, source: Source, plan: LoadPlan, relative: bool) -> list[str]:
@@ -152,9 +175,15 @@ def _people(session: Session, plan: LoadPlan, relative: bool) -> list[str]:
     return lines
 
 
-def draw(t_s: Sequence[float], rates: Sequence[float], duration_s: float, unit: str) -> list[str]:
+def draw(
+    t_s: Sequence[float],
+    rates: Sequence[float],
+    duration_s: float,
+    unit: str,
+    columns: int = CHART_WIDTH,
+) -> list[str]:
     """The rate over time as lines of block characters, with both axes labelled."""
-    centers = (np.arange(CHART_WIDTH) + 0.5) * duration_s / CHART_WIDTH
+    centers = (np.arange(columns) + 0.5) * duration_s / columns
     heights = np.interp(centers, t_s, rates)
     top = _round_up(float(max(rates)))
     levels = np.round(heights / top * CHART_HEIGHT * 8).astype(int)
@@ -164,9 +193,9 @@ def draw(t_s: Sequence[float], rates: Sequence[float], duration_s: float, unit: 
         value = top * (row + 1) / CHART_HEIGHT
         label = f"{value:7.3g}" if row in (CHART_HEIGHT - 1, CHART_HEIGHT // 2 - 1) else " " * 7
         lines.append(f"{label} ┤{cells}")
-    lines.append(" " * 8 + "└" + "─" * CHART_WIDTH)
+    lines.append(" " * 8 + "└" + "─" * columns)
     end = format_duration(duration_s)
-    lines.append(" " * 9 + "0" + end.rjust(CHART_WIDTH - 1))
+    lines.append(" " * 9 + "0" + end.rjust(columns - 1))
     return [f"{unit:>8}", *lines]
 
 

@@ -18,6 +18,7 @@ from loadtest.prompts import PromptMix, load_texts
 from loadtest.protocol import zmq_host
 from loadtest.scenario import Scenario, parse_size
 from loadtest.spread import quantile
+from loadtest.surroundings import python
 from loadtest.target import FALLBACK_SIZE, Offer, free_port
 from loadtest.workers import Workers
 from profiles.host import Host, node_name
@@ -222,7 +223,7 @@ def sampler_command(
     folder: RunFolder, manifest: RunManifest, metrics_port: int | None = None
 ) -> list[str]:
     """The sampler, for the GPUs of the target or for the host alone."""
-    command = [sys.executable, "-m", "profiles.sampler", str(folder.path)]
+    command = python("profiles.sampler", str(folder.path))
     command += ["--zero", repr(manifest.clock_zero_monotonic_s), "--node", node_name()]
     command += ["--parent", str(os.getpid())]
     if metrics_port is not None:
@@ -233,7 +234,7 @@ def sampler_command(
 def locust_command(job: Job, web_port: int | None, workers: Workers | None = None) -> list[str]:
     """Locust with one dispatcher a process; it listens beyond loopback for workers only."""
     locustfile = Path(__file__).parent / "locustfile.py"
-    command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--host", job.base_url]
+    command = python("loadtest.own_locust", "-f", str(locustfile), "--host", job.base_url)
     command += ["--users", str(job.processes), "--spawn-rate", str(job.processes)]
     command += ["--stop-timeout", str(int(job.drain_s + job.timeout_s) + 10)]
     command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]

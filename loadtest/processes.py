@@ -7,6 +7,7 @@ killed child leaves behind (Ray's workers, Locust's) becomes the driver's own ch
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,7 +17,11 @@ from pathlib import Path
 import psutil
 
 from loadtest.errors import ViralloadError
+from loadtest.surroundings import environ
 
+_RAISED = re.compile(r"[\w.]+(Error|Exception): ")
+# of its statistics: rules, "POST  /v1/images  23  0(0.00%) | ...", "Aggregated  47 51 56 ..."
+_TABLE = re.compile(r"[-|+ ]*$|.*\|.*\||Type +Name|(Aggregated|GET|POST|Response time) ")
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -33,7 +38,7 @@ class Child:
         name: for messages.
         command: program and arguments.
         log: file that takes stderr (and stdout, unless it is read through `first_line`).
-        env: environment variables put over this process's own.
+        env: environment variables put over those of `loadtest.surroundings`.
     """
 
     def __init__(self, name: str, command: list[str], log: Path, env: Mapping[str, str]) -> None:
@@ -45,7 +50,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log_file,
-            env={**os.environ, **env},
+            env=environ(env),
             start_new_session=True,  # Ctrl-C is the driver's to hand on
             preexec_fn=_die_with_parent,
         )
@@ -97,9 +102,10 @@ class Child:
 
     def last_words(self) -> str:
         """The last error line of its log, for a message."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        errors = [line for line in lines if line.lower().startswith("error:")]
-        return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
+        try:
+            return last_words(self.log.read_text(errors="replace"))
+        except OSError:  # the folder is gone
+            return f"its log {self.log} cannot be read"
 
     def ask_to_end(self) -> None:
         """SIGTERM, if it still runs."""
@@ -118,6 +124,16 @@ class Child:
             self.process.stdout.close()
         self._log_file.close()
         return code
+
+
+def last_words(log: str) -> str:
+    """What a process said last, of an error if there is one; a row of Locust's tables is none."""
+    lines = [line for line in log.strip().splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    raised = [line for line in lines if _RAISED.match(line)]
+    plain = [line for line in lines if not _TABLE.match(line.strip())]
+    said = (errors or raised or plain or ["it said nothing"])[-1]
+    return said.removeprefix("error: ")
 
 
 def kill_descendants(patience_s: float = 5.0) -> list[str]:

@@ -1,11 +1,13 @@
 """How far long work is, on stderr: a line redrawn in place on a terminal, else one now and then."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TextIO
 
 from loadtest.units import format_duration
 
+DUMB = ("dumb", "unknown")  # terminals that can redraw nothing, as rich has them
 REDRAWN_EVERY_S = 0.2
 PLAIN_EVERY_S = 10.0
 
@@ -21,7 +23,7 @@ class Progress:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._is_terminal = stream.isatty()
+        self._is_terminal = stream.isatty() and os.environ.get("TERM") not in DUMB
         self._every_s = REDRAWN_EVERY_S if self._is_terminal else PLAIN_EVERY_S
         self._begun_s = self._shown_s = clock()
         self._is_drawn = False

@@ -12,14 +12,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import drawing, open_files, pace, server, workers
+from loadtest import drawing, open_files, pace, server, streams, workers
 from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, refusal
@@ -29,7 +31,7 @@ from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
 from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
-from loadtest.plan_text import plan_text
+from loadtest.plan_text import UNBROKEN, plan_text
 from loadtest.prepare import (
     Options,
     first_manifest,
@@ -46,9 +48,11 @@ from loadtest.target import Offer, ask_models
 from loadtest.target_checks import check_options, told_of
 from loadtest.unused import check_scenario
 from loadtest.watch import watch
+from profiles import edge
+from profiles.columns import read
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
-from profiles.summary import summarize
+from profiles.summary import compute
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0
@@ -83,12 +87,20 @@ class Run:
     def run(self) -> tuple[RunFolder, Summary]:
         """Run, and sum it up."""
         self.perform()
-        summary = summarize(self.folder)
-        self.folder.write_summary(summary)
-        if self.can_draw():
-            from profiles.report import write_report  # here: altair is large, and only draws
+        try:
+            # As this process knows it: a disk that is full has not taken the run's end.
+            summary = compute(replace(read(self.folder), manifest=self.manifest))
+        except Exception as err:
+            self._note_failure(err)
+            raise
+        try:
+            self.folder.write_summary(summary)
+            if self.can_draw():
+                from profiles.report import write_report  # here: altair is large, and only draws
 
-            write_report(self.folder)
+                write_report(self.folder)
+        except Exception as err:  # noqa: BLE001 - the result is told all the same
+            self.warn_unwritten(err)
         return self.folder, summary
 
     def can_draw(self) -> bool:
@@ -97,6 +109,14 @@ class Run:
         if missing is not None:
             self._say(drawing.elsewhere(missing, self.folder.path))
         return missing is None
+
+    def warn_unwritten(self, err: Exception) -> None:
+        """Say that the report could not be made, and how it can."""
+        self._note_failure(err)
+        self._say(
+            f"warning: the report was not written: {edge.in_words(err)}; "
+            f"`viralload report {self.folder.path}` makes it again"
+        )
 
     def perform(self) -> None:
         """Run to its end, whatever that is; what happened is in the folder."""
@@ -117,28 +137,55 @@ class Run:
             )
         gpus, unread = usable_gpus(options)
         settings = server_settings(options, gpus)
+        self._check_load(source, len(gpus))
+        if settings is not None:
+            server.check(settings)
         if (address := options.address) is not None:  # before there is any folder
             self.offer = ask_models(address, options.credentials, options.model)
+        is_first = not options.out.exists()
         self.folder = _create_folder(options)
         self.zero = time.monotonic()
         self.manifest = first_manifest(options, self.folder, self.zero, gpus, settings)
         self.folder.write_manifest(self.manifest)
-        self.folder.scenario_path.write_text(options.scenario_text, encoding="utf-8")
+        with _on_disk(self.folder.scenario_path):
+            self.folder.scenario_path.write_text(options.scenario_text, encoding="utf-8")
         for why in unread:
             self._event("gpu_unreadable", why)
         self.console.print(f"run folder {self.folder.path}", highlight=False, soft_wrap=True)
         adopt_orphans()
-        with self._signals():
-            try:
-                self._run_processes(source, settings)
-            except BaseException as err:
-                told = self.options.credentials.mask(str(err) or type(err).__name__)
-                self._finish(_reason(err), told)
-                raise
-            finally:
-                self._end_children()
+        try:
+            with self._signals():
+                try:
+                    self._run_processes(source, settings)
+                except BaseException as err:
+                    self._note_failure(err)
+                    raise
+                finally:
+                    self._end_children()
+        except ConfigurationError:
+            if self.manifest.load_start_s is None:  # nothing was spent, so nothing is left
+                self._take_back(with_root=is_first)
+            raise
 
     # -- before the load ---------------------------------------------------------------------
+
+    def _check_load(self, source: Source, gpus: int) -> None:
+        """Refuse a load that is too long, or empty, as far as that is known before all.
+
+        Raises:
+            ConfigurationError: it cannot be played.
+        """
+        options = self.options
+        if options.capacity is not None or not needs_capacity(options.scenario):
+            node = Node(gpus=gpus or None, capacity_images_per_s=options.capacity)
+            make_plan(options.scenario, source, node)
+
+    def _take_back(self, *, with_root: bool) -> None:
+        """Delete the folder of a run that never was, and what it lies in if that is ours, too."""
+        self.folder.remove()
+        if with_root:
+            with contextlib.suppress(OSError):
+                self.options.out.rmdir()
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options = self.options
@@ -151,12 +198,14 @@ class Run:
         node = self._node(source, offer)
         plan, schedule = make_plan(options.scenario, source, node)
         job = msgspec.structs.replace(job, load_s=plan.duration_s)
-        np.save(self.folder.schedule_path, schedule)
+        with _on_disk(self.folder.schedule_path):
+            np.save(self.folder.schedule_path, schedule)
         self.folder.job_path.write_bytes(encode(job))
         event = demand(options.scenario, source)
         self._update(plan=plan, demand=event)
+        columns = streams.width(UNBROKEN, self.console.file)
         self.console.print(
-            plan_text(options.scenario, source, plan, event, relative=False),
+            plan_text(options.scenario, source, plan, event, relative=False, width=columns),
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         self._start_sampler()  # first, so that the GPUs are seen idle, with the model loaded
@@ -331,15 +380,36 @@ class Run:
             clock=lambda: time.monotonic() - self.zero,
             interrupted=lambda: self.interrupts > 0,
             console=self.console,
+            on_start=lambda start_s: self._note_start(start_s, plan.duration_s),
+            web=self.options.web_port is not None,
         )
         if load_start_s is not None:
-            self._update(load_start_s=load_start_s, load_end_s=load_start_s + plan.duration_s)
-        self._event("drained", "")
+            self._note_start(load_start_s, plan.duration_s)
+        with contextlib.suppress(OSError):
+            self._event("drained", "")
         self._finish(reason, detail)
+
+    def _note_start(self, start_s: float, duration_s: float) -> None:
+        """Written at once: should this process be killed, the record has it."""
+        if self.manifest.load_start_s is None:
+            with contextlib.suppress(RunError):  # a full disk is seen by who watches
+                self._update(load_start_s=start_s, load_end_s=start_s + duration_s)
 
     # -- the end -----------------------------------------------------------------------------
 
+    def _note_failure(self, err: BaseException) -> None:
+        """What ended the run, in run.json; of what nobody foresaw, the traceback in its log."""
+        secrets = [os.environ.get(TOKEN_ENV), *self.options.credentials.secrets]
+        foreseen = isinstance(err, ViralloadError | RunError | Interrupted | KeyboardInterrupt)
+        if foreseen:
+            words = edge.hide(edge.printable(str(err) or type(err).__name__), secrets)
+        else:
+            words = edge.in_words(err, secrets)
+            edge.keep(err, self.folder.log_path("viralload"), secrets)
+        self._finish(_reason(err), words)
+
     def _finish(self, reason: EndReason, detail: str | None) -> None:
+        self.folder.free_reserve()
         if self.manifest.end_reason is None:
             end = datetime.now(UTC).isoformat(timespec="milliseconds")
             with contextlib.suppress(RunError, OSError):  # a full disk: keep what is there
@@ -388,6 +458,15 @@ def _create_folder(options: Options) -> RunFolder:
         )
     except RunError as err:
         raise ConfigurationError(str(err)) from err
+
+
+@contextlib.contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    """Say which file cannot be written."""
+    try:
+        yield
+    except OSError as err:
+        raise ViralloadError(f"cannot write {path}: {edge.reason(err)}") from err
 
 
 def _reason(err: BaseException) -> EndReason:

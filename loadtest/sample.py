@@ -5,7 +5,6 @@ process it watches is gone, or Ctrl-C.
 """
 
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from rich.text import Text
 from loadtest import environment
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.processes import Child
+from loadtest.surroundings import python
 from loadtest.target import check_port_free
 from profiles import figures
 from profiles.columns import read
@@ -89,6 +89,7 @@ def sample(options: SampleOptions, console: Console) -> tuple[RunFolder, Sampled
         child.end(PATIENCE_S)
         for number, action in before.items():
             signal.signal(number, action)
+    folder.free_reserve()
     reason = EndReason.SAMPLER_DIED if died else EndReason.COMPLETED
     end_utc = datetime.now(UTC).isoformat(timespec="milliseconds")
     folder.write_manifest(
@@ -205,7 +206,8 @@ def _watch(
 ) -> str | None:
     """Show the readings until it is time to end; why the sampler died, if it did."""
     latest = _Latest(folder)
-    live = Live(console=console, transient=True) if console.is_terminal else None
+    redraws = console.is_terminal and not console.is_dumb_terminal
+    live = Live(console=console, transient=True) if redraws else None
     begin_s = shown_s = time.monotonic()
     if live:
         live.start()
@@ -232,7 +234,7 @@ def _watch(
 
 
 def _command(options: SampleOptions, folder: RunFolder, zero_s: float) -> list[str]:
-    command = [sys.executable, "-m", "profiles.sampler", str(folder.path), "--zero", repr(zero_s)]
+    command = python("profiles.sampler", str(folder.path), "--zero", repr(zero_s))
     command += ["--node", node_name(), "--hz", str(options.hz)]
     for uuid in options.gpus:
         command += ["--gpu", uuid]

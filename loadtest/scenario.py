@@ -321,7 +321,8 @@ def _check(scenario: Scenario) -> None:
             try:
                 threshold = parse_threshold(metric, expression)
             except ThresholdError as err:
-                raise ScenarioError(f"scenario: $.thresholds.{metric}: {err}") from err
+                said = str(err).removeprefix(f"thresholds.{metric}: ")
+                raise ScenarioError(f"scenario: $.thresholds.{metric}: {said}") from err
             _check_class(scenario, metric, threshold.tag)
 
 
@@ -333,8 +334,9 @@ def _check_thresholds(thresholds: object) -> None:
             if not isinstance(texts, bool):
                 raise ScenarioError(f"{at}: expected true or false, got {texts!r}")
         elif not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            one = texts if isinstance(texts, str) else example(metric)
             raise ScenarioError(
-                f'{at}: expected a list of texts such as ["{example(metric)}"], got {texts!r}'
+                f'{at}: expected a list of conditions, such as {metric} = ["{one}"], got {texts!r}'
             )
 
 

@@ -1,7 +1,7 @@
 """The embedded server: `python -m serve.app` as a child process."""
 
 import json
-import sys
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.processes import Child
+from loadtest.processes import Child, last_words
+from loadtest.surroundings import environ, python
+from profiles.lines import DamagedError, decoded
 
 READY_TIMEOUT_S = 600.0  # building and warming a large model takes minutes
+CHECK_TIMEOUT_S = 60.0
 USAGE_EXIT_CODE = 2
 
 
@@ -24,6 +27,26 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     device: str
 
 
+def check(settings: dict[str, Any]) -> None:
+    """Have the server look at its settings, in a fraction of a second, without starting.
+
+    Raises:
+        ConfigurationError: they are wrong, in the server's own words.
+        ViralloadError: it cannot look at them.
+    """
+    command = python("serve.app", "--check", "--settings", json.dumps(settings))
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False, env=environ()
+        )
+    except subprocess.TimeoutExpired:
+        return  # a machine that busy is told when it starts
+    if done.returncode:
+        told = last_words(done.stderr.decode(errors="replace"))
+        kind = ConfigurationError if done.returncode == USAGE_EXIT_CODE else ViralloadError
+        raise kind(told)
+
+
 def start(
     settings: dict[str, Any], log: Path, tick: Callable[[float], None] | None = None
 ) -> tuple[Child, Ready]:
@@ -33,10 +56,17 @@ def start(
         ConfigurationError: its settings are wrong, or its port is taken.
         ViralloadError: it failed to start.
     """
-    command = [sys.executable, "-m", "serve.app", "--settings", json.dumps(settings)]
+    command = python("serve.app", "--settings", json.dumps(settings))
     child = Child("server", command, log, {})
     try:
-        ready = msgspec.json.decode(child.first_line(READY_TIMEOUT_S, tick), type=Ready)
+        line = child.first_line(READY_TIMEOUT_S, tick)
+        try:
+            ready = decoded(msgspec.json.Decoder(Ready), line)
+        except DamagedError as err:
+            said = line[:80].decode(errors="replace")
+            raise ViralloadError(
+                f"the server said {said!r} where it should say that it is ready; see {log}"
+            ) from err
     except ViralloadError as err:
         if child.end(patience_s=10.0) == USAGE_EXIT_CODE:
             raise ConfigurationError(child.last_words()) from err

@@ -50,4 +50,9 @@ def sample_forever(
             recorder.flush()
             cpu_s, wall_s, lag_s, loop_s = used, now, 0.0, looped
     finally:
+        used, now = time.process_time(), time.monotonic()
+        if now - wall_s > LOOK_S:  # the last part of a second, too
+            cpu_pct = 100 * (used - cpu_s) / (now - wall_s)
+            loop_pct = 100 * (time.thread_time() - loop_s) / (now - wall_s)
+            lines.add(recorder.sample(generator, due(), cpu_pct, lag_s, loop_pct, unasked()))
         lines.close()

@@ -1,8 +1,11 @@
 """Watching a run while the load is on: who died, who is ill, when is it over."""
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from rich.console import Console
 
@@ -15,6 +18,7 @@ from profiles.schema import EndReason, RunEvent
 LOOK_EVERY_S = 0.25
 HEALTH_EVERY_S = 1.0
 UNREACHABLE_S = 15.0
+LEAST_BYTES = 4096  # of room on the disk: a block
 
 DEATHS = {
     "server": (EndReason.SERVER_DIED, "server_died"),
@@ -33,6 +37,8 @@ def watch(
     clock: Callable[[], float],
     interrupted: Callable[[], bool],
     console: Console,
+    on_start: Callable[[float], None] = lambda _start_s: None,
+    web: bool = False,
 ) -> tuple[EndReason, str | None, float | None]:
     """Show the run until the load generator has ended; why it ended, in words, and its start.
 
@@ -45,24 +51,31 @@ def watch(
         clock: seconds on the run's clock.
         interrupted: whether the user wants the run to end.
         console: for the live view.
+        on_start: told once when the load begins, on the run's clock.
+        web: whether Locust's web UI is on, where a user may stop the load.
     """
     generator = children["load generator"]
     watcher = Watcher(folder, duration_s, clock)
     health = _Health(folder, server_url, clock) if server_url else None
     reason: EndReason | None = None
     detail: str | None = None
-    begin_s = clock()
+    begin_s, has_begun = clock(), False
     with Display(console) as display:
         while generator.exit_code() is None:
             time.sleep(LOOK_EVERY_S)
             display.show(watcher.look())
+            if watcher.load_start_s is not None and not has_begun:
+                has_begun = True
+                on_start(watcher.load_start_s)
             if reason is None:
                 reason, detail = _look_at(
                     children, health, interrupted, clock() - begin_s, allowed_s
                 )
                 if reason is not None:
                     _note(folder, clock(), reason, detail)
-                    console.print(f"ending the run: {detail}", highlight=False)
+                    console.print(
+                        f"ending the run: {detail}", highlight=False, markup=False, soft_wrap=True
+                    )
                     generator.ask_to_end()
             elif clock() - begin_s > allowed_s + 60:
                 generator.process.kill()
@@ -70,7 +83,10 @@ def watch(
         health.stop()
     watcher.look()
     if reason is None:
-        reason, detail = _ended_itself(generator, watcher.unsent)
+        full = _no_room(folder.path)
+        reason, detail = _ended_itself(generator, watcher.unsent, watcher.generator_lost, web=web)
+        if full is not None and reason is not EndReason.COMPLETED:
+            reason, detail = EndReason.ERROR, full
         if reason is not EndReason.COMPLETED:
             _note(folder, clock(), reason, detail)
     return reason, detail, watcher.load_start_s
@@ -98,7 +114,11 @@ def _look_at(
 def look_at_children(
     children: Mapping[str, Child], interrupted: Callable[[], bool]
 ) -> tuple[EndReason | None, str | None]:
-    """Why the run must end, if it must: a child has died, or the user wants it."""
+    """Why the run must end, if it must: no room, a child that has died, or the user wants it."""
+    for place in {child.log.parent for child in children.values()}:  # the run folder
+        full = _no_room(place)
+        if full is not None:
+            return EndReason.ERROR, full
     for name, child in children.items():
         code = child.exit_code()
         if code is not None:
@@ -108,10 +128,31 @@ def look_at_children(
     return None, None
 
 
-def _ended_itself(generator: Child, unsent: int) -> tuple[EndReason, str | None]:
+def _no_room(folder: Path) -> str | None:
+    """Why nothing more can be recorded; None if it can."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return f"the run folder {folder} is gone: it was moved or deleted under the load"
+    if disk.f_bavail * disk.f_frsize >= LEAST_BYTES or not disk.f_blocks:
+        return None
+    return (
+        f"the disk of {folder} is full, and nothing more can be recorded: free some room "
+        "there, or name another place with --out DIR"
+    )
+
+
+def _ended_itself(
+    generator: Child, unsent: int, lost: str | None, *, web: bool
+) -> tuple[EndReason, str | None]:
     code = generator.exit_code()
-    if code == 0 and unsent:
+    if lost is not None:
+        return EndReason.GENERATOR_DIED, lost
+    if code == 0 and unsent and web:
         return EndReason.INTERRUPTED, "stopped from Locust's web UI"
+    if code == 0 and unsent:
+        said = f"the load generator ended early: {generator.last_words()}"
+        return EndReason.GENERATOR_DIED, said
     if code == 0:
         return EndReason.COMPLETED, None
     how = _how(code if code is not None else 0)
@@ -124,7 +165,8 @@ def _how(code: int) -> str:
 
 def _note(folder: RunFolder, t_s: float, reason: EndReason, detail: str | None) -> None:
     kind = next((kind for r, kind in DEATHS.values() if r is reason), reason.value)
-    folder.append_event(RunEvent(t_s=t_s, kind=kind, source="runner", detail=detail or ""))
+    with contextlib.suppress(OSError):  # a full disk
+        folder.append_event(RunEvent(t_s=t_s, kind=kind, source="runner", detail=detail or ""))
 
 
 class _Health:

@@ -19,7 +19,7 @@ from loadtest.plan import demand
 from loadtest.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.source import load_source
 from loadtest.terminal import show
-from profiles import arrived, columns, predictions
+from profiles import arrived, columns, edge, predictions
 from profiles.bursts import Arrivals
 from profiles.capacity import (
     BLOCK_GPUS,
@@ -85,10 +85,6 @@ def _capacity(options: argparse.Namespace, command: list[str]) -> int:
     root = options.runs[0].resolve().parent if runs else Path("runs")
     path = options.ledger or root / FILE_NAME
     record = arrived.record_of(path, runs[0].manifest if runs else None, root)
-    if seen and not options.no_ledger:
-        sys.stderr.write(
-            f"ledger  {foretold.write(path, seen, record)} predictions written to {path}\n"
-        )
     for folder, run in zip(options.runs, runs, strict=True):
         _check_bears(folder, run)
     curve, event = _curve(options, evidence)
@@ -107,6 +103,8 @@ def _capacity(options: argparse.Namespace, command: list[str]) -> int:
         subscriber_share=options.subscribers, weekly_revenue_usd=options.weekly_revenue,
         gpu_energy=_gpu_energy(options, runs), gpu=gpu,
     )  # fmt: skip
+    if seen and not options.no_ledger:  # a figure that was refused predicts nothing
+        _write_down(path, seen, record)
     _print(
         options,
         found,
@@ -138,6 +136,16 @@ def _about(
         ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("Command", shlex.join(command)),
     ]
+
+
+def _write_down(path: Path, seen: list[Seen], record: Record) -> None:
+    """What a figure predicts, once there is one; an unwritable ledger hides no figure."""
+    try:
+        written = foretold.write(path, seen, record)
+    except LedgerError as err:
+        sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
+        return
+    sys.stderr.write(f"ledger  {written} predictions written to {path}\n")
 
 
 def _evidence(
@@ -307,9 +315,9 @@ def _print(
         page = render(found, lines, record, notes, drawn, about)
         try:
             options.html.write_text(page, encoding="utf-8")
-        except OSError as err:
-            raise ViralloadError(f"cannot write {options.html}: {err.strerror or err}") from err
-        sys.stderr.write(f"page    {options.html}\n")
+            sys.stderr.write(f"page    {options.html}\n")
+        except OSError as err:  # the figures are told all the same
+            sys.stderr.write(f"warning: cannot write {options.html}: {edge.reason(err)}\n")
     if options.json:
         told = {
             "capacity": found,

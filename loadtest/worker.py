@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -32,6 +31,7 @@ from loadtest.credentials import Credentials, in_the_clear
 from loadtest.errors import ViralloadError
 from loadtest.job import Job, decode, encode
 from loadtest.processes import Child, adopt_orphans, kill_descendants
+from loadtest.surroundings import environ, python
 from loadtest.target import ask_models
 from profiles.run import RunFolder
 
@@ -65,14 +65,19 @@ def work(
         ViralloadError: no master came, it was lost, or the generator failed.
     """
     if processes > 1:
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        command = [sys.executable, "-m", "loadtest.cli", "worker", place, "--wait", f"{wait_s:g}s"]
-        env = {**os.environ, **credentials.environment}
+        command = python("loadtest.cli", "worker", told_address(host, port))
+        command += ["--wait", f"{wait_s:g}s"]
+        env = {**environ(), **credentials.environment}
         started = [subprocess.Popen(command, env=env) for _ in range(processes)]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers have it from the terminal
         signal.signal(signal.SIGTERM, lambda *_: _end_all(started))
         return max(abs(process.wait()) for process in started)
     return _Worker(host, port, credentials, console).work(wait_s)
+
+
+def told_address(host: str, port: int) -> str:
+    """`HOST:PORT` as `argument_values.address` reads it: brackets are of IPv6 addresses alone."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _end_all(processes: list["subprocess.Popen[bytes]"]) -> None:
@@ -223,7 +228,7 @@ class _Worker:
 
     def _start_generator(self, folder: RunFolder) -> Child:
         locustfile = Path(__file__).parent / "locustfile.py"
-        command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--worker"]
+        command = python("loadtest.own_locust", "-f", str(locustfile), "--worker")
         command += ["--master-host", protocol.zmq_host(self.host), "--master-port", str(self.port)]
         command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]
         env = {"VIRALLOAD_JOB": str(folder.job_path), **self.credentials.environment}

@@ -29,8 +29,8 @@ def arrived(root: Path, made: Sequence[Prediction]) -> list[Arrived]:
             slos = [slo for scenario, slo in wanted if scenario == manifest.scenario]
             if slos:
                 found += _arrived(folder, slos)
-        except (RunError, OSError):
-            continue  # no run, half a one, or one that may not be read
+        except (RunError, OSError, ValueError, ArithmeticError, LookupError):
+            continue  # no run, half a one, one that may not be read, or whose record contradicts it
     return found
 
 

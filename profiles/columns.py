@@ -11,6 +11,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -205,6 +206,7 @@ class Recorded:
     processes: list[GpuProcess] = field(default_factory=list)
     sampler: list[SamplerSample] = field(default_factory=list)
     clocks: list[ClockSample] = field(default_factory=list)
+    generators: list[str] = field(default_factory=list)  # of whom there are request records
 
 
 def read(folder: RunFolder) -> Recorded:
@@ -218,13 +220,14 @@ def read(folder: RunFolder) -> Recorded:
     states, processes, sampler = folder.states(), folder.processes(), folder.sampler()
     devices = gpu_columns(gpu)
     load, events, clocks = folder.load(), folder.events(), folder.clocks()
+    happened = sorted(events.read(), key=lambda event: event.t_s)
     return Recorded(
-        manifest=manifest,
+        manifest=_with_load(manifest, happened),
         requests=request_columns(requests),
         gpus=[one for one in devices if one.parent_uuid is None],
         hosts=host_columns(host),
         load=load.read(),
-        events=sorted(events.read(), key=lambda event: event.t_s),
+        events=happened,
         instances=[one for one in devices if one.parent_uuid is not None],
         states=states.read(),
         processes=processes.read(),
@@ -234,7 +237,27 @@ def read(folder: RunFolder) -> Recorded:
             for tail in (requests, gpu, host, load, events, states, processes, sampler, clocks)
         ),
         clocks=clocks.read(),
+        generators=folder.generators(),
     )
+
+
+def load_start_s(manifest: RunManifest, events: Sequence[RunEvent]) -> float | None:
+    """When the load began, on the run's clock; None if it never did.
+
+    run.json says so once the driver has seen it; where that was killed before, the event does.
+    """
+    if manifest.load_start_s is not None:
+        return manifest.load_start_s
+    return next((event.t_s for event in events if event.kind == "load_start"), None)
+
+
+def _with_load(manifest: RunManifest, events: Sequence[RunEvent]) -> RunManifest:
+    """The manifest with when the load began and would have ended."""
+    start_s = load_start_s(manifest, events)
+    if start_s is None or manifest.load_start_s is not None or manifest.plan is None:
+        return manifest
+    end_s = start_s + manifest.plan.duration_s
+    return msgspec.structs.replace(manifest, load_start_s=start_s, load_end_s=end_s)
 
 
 def request_columns(records: Iterable[RequestRecord]) -> Requests:

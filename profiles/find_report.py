@@ -9,7 +9,7 @@ from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.find_text import TOP, drawn_windows, headline
 from profiles.pages import drawn, page
 from profiles.panel import Key, Panel
-from profiles.run import RunError, RunFolder
+from profiles.run import RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest, Verdict
 
 HEAD = ("window", "requests/s", "images/s", "p50", "p95", "p99", "missed", "warm-up", "late p99")
@@ -22,10 +22,7 @@ def write_find_report(folder: RunFolder, result: FindResult) -> Path:
     Raises:
         RunError: run.json is unreadable, or the report cannot be written.
     """
-    try:
-        folder.report_path.write_text(render(result, folder.manifest()), encoding="utf-8")
-    except OSError as err:
-        raise RunError(f"cannot write {folder.report_path}: {err.strerror or err}") from err
+    folder.write_report(render(result, folder.manifest()))
     return folder.report_path
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,26 +14,37 @@ from llvmlite import ir
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def _cache() -> Path:
-    """A folder of its own for these very sources.
+def _cache() -> Path | None:
+    """A folder of its own for these very sources; None where none can be written.
 
     numba asks only whether a function's own file has changed, and would go on running what an
-    older version of another file was compiled into.
+    older version of another file was compiled into. Without a folder everything is compiled anew
+    each time, which takes some seconds. It is never one that others may write: what lies there is
+    run.
     """
     told = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("fleet_*.py")):
         told.update(path.read_bytes())
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "viralload" / told.hexdigest()[:16]
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = Path(chosen) if chosen else root / "viralload" / told.hexdigest()[:16]
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # as numba tries it
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: no home is known
+        return None
 
 
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache())  # type: ignore[attr-defined]
+CACHE = _cache()
+if CACHE is not None:
+    numba.config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
 
 # Without the lock, threads of one process simulate cells side by side. No fast math: a seed gives
 # the same figures on every machine. The error model of numpy asks no division for its divisor.
 compiled = cast(
-    "Callable[[Function], Function]", numba.njit(cache=True, nogil=True, error_model="numpy")
+    "Callable[[Function], Function]",
+    numba.njit(cache=CACHE is not None, nogil=True, error_model="numpy"),
 )
 
 

@@ -129,7 +129,7 @@ def _of_file(path: Path) -> Service:
         if isinstance(data, dict) and data.get("benchmark") == "engine":
             return _of_engine(msgspec.convert(data, _Engine), path)
         return msgspec.convert(data, Service)
-    except (msgspec.DecodeError, msgspec.ValidationError) as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise FleetError(
             f"{path}: neither a benchmark of the engine nor a service profile: {err}"
         ) from err

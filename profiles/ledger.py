@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from profiles.lines import DamagedError, decoded, open_regular
+
 FILE_NAME = "ledger.jsonl"
 LEDGER_VERSION = 1
 QUANTITY = "goodput_images_per_s"
@@ -99,7 +101,8 @@ def read(path: Path) -> Ledger:
         LedgerError: unreadable, or written by a newer viralload.
     """
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except FileNotFoundError:
         return Ledger(predictions=[])
     except OSError as err:
@@ -110,15 +113,19 @@ def read(path: Path) -> Ledger:
         if not line.strip():
             continue
         try:
-            if msgspec.json.decode(line, type=_Versioned).schema_version > LEDGER_VERSION:
+            if decoded(VERSIONED, line).schema_version > LEDGER_VERSION:
                 raise LedgerError(
                     f"{path}, line {place}: written by a newer viralload; use that one to read it"
                 )
-            found.append(msgspec.json.decode(line, type=Prediction))
-        except msgspec.DecodeError:
+            found.append(decoded(PREDICTION, line))
+        except DamagedError:
             damaged += 1
     return Ledger(predictions=found, damaged=damaged)
 
 
 class _Versioned(msgspec.Struct):
     schema_version: int
+
+
+VERSIONED = msgspec.json.Decoder(_Versioned)
+PREDICTION = msgspec.json.Decoder(Prediction)

@@ -1,5 +1,14 @@
-"""JSON Lines: appended a whole line at a time, read as they grow, readable after kill -9."""
+"""JSON Lines: appended a whole line at a time, read as they grow, readable after kill -9.
 
+Whatever a disk, a crash or a stranger made of a line costs that line: `decoded` is how every reader
+of records turns bytes into a value.
+"""
+
+import errno
+import math
+import os
+import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +18,55 @@ import msgspec
 
 FLUSH_AFTER_S = 0.5
 
+MOST_INT = 2**53  # beyond it a float64 column no longer tells integers apart
+_MANY_DIGITS = re.compile(rb"[0-9]{17}|[0-9][eE]")
+
 T = TypeVar("T", bound=msgspec.Struct)
+V = TypeVar("V")
+
+
+class DamagedError(ValueError):
+    """Bytes that are no such value; the text says why."""
+
+
+def decoded(decoder: msgspec.json.Decoder[V], data: bytes) -> V:
+    """The value that the bytes hold as JSON.
+
+    Raises:
+        DamagedError: they are no JSON or no UTF-8, are nested too deeply, or hold another value
+            than the decoder's, or a number that no reading can be.
+    """
+    try:
+        value = decoder.decode(data)
+    except RecursionError as err:
+        raise DamagedError("it is nested too deeply") from err
+    except (msgspec.DecodeError, ValueError) as err:  # ValueError: no UTF-8
+        raise DamagedError(str(err)) from err
+    if _MANY_DIGITS.search(data) and isinstance(value, msgspec.Struct):  # few lines have any
+        _check_numbers(value)
+    return value
+
+
+def _check_numbers(value: msgspec.Struct) -> None:
+    for name in value.__struct_fields__:
+        number = getattr(value, name)
+        if isinstance(number, int | float) and (
+            not math.isfinite(number) if isinstance(number, float) else abs(number) > MOST_INT
+        ):
+            raise DamagedError(f"{name} is no number that can be")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file opened for reading: what is no file (a pipe, a folder) is an error, never waited for.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(number, "rb")
 
 
 def append(path: Path, value: msgspec.Struct) -> None:
@@ -66,7 +123,8 @@ class Tail(Generic[T]):
     """Reads the lines of all files that match a pattern, and only new ones at every later read.
 
     A last line without its newline (a process killed while writing) is left for the next read; a
-    whole line that does not decode is skipped and counted in `damaged`.
+    whole line that does not decode is skipped and counted in `damaged`, and so is what is no file
+    (a folder, a dangling link or a pipe in its place).
     """
 
     def __init__(self, folder: Path, pattern: str, kind: type[T]) -> None:
@@ -74,6 +132,7 @@ class Tail(Generic[T]):
         self._pattern = pattern
         self._decoder = msgspec.json.Decoder(kind)
         self._offsets: dict[Path, int] = {}
+        self._unreadable: set[Path] = set()
         self.damaged = 0
 
     def read(self) -> list[T]:
@@ -86,7 +145,13 @@ class Tail(Generic[T]):
 
     def _lines_of(self, path: Path) -> Iterator[T]:
         offset = self._offsets.get(path, 0)
-        with path.open("rb") as file:
+        try:
+            opened = open_regular(path)
+        except OSError:
+            self.damaged += path not in self._unreadable
+            self._unreadable.add(path)
+            return
+        with opened as file:
             file.seek(offset)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -94,6 +159,6 @@ class Tail(Generic[T]):
                 offset += len(line)
                 self._offsets[path] = offset
                 try:
-                    yield self._decoder.decode(line)
-                except msgspec.DecodeError:
+                    yield decoded(self._decoder, line)
+                except DamagedError:
                     self.damaged += 1

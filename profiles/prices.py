@@ -102,7 +102,7 @@ def read_prices(path: Path = FILE) -> Prices:
         found = msgspec.toml.decode(text, type=Prices)
     except UnicodeDecodeError as err:
         raise PriceError(f"{path} is not UTF-8 text: save it as UTF-8") from err
-    except (OSError, msgspec.DecodeError) as err:
+    except (OSError, msgspec.DecodeError, RecursionError) as err:
         raise PriceError(f"{path}: {err}") from err
     for place, offer in enumerate(found.offer):
         if offer.low_usd_per_gpu_h > offer.high_usd_per_gpu_h:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from profiles import stats
-from profiles.columns import Recorded, Requests
+from profiles.columns import Recorded, Requests, load_start_s
 from profiles.schema import EndReason, Outcome, RunManifest
 from profiles.stats import Bools, Floats
 
@@ -46,9 +46,9 @@ def load_window(recorded: Recorded) -> LoadWindow | None:
     A completed run's window is as long as planned, also if its last answers came later.
     """
     manifest, plan = recorded.manifest, recorded.manifest.plan
-    if manifest.load_start_s is None or plan is None:
+    start_s = load_start_s(manifest, recorded.events)
+    if start_s is None or plan is None:
         return None
-    start_s = manifest.load_start_s
     end_s = start_s + plan.duration_s
     if manifest.end_reason is not EndReason.COMPLETED:
         cuts = [event.t_s for event in recorded.events if event.kind in CUTS]

@@ -25,7 +25,7 @@ from profiles.each_gpu import each_gpu
 from profiles.ledger import FILE_NAME
 from profiles.load_panels import load_panels
 from profiles.pages import drawn, page
-from profiles.run import RunError, RunFolder
+from profiles.run import RunFolder
 from profiles.schema import Outcome, Summary, Verdict
 
 SIGNS = {
@@ -48,10 +48,7 @@ def write_report(folder: RunFolder) -> Path:
     record = (
         arrived.record_told(folder.path.parent / FILE_NAME, recorded.manifest) if figure else ""
     )
-    try:
-        folder.report_path.write_text(render(recorded, summary, record), encoding="utf-8")
-    except OSError as err:
-        raise RunError(f"cannot write {folder.report_path}: {err.strerror or err}") from err
+    folder.write_report(render(recorded, summary, record))
     return folder.report_path
 
 

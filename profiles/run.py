@@ -26,15 +26,19 @@ JSON Lines files are append-only and written a whole line at a time, so a reader
 moment, and what a killed process had written stays readable.
 """
 
+import contextlib
 import os
 import re
+import secrets
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from profiles.lines import LineWriter, Tail, append
+from profiles import edge
+from profiles.lines import DamagedError, LineWriter, Tail, append, decoded, open_regular
 from profiles.schema import (
     SCHEMA_VERSION,
     ClockSample,
@@ -53,6 +57,9 @@ from profiles.schema import (
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+RESERVE_NAME = ".reserve"
+RESERVE_BYTES = 16_384  # kept on the disk for the run's last words, should it fill meanwhile
 
 
 class RunError(Exception):
@@ -85,9 +92,11 @@ class RunFolder:
                     path.mkdir()
                 except FileExistsError:
                     continue
-                probe = path / ".probe"  # a full or read-only disk may still make folders
-                probe.write_bytes(b"0" * 4096)
-                probe.unlink()
+                try:  # a full or read-only disk may still make folders
+                    (path / RESERVE_NAME).write_bytes(b"0" * RESERVE_BYTES)
+                except OSError:
+                    cls(path).remove()
+                    raise
                 return cls(path)
         except OSError as err:
             raise RunError(
@@ -106,6 +115,15 @@ class RunFolder:
         if not (path / "run.json").is_file():
             raise RunError(f"{path} is no run folder: it has no run.json")
         return cls(path)
+
+    def free_reserve(self) -> None:
+        """Give back the room that was kept for the run's last words."""
+        with contextlib.suppress(OSError):
+            (self.path / RESERVE_NAME).unlink()
+
+    def remove(self) -> None:
+        """Delete it and all it holds; what cannot be deleted stays."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def run_id(self) -> str:
@@ -256,6 +274,11 @@ class RunFolder:
         """Every RequestRecord so far; call `.read()` again for those that came since."""
         return Tail(self.path, "requests-*.jsonl", RequestRecord)
 
+    def generators(self) -> list[str]:
+        """The names of those that wrote RequestRecords, sorted."""
+        names = (path.stem for path in self.path.glob("requests-*.jsonl"))
+        return sorted(name.removeprefix("requests-") for name in names)
+
     def load(self) -> Tail[LoadSample]:
         """Every LoadSample so far."""
         return Tail(self.path, "load-*.jsonl", LoadSample)
@@ -291,32 +314,48 @@ class RunFolder:
     # -- inside ------------------------------------------------------------------------------
 
     def _replace(self, name: str, value: msgspec.Struct) -> None:
-        text = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-        temporary = self.path / f".{name}.{os.getpid()}"
+        self._put(name, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+    def write_report(self, page: str) -> None:
+        """Replace report.html in one step.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        self._put("report.html", page.encode("utf-8", "replace"))
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Replace a file in one step; a link in its place is replaced, never followed."""
+        temporary = self.path / f".{name}.{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            with temporary.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / name)
+            try:
+                with temporary.open("xb") as file:  # x: nor is a link of that name
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(self.path / name)
+            finally:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
         except OSError as err:
-            raise RunError(f"cannot write {self.path / name}: {err.strerror or err}") from err
+            raise RunError(f"cannot write {self.path / name}: {edge.reason(err)}") from err
 
     def _document(self, name: str, kind: type[T]) -> T:
         path = self.path / name
         try:
-            data = path.read_bytes()
+            with open_regular(path) as file:
+                data = file.read()
         except OSError as err:
             raise RunError(f"cannot read {path}: {err.strerror or err}") from err
         try:
-            version = msgspec.json.decode(data, type=_Versioned).schema_version
+            version = decoded(msgspec.json.Decoder(_Versioned), data).schema_version
             if version > SCHEMA_VERSION:
                 raise RunError(
                     f"{path} has schema version {version}, this viralload reads up to "
                     f"{SCHEMA_VERSION}: use a newer viralload"
                 )
-            return msgspec.json.decode(data, type=kind)
-        except msgspec.DecodeError as err:
+            return decoded(msgspec.json.Decoder(kind), data)
+        except DamagedError as err:
             raise RunError(f"{path} is damaged: {err}") from err
 
 

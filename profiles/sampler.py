@@ -27,6 +27,7 @@ from pathlib import Path
 
 import msgspec
 
+from profiles import edge
 from profiles.cadence import Cadence, Tick
 from profiles.cost import Account
 from profiles.exporter import Exporter
@@ -59,8 +60,10 @@ def main(argv: list[str] | None = None) -> int:
         return time.monotonic() - float(arguments.zero)
 
     def stop_after(seconds: float) -> bool:
-        told = signal.sigtimedwait(STOP_SIGNALS, seconds) is not None
-        return told or os.getppid() != parent_pid
+        # Interrupted (SIGCONT, a debugger, a freezer) after its time was up, CPython 3.11 to 3.13
+        # returns a siginfo that nobody has filled in, where it should return None.
+        told = signal.sigtimedwait(STOP_SIGNALS, seconds)
+        return (told is not None and told.si_signo in STOP_SIGNALS) or os.getppid() != parent_pid
 
     def event(kind: str, detail: str) -> None:
         folder.append_event(RunEvent(t_s=clock(), kind=kind, source=node, detail=detail))
@@ -86,14 +89,23 @@ def main(argv: list[str] | None = None) -> int:
         record(folder, node, readers, cadence, clock, exporter)
     except OSError as err:
         what = err.filename or folder.path
-        sys.stderr.write(f"error: cannot write {what}: {err.strerror or err}\n")
-        return 1
+        return _fail(f"cannot write {what}: {err.strerror or err}")
+    except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
+        edge.keep(err, folder.log_path("sampler"))
+        return _fail(edge.in_words(err))
     finally:
         for reader in readers:
             reader.close()
         if exporter is not None:
             exporter.close()
     return 0
+
+
+def _fail(words: str) -> int:
+    with suppress(OSError):  # its log may lie on the disk that is full
+        sys.stderr.write(f"error: {words}\n")
+        sys.stderr.flush()
+    return 1
 
 
 def record(

@@ -83,6 +83,8 @@ def compute(recorded: Recorded) -> Summary:
     interrupted = manifest.end_reason is EndReason.INTERRUPTED
     uncertainty_s = clock_uncertainty_s(recorded.clocks)
     reasons = validity.invalid_reasons(recorded, tally, window, lateness_p99_s, uncertainty_s)
+    limits, unread = threshold.readable(manifest.thresholds)
+    reasons += validity.threshold_reasons(unread)
     invalid = bool(reasons)
     if interrupted:
         reasons.append(validity.stopped_reason(recorded, window))
@@ -90,7 +92,11 @@ def compute(recorded: Recorded) -> Summary:
     in_time = good(requests, manifest)
     measured = _measurements(counted, outcomes, rates, found)
     measured = msgspec.structs.replace(measured, images_in_time=int(requests.images[in_time].sum()))
-    thresholds = threshold.evaluate(threshold.parse_all(manifest.thresholds), measured)
+    thresholds = threshold.evaluate(limits, measured)
+    kept = [one for one, held in zip(limits, thresholds, strict=True) if held.passed]
+    if not reasons and len(kept) == len(limits):
+        reasons += validity.too_little(limits, measured, window, stats.quantile(latency_s, 0.5))
+        invalid = bool(reasons)
     thresholds += threshold.evaluate(
         threshold.parse_all(manifest.default_thresholds), measured, default=True
     )
@@ -116,7 +122,9 @@ def compute(recorded: Recorded) -> Summary:
         scenario=manifest.scenario,
         valid=not reasons,
         reasons=reasons,
-        warnings=validity.warnings(recorded, window, energy) + of_hardware,
+        warnings=validity.warnings(recorded, window, energy)
+        + ([] if reasons else validity.little(kept, measured, window))
+        + of_hardware,
         verdict=_verdict(invalid, interrupted, thresholds),
         end_reason=manifest.end_reason,
         is_stub=manifest.target.is_stub,

@@ -51,9 +51,10 @@ def _peak(summary: Summary, place: str) -> str:
     return f"{asked}; during the peak ({length}) the {place} delivered {done} of {due} due"
 
 
-def summary_text(summary: Summary, manifest: RunManifest) -> str:
-    """The summary as plain text, at most WIDTH columns where words allow, ending in a newline."""
-    lines = _broken(headline(summary, manifest), WIDTH)
+def summary_text(summary: Summary, manifest: RunManifest, width: int = WIDTH) -> str:
+    """The summary as plain text, at most `width` columns where words allow, ending in a newline."""
+    says = _broken(printable(headline(summary, manifest)), width)
+    lines: list[str] = []
     if len(summary.reasons) > 1:
         lines += _sentences("also", summary.reasons[1:])
     lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
@@ -65,7 +66,8 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
         lines += ["", *_capacity(summary.capacity)]
     if summary.warnings:
         lines += ["", *_sentences("warnings", summary.warnings)]
-    return "\n".join(map(printable, lines)) + "\n"
+    rows = [part for line in lines for part in _laid_out(printable(line), width)]
+    return "\n".join([*says, *rows]) + "\n"
 
 
 def _rates(summary: Summary) -> list[str]:
@@ -277,8 +279,14 @@ def _row(label: str, text: str) -> str:
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    parts = _broken(text, WIDTH - LABEL) or [""]
-    return [_row("" if place else label, part) for place, part in enumerate(parts)]
+    """A row whose text is broken where the terminal ends."""
+    return [_row(label, text)]
+
+
+def _laid_out(row: str, width: int) -> list[str]:
+    """A row in lines of at most so many columns, its text below itself."""
+    parts = _broken(row[LABEL:], max(width - LABEL, LABEL)) or [""]
+    return [_row("" if place else row[:LABEL], part).rstrip() for place, part in enumerate(parts)]
 
 
 def _broken(text: str, width: int) -> list[str]:

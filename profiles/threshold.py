@@ -17,6 +17,7 @@ pass: see `default_gate`.
 The grammar is https://grafana.com/docs/k6/latest/using-k6/thresholds/, plus units.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from profiles import stats
 from profiles.schema import Outcome, ThresholdResult
 from profiles.stats import Floats
 
+CONFIDENCE = 0.95  # that a percentile is what it is called
 TRENDS = ("latency", "first_byte", "lateness", "queue", "service")
 COUNTS = tuple(outcome.value for outcome in Outcome)
 RATES = ("goodput", "offered", "sent", "completed")
@@ -142,6 +144,7 @@ def parse(name: str, expression: str) -> Threshold:
     limit = float(match["number"]) * UNITS[kind][match["unit"]]
     if not np.isfinite(limit):
         raise ThresholdError(f"{at}: the limit is not a finite number")
+    _check_can_fail(at, kind, match["operator"], limit)
     if kind == "share" and not 0.0 <= limit <= 1.0:
         raise ThresholdError(
             f"{at}: a rate is a share between 0 and 1 (or 0% and 100%); "
@@ -159,6 +162,19 @@ def parse(name: str, expression: str) -> Threshold:
     )
 
 
+def _check_can_fail(at: str, kind: str, compare: str, limit: float) -> None:
+    """Refuse a limit that every measurement keeps, or none can."""
+    top = 1.0 if kind == "share" else np.inf
+    if limit < 0.0:
+        raise ThresholdError(f"{at}: nothing measured is below 0; give a limit above 0")
+    if (compare, limit) in ((">=", 0.0), ("<=", top)):
+        raise ThresholdError(f"{at} can never fail; give a limit that can be missed")
+    if (compare, limit) in (("<", 0.0), (">", top)):
+        remedy = "give a limit above 0" if limit == 0.0 else "give one below 100%"
+        why = ": no request takes 0 s or less" if kind == "s" else ""
+        raise ThresholdError(f"{at} can never hold{why}; {remedy}")
+
+
 def parse_all(thresholds: Mapping[str, Sequence[str]]) -> list[Threshold]:
     """Read a scenario's thresholds, in their order.
 
@@ -174,6 +190,55 @@ def default_gate(own: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]
     One with a tag is of some requests only, so it replaces nothing.
     """
     return {metric: texts for metric, texts in DEFAULTS.items() if metric not in own}
+
+
+def readable(thresholds: Mapping[str, Sequence[str]]) -> tuple[list[Threshold], list[str]]:
+    """Those expressions that can be read, in their order, and why the others cannot."""
+    found, faults = [], []
+    for metric, texts in thresholds.items():
+        for text in texts:
+            try:
+                found.append(parse(metric, text))
+            except ThresholdError as err:
+                faults.append(str(err))
+    return found, faults
+
+
+def answers_least(percent: float) -> int:
+    """How many answers a percentile is a figure of its own from: n with n (1 - p) >= 1.
+
+    Of fewer, none is expected beyond it: it lies between the two largest. p(95): 20, p(99): 100. Up
+    to p(50) it is no tail, and one does.
+    """
+    return math.ceil(100.0 / (100.0 - percent) - 1e-9) if 50.0 < percent < 100.0 else 1
+
+
+def answers_needed(percent: float) -> int:
+    """How many answers a percentile is to be relied on from: n with 1 - p^n >= CONFIDENCE.
+
+    Of n answers that come by chance, the largest lies beyond the p-quantile with a probability of
+    1 - p^n (S. S. Wilks, Ann. Math. Stat. 12, 1941), whatever their distribution; fewer could all
+    lie below it. p(95): 59, p(99): 299. MLPerf's LoadGen stops a test early by the same bound, at a
+    confidence of 0.99 (inference rules, "early stopping").
+    """
+    share = percent / 100.0
+    return math.ceil(math.log(1.0 - CONFIDENCE) / math.log(share)) if 0.5 < share < 1.0 else 1
+
+
+def too_few(
+    thresholds: Sequence[Threshold], measured: Measurements, least: Callable[[float], int]
+) -> list[str]:
+    """The percentiles of fewer answers than `least` gives, in words."""
+    found = []
+    for one in thresholds:
+        of = measured if one.tag is None else measured.tagged.get(one.tag)
+        if one.percent is None or of is None:
+            continue
+        known = int((~np.isnan(of.trends[one.metric])).sum())
+        if known < least(one.percent):
+            told = f"{named(one)} p({one.percent:g})"
+            found.append(f"{told} has {known:,} answers of {least(one.percent):,}")
+    return found
 
 
 def spell(threshold: Threshold) -> str:
@@ -286,6 +351,10 @@ def _aggregator(at: str, metric: str, word: str, percent: str | None) -> tuple[s
         number = np.nan
     if not 0.0 <= number <= 100.0:
         raise ThresholdError(f"{at}: p needs a percentile between 0 and 100, such as p(95)")
+    if 0.0 < number < 1.0:
+        raise ThresholdError(
+            f'{at}: p takes percents, not shares: did you mean "p({100.0 * number:g})"?'
+        )
     return "p", number
 
 

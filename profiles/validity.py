@@ -3,9 +3,11 @@
 Every reason is a full sentence that ends with what to do about it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from profiles import approximations, stats
+from profiles import approximations, stats, threshold
 from profiles.accusation import lateness_reason, self_accusations
 from profiles.attempts import Tally
 from profiles.columns import Gpu, Recorded
@@ -13,6 +15,7 @@ from profiles.energy import Energy
 from profiles.hardware import lost_spans
 from profiles.rates import LoadWindow
 from profiles.schema import EndReason, Outcome
+from profiles.threshold import Measurements, Threshold
 
 SAMPLE_GAP_S = 5.0
 SAMPLER_LAG_S = 0.1  # one period of the 10 Hz sampler
@@ -53,7 +56,7 @@ def invalid_reasons(
             "Nothing was scheduled: the run ended before its load was planned; "
             "see the events and logs in the run folder for the cause."
         )
-    reasons += _sum_reasons(tally)
+    reasons += _sum_reasons(tally) + _image_reasons(recorded, tally)
     if lateness_p99_s is None and tally.scheduled and not interrupted:
         reasons.append(
             "Nothing was sent: no request left the generator; see its log in the run folder."
@@ -62,7 +65,65 @@ def invalid_reasons(
     reasons += self_accusations(recorded, window)
     if window is not None and window.duration_s > 0:
         reasons += _gap_reasons(recorded, window)
+    if not reasons and not interrupted:
+        reasons += _witness_reasons(recorded, window)
     return reasons
+
+
+def threshold_reasons(unread: Sequence[str]) -> list[str]:
+    """Why the thresholds of run.json cannot judge it: what could not be read of them."""
+    return [f"A threshold cannot be held against this run: {fault}." for fault in unread]
+
+
+def too_little(
+    thresholds: Sequence[Threshold],
+    measured: Measurements,
+    window: LoadWindow | None,
+    latency_p50_s: float | None,
+) -> list[str]:
+    """Why a run that kept its thresholds says too little to pass.
+
+    MLPerf's LoadGen, too, takes no run for VALID that was too short or had too few queries
+    (inference rules: 600 s, and queries by the percentile). The least here follows from what is
+    asked: the answers from which a percentile is a figure of its own (`threshold.answers_least`),
+    and a load as long as half of its answers took, in which at least some came back.
+    """
+    reasons = []
+    few = threshold.too_few(thresholds, measured, threshold.answers_least)
+    if few:
+        reasons.append(
+            f"Too few answers to pass: {'; '.join(few)} needed at least; send more (--peak, or a "
+            "longer load), or hold a lower percentile."
+        )
+    if window is not None and latency_p50_s is not None and window.planned_s < latency_p50_s:
+        reasons.append(
+            f"Too short to pass: the load lasted {window.planned_s:,.3g} s, and half of the "
+            f"answers took {latency_p50_s:,.3g} s or more; let it last longer (--compress-to, or "
+            "the scenario's duration)."
+        )
+    return reasons
+
+
+def little(
+    thresholds: Sequence[Threshold], measured: Measurements, window: LoadWindow | None
+) -> list[str]:
+    """What the thresholds that were kept are to be read with: few answers, or a short load."""
+    found = []
+    few = threshold.too_few(thresholds, measured, threshold.answers_needed)
+    if few:
+        found.append(
+            f"Few answers: {'; '.join(few)} needed for "
+            f"{100 * threshold.CONFIDENCE:.0f} % confidence; another run may differ."
+        )
+    limits = [
+        one.limit for one in thresholds if one.metric == "latency" and one.operator in ("<", "<=")
+    ]
+    if window is not None and window.planned_s < max(limits, default=0.0):
+        found.append(
+            f"A short load: it lasted {window.planned_s:,.3g} s, and a latency may be up to "
+            f"{max(limits):,.3g} s: a server that falls behind may not have had the time to show."
+        )
+    return found
 
 
 def stopped_reason(recorded: Recorded, window: LoadWindow | None) -> str:
@@ -130,6 +191,21 @@ def _end_reasons(recorded: Recorded) -> list[str]:
     return reasons
 
 
+def _image_reasons(recorded: Recorded, tally: Tally) -> list[str]:
+    """That the records ask for other images than the schedule does."""
+    plan, requests = recorded.manifest.plan, recorded.requests
+    if plan is None or tally.missing or tally.duplicates or tally.strangers:
+        return []
+    images = int(requests.images[requests.attempt == 1].sum())
+    if images == plan.images:
+        return []
+    said = (
+        f"The record does not add up: its requests asked for {images:,} images, the schedule for "
+        f"{plan.images:,}; the record was damaged: run again."
+    )
+    return [said]
+
+
 def _sum_reasons(tally: Tally) -> list[str]:
     reasons = []
     remedy = "see the generator's log, and run again"
@@ -154,6 +230,26 @@ def _sum_reasons(tally: Tally) -> list[str]:
             f"schedule does not have and were left out; {remedy}."
         )
     return reasons
+
+
+def _witness_reasons(recorded: Recorded, window: LoadWindow | None) -> list[str]:
+    """That a generator's record of itself is missing, without which it cannot be trusted.
+
+    Runs from before generators recorded themselves have no bound on it and are not judged.
+    """
+    if recorded.manifest.loop_stall_bound_s is None or window is None or window.duration_s <= 0:
+        return []
+    for name in recorded.generators:
+        times = np.array([one.t_s for one in recorded.load if one.generator == name])
+        gap_s = stats.longest_gap(times, window.start_s, window.end_s)
+        if not times.size or gap_s > SAMPLE_GAP_S:
+            said = (
+                f"Generator {name} recorded nothing of itself (load-{name}.jsonl) for {gap_s:.1f} "
+                f"s of the load (bound {SAMPLE_GAP_S:.0f} s), so nobody knows whether it stood "
+                "still; run again, and keep the whole run folder."
+            )
+            return [said]
+    return []
 
 
 def _gap_reasons(recorded: Recorded, window: LoadWindow) -> list[str]:

@@ -21,12 +21,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from serve.cluster import ServerError, check_ray, own_ray, replica_ports
+from serve.edge import in_words
 from serve.gpus import place
 from serve.ingress import Ingress, free_port, open_ingress
 from serve.settings import Settings, SettingsError, from_json, from_strings
@@ -82,8 +84,9 @@ def resolve(settings: Settings) -> tuple[Settings, int]:
         )
     if placement.note is not None:
         _say(f"note: {placement.note}")
+    cache = settings.cache and str(Path(settings.cache).expanduser().absolute())  # Ray is elsewhere
     settings = msgspec.structs.replace(
-        settings, replicas=replicas, device="cuda" if gpus else "cpu"
+        settings, replicas=replicas, device="cuda" if gpus else "cpu", cache=cache
     )
     return locate(settings), replicas if gpus else 0
 
@@ -92,11 +95,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run the server in the foreground; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m serve.app", description=__doc__)
     parser.add_argument("--settings", default="{}", help="a JSON object of settings")
+    parser.add_argument(
+        "--check", action="store_true", help="look at the settings, and start nothing"
+    )
     arguments = parser.parse_args(argv)
     try:
         with _stoppable():
             settings, gpus = resolve(from_json(arguments.settings))
             _check_port(settings.host, settings.port)
+            if arguments.check:
+                return 0
             metrics_port = settings.metrics_port or free_port()
             # Around Ray: clients are told, not cut off, before it has started and when it ends.
             with open_ingress(settings) as ingress:
@@ -118,6 +126,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(err, EXIT_USAGE)
     except ServerError as err:
         return _fail(err, EXIT_FAILED)
+    except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
+        return _fail(in_words(err), EXIT_FAILED)
 
 
 def _serve(settings: Settings, gpus: int, ingress: Ingress) -> NoReturn:
@@ -235,13 +245,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
-def _fail(err: Exception, code: int) -> int:
-    print(f"error: {err}", file=sys.stderr, flush=True)  # noqa: T201
+def _fail(err: Exception | str, code: int) -> int:
+    _say(f"error: {err}")
     return code
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):  # nobody reads it any more, or its disk is full
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ import psutil
 
 OBJECT_STORE_BYTES = 512 * 2**20
 CONTROLLER_TIMEOUT_S = 5.0
+FOREIGN = ("RAY_", "SERVE_")  # variables that begin so are Ray's
+ROOT = Path(__file__).resolve().parent.parent  # the folder that `serve` is imported from
+TRIES = 2  # a machine that is busy just now may keep Ray from starting within its own time
 GUARD = """
 read -r _; sleep 1; folder="$1"; shift; kill -9 "$@" 2>/dev/null
 for _ in 1 2 3; do rm -rf "$folder"; sleep 0.5; done
@@ -47,6 +50,8 @@ def own_ray(
         ServerError: Ray does not start.
     """
     folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))  # sockets need a short path
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]  # settings of another Ray than ours
     os.environ.update(
         _environment(loopback_only=loopback_only, direct_ingress=direct_ingress, gpus=gpus)
     )
@@ -56,28 +61,58 @@ def own_ray(
     before = set(psutil.Process().children(recursive=True))
 
     try:
-        try:
-            ray.init(
-                address="local",
-                num_gpus=gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(folder),
-                _metrics_export_port=metrics_port,
+        # Ray puts the working folder before all packages in its workers' path. A user's may hold
+        # a serve.py or a queue.py; ours stands there already.
+        with contextlib.chdir(ROOT):
+            _start(
+                lambda: ray.init(
+                    address="local",
+                    num_gpus=gpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=str(folder),
+                    _metrics_export_port=metrics_port,
+                ),
+                lambda: _clear(ray, before),
             )
-        except Exception as err:
-            reason = " ".join(str(err).split())
-            raise ServerError(f"Ray cannot start: {reason}") from err
         with _guard(folder):
             yield
     finally:
-        children = set(psutil.Process().children(recursive=True)) - before
-        ray.shutdown()
-        _end(list(children))
+        _clear(ray, before)
         _remove(folder)
+
+
+def _start(start: Callable[[], object], clear: Callable[[], None]) -> None:
+    """Start Ray, and once more should it not come up in its own time (30 s).
+
+    Raises:
+        ServerError: It came up neither time, or failed for another reason.
+    """
+    for tries in range(1, TRIES + 1):
+        try:
+            start()
+        except Exception as err:
+            reason = " ".join(str(err).split())
+            if "timed out" not in reason.lower():
+                raise ServerError(f"Ray cannot start: {reason}") from err
+            if tries == TRIES:
+                raise ServerError(
+                    f"Ray did not start in time, {TRIES} times: {reason} This machine is busy: "
+                    "end what keeps its cores busy (see top), and start again"
+                ) from err
+            clear()
+        else:
+            return
+
+
+def _clear(ray: Any, before: set[psutil.Process]) -> None:
+    """End Ray, and whatever it has left running."""
+    children = set(psutil.Process().children(recursive=True)) - before
+    ray.shutdown()
+    _end(list(children))
 
 
 def _remove(folder: Path) -> None:
@@ -123,7 +158,7 @@ def replica_ports(application: str) -> set[int] | None:
 
 def _environment(*, loopback_only: bool, direct_ingress: bool, gpus: int) -> dict[str, str]:
     """What Ray and Serve read from the environment, in this process and all of its children."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(ROOT)
     path = os.environ.get("PYTHONPATH")
     environment = {
         "PYTHONPATH": f"{root}:{path}" if path else root,

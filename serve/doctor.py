@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from serve.edge import in_words
 from serve.settings import Settings, SettingsError, from_strings
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(err, EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
+        return _fail(in_words(err), EXIT_FAILED)
     if arguments.json:
         print(msgspec.json.encode(checkup).decode())  # noqa: T201
     else:
@@ -134,7 +137,7 @@ def line(limits: "DeviceLimits") -> str:
     return f"{limits.device_name}: {', '.join(words)}; measured in {limits.measured_s:.1f} s"
 
 
-def _fail(err: Exception, code: int) -> int:
+def _fail(err: Exception | str, code: int) -> int:
     print(f"error: {err}", file=sys.stderr, flush=True)  # noqa: T201
     return code
 

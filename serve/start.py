@@ -171,8 +171,11 @@ def _cache(settings: Settings) -> Path:
     """Where compiled code persists."""
     if settings.cache is not None:
         return Path(settings.cache)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "viralload"
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as err:  # a user whom this machine does not know, without HOME
+        raise ModelError("no home folder is known for compiled code: name one with cache=") from err
+    return base / "viralload"
 
 
 def default_recipe(settings: Settings) -> Recipe:

@@ -1,6 +1,7 @@
 """What a user meets at the command line: usage, clear errors, plans, reports."""
 
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from loadtest.arguments import parser
+from loadtest.cli import VERBS, main
 from loadtest.overrides import settings_of
+from profiles.run import RunError, RunFolder
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
+from tests.profiles.synthetic import OK, TEN, manifest, write_run
 
 
 def finished(folder: Path, *arguments: str, **environ: str) -> Viralload:
@@ -82,10 +86,16 @@ def test_trace_faults(tmp_path: Path, content: str | None, said: str) -> None:
         (["--set", "model"], ["--set: expected KEY=VALUE"]),
         (["--jitter", "3s"], ["--jitter says how to read a trace", "has none"]),
         (["--arrivals", "trace"], ['$.load.arrivals: "trace" needs a trace']),
+        (["--peak", "1e9", "--model", "stub"], ["the schedule would hold", "lower --peak"]),
+        (["--label", "name\udce9"], ["is no UTF-8", "in UTF-8"]),
     ],
 )
-def test_wrong_options(tmp_path: Path, arguments: list[str], said: list[str]) -> None:
-    assert_one_line_error(finished(tmp_path, "run", scenario(tmp_path), *arguments), *said)
+def test_wrong_options_cost_nothing_and_leave_nothing(
+    tmp_path: Path, arguments: list[str], said: list[str]
+) -> None:
+    command = finished(tmp_path, "run", scenario(tmp_path), *arguments)
+    assert_one_line_error(command, *said)
+    assert not command.out.exists()
 
 
 @pytest.mark.parametrize(
@@ -113,6 +123,7 @@ def test_a_wrong_key_is_said_before_any_image_is_asked_for(
     assert_one_line_error(finished(tmp_path / "a", *arguments), "OPENAI_API_KEY is not set")
     wrong = finished(tmp_path / "b", *arguments, OPENAI_API_KEY="guess")
     assert_one_line_error(wrong, "OPENAI_API_KEY is not accepted")
+    assert "guess" not in wrong.stderr
     assert not wrong.out.exists()
 
 
@@ -141,11 +152,58 @@ def test_a_run_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         (["--weights", "/nowhere/at/all"], ["/nowhere/at/all"]),
     ],
 )
-@pytest.mark.e2e
 def test_wrong_server_settings_are_said_in_the_servers_words(
     tmp_path: Path, arguments: list[str], said: list[str]
 ) -> None:
-    assert_one_line_error(finished(tmp_path, "run", scenario(tmp_path), *arguments), *said)
+    command = finished(tmp_path, "run", scenario(tmp_path), *arguments)
+    assert_one_line_error(command, *said)
+    assert "run folder" not in command.stderr
+    assert not command.out.exists()  # nothing was started
+
+
+def test_the_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert re.fullmatch(r"viralload \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert main([]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "COMMAND" in told.err
+    assert "scenarios" in told.err
+
+
+def test_what_nobody_foresaw_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> int:
+        raise RuntimeError("Bearer sk-a-marked-secret\nfailed\x1b[2J")
+
+    monkeypatch.setenv("MY_KEY", "sk-a-marked-secret")
+    monkeypatch.setitem(VERBS, "run", fail)
+    assert main(["run", "--key-env", "MY_KEY"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: RuntimeError: Bearer *** failed")
+    assert told.err.count("\n") == 1
+    assert "\x1b" not in told.err
+
+
+def test_a_report_is_told_where_it_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path, manifest(TEN), OK)
+
+    def refuse(*_: object) -> None:
+        raise RunError("cannot write summary.json: Read-only file system")
+
+    monkeypatch.setattr(RunFolder, "_put", refuse)
+    assert main(["report", str(folder.path)]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("PASS")
+    assert "warning: nothing was written: cannot write summary.json: Read-only" in told.err
+    assert main(["report", str(folder.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "pass"
 
 
 def test_plans_and_scenarios_are_listed_without_a_server(tmp_path: Path) -> None:

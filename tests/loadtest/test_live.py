@@ -1,3 +1,4 @@
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -185,10 +186,27 @@ def test_a_plain_line_says_it_all() -> None:
 
 
 def test_the_block_is_drawn_at_any_width() -> None:
-    for width in (60, 120):
+    for width in (40, 60, 120):
         console = Console(width=width, force_terminal=True, color_system=None)
         with console.capture() as capture:
-            console.print(block(VIEW))
+            console.print(block(VIEW, width))
         text = capture.get()
-        for words in ("30 of 90 s", "in flight 9", "ok 38", "rejected 2", "GPU 0 97 % busy"):
+        assert "…" not in text  # nothing is cut
+        assert max(map(len, text.splitlines())) <= width
+        for words in (
+            "30/90 s" if width < 60 else "30 of 90 s",
+            "in flight 9",
+            "ok 38",
+            "rejected 2",
+            "GPU 0 97 % busy",
+        ):
             assert words in text
+
+
+def test_a_dumb_terminal_gets_plain_lines() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, _environ={"TERM": "dumb"})
+    with Display(console) as display:
+        display.show(VIEW)
+        display.show(VIEW)  # a moment later: not again
+    assert stream.getvalue() == line(VIEW) + "\n"

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from loadtest.errors import ViralloadError
-from loadtest.processes import Child
+from loadtest.processes import Child, last_words
 
 
 def python(code: str, log: Path) -> Child:
@@ -41,3 +41,30 @@ def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
     child.first_line(10.0)
     assert child.end(0.2) == -signal.SIGKILL
     assert not psutil.pid_exists(child.pid)
+
+
+TABLE = """\
+Type     Name                          # reqs  # fails |  Avg  Min  Max  Med | req/s  failures/s
+--------|-----------------------------|-------|-------|-----|-----|-----|----|------|-----------
+POST     /v1/images/generations            47  0(0.00%) |  51    2    9    5 | 4.70        0.00
+         Aggregated                        47  0(0.00%) |  51    2    9    5 | 4.70        0.00
+Response time percentiles (approximated)
+         Aggregated    47     51     56     60    70    80    90    95    98    99
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("", "it said nothing"),
+        ("one\ntwo\n\n", "two"),
+        ("error: no such thing\nbye\n", "no such thing"),
+        (f"worker 1 was lost\n{TABLE}", "worker 1 was lost"),
+        (f"Traceback:\nOSError: [Errno 24] Too many open files\n{TABLE}",
+         "OSError: [Errno 24] Too many open files"),
+        (TABLE, "it said nothing"),
+    ],
+)  # fmt: skip
+def test_last_words_are_of_an_error_and_never_of_a_table(log: str, said: str) -> None:
+    """F25."""
+    assert last_words(log) == said

@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from loadtest.progress import Progress
 
 
@@ -38,9 +40,15 @@ def test_a_line_now_and_then_where_nobody_looks() -> None:
     ]
 
 
-def test_a_terminal_sees_one_line_that_is_taken_away() -> None:
+def test_a_terminal_sees_one_line_that_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     told = shown(is_terminal=True)
     assert "\n" not in told
     assert told.count("\r") == 40 + 4 + 1
     assert "trying: 50 %, about 2 s left" in told
     assert told.endswith("\r\x1b[K")
+
+
+def test_a_dumb_terminal_is_told_as_nobody_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert shown(is_terminal=True) == shown(is_terminal=False)

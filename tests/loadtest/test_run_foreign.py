@@ -322,7 +322,8 @@ def test_what_a_traces_row_tells_is_asked_for_checked_and_recorded(
     url = image_server()
     arguments = ["run", str(tmp_path / "t.jsonl"), "--rate-scale", "1", "--host", url, "--json"]
     command = Viralload(tmp_path, arguments)
-    assert command.finish() == 0, command.stderr
+    assert command.finish() == 3, command.stderr  # p(95) of twelve answers passes nothing
+    assert [said[:24] for said in command.summary.reasons] == ["Too few answers to pass:"]
     records = sorted(command.folder.requests().read(), key=lambda record: record.seq)
     assert [
         (r.outcome, r.steps, r.images, f"{r.width}x{r.height}", r.prompt_chars) for r in records

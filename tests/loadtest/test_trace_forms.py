@@ -140,11 +140,11 @@ def zipped(text: bytes) -> bytes:
         ("a.jsonl", "\n".join(map(json.dumps, OBJECTS))),
         ("a.json", json.dumps(OBJECTS, indent=2)),
         ("a.json", "\n".join(map(json.dumps, OBJECTS))),
-        ("a.csv.gz", gzip.compress(TEXT.encode())),
-        ("a.csv", gzip.compress(TEXT.encode())),  # packed, whatever its name says
+        ("a.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
+        ("a.csv", gzip.compress(TEXT.encode(), mtime=0)),  # packed, whatever its name says
         ("a.csv.bz2", bz2.compress(TEXT.encode())),
         ("a.csv.xz", lzma.compress(TEXT.encode())),
-        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, OBJECTS)).encode())),
+        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, OBJECTS)).encode(), mtime=0)),
         ("a.tar.gz", tarred(TEXT.encode())),
         ("a.tgz", tarred(TEXT.encode())),
         ("a.zip", zipped(TEXT.encode())),
@@ -162,7 +162,7 @@ def test_files_of_every_form_are_the_same_trace(
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv.gz", gzip.compress(TEXT.encode() * 99)[:-20], "damaged or cut short"),
+        ("a.csv.gz", gzip.compress(TEXT.encode() * 99, mtime=0)[:-20], "damaged or cut short"),
         ("a.csv.bz2", bz2.compress(TEXT.encode() * 99)[:-9], "damaged or cut short"),
         ("a.csv.xz", lzma.compress(TEXT.encode() * 99)[:-9], "damaged or cut short"),
         ("a.zip", b"PK\x03\x04nonsense", "damaged or cut short"),

@@ -15,10 +15,10 @@ from loadtest.trace import KNOWN
 HERE = "http://127.0.0.1:9"  # nobody; options are looked at first
 ALWAYS = {  # by verb: what every mode of it uses
     "run": "scenario peak arrivals seed timeout model out label tag processes web metrics_port "
-    "gpu_price carbon json real_time compression host body help",
+    "gpu_price carbon json real_time compression host body no_default_thresholds help",
     "find": "scenario slo precision time model host body seed size steps timeout out label "
     "processes json help",
-    "plan": "scenario peak arrivals seed timeout real_time compression help",
+    "plan": "scenario peak arrivals seed timeout real_time compression no_default_thresholds help",
     "serve": "model weights policy replicas port set host help",
     "sample": "duration pid gpu hz out label metrics_port json help",
     "worker": "master processes wait header help",

@@ -239,6 +239,28 @@ def test_evidence_that_bears_no_block(
     assert (code, out) == (1, "")
     assert "no block figure" in err
     assert said in err
+    assert "predictions" not in err
+    assert not (tmp_path / FILE_NAME).exists()  # what is refused predicts nothing
+
+
+@pytest.mark.parametrize("words", [["--blocks", "1e9"], ["--ceiling", "{run}"]])
+def test_a_question_that_is_refused_writes_nothing(
+    tmp_path: Path, run: str, capsys: Capsys, words: list[str]
+) -> None:
+    code, out, _ = told(capsys, "capacity", run, *(word.format(run=run) for word in words))
+    assert (code, out) == (2, "")
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("option", ["--ledger", "--html"])
+def test_a_figure_is_shown_where_it_cannot_be_written(
+    run: str, capsys: Capsys, option: str
+) -> None:
+    code, out, err = told(capsys, "capacity", run, option, "/proc/no/such/file")
+    assert code == 0
+    assert out.startswith("100,000 GPUs: 475,000 images/s")
+    assert "warning: " in err
+    assert "/proc/no/such/file" in err
 
 
 def test_mixed_runs_are_named(tmp_path: Path, capsys: Capsys) -> None:

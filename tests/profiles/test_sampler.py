@@ -148,6 +148,20 @@ def test_a_signal_ends_it_with_all_written(start_sampler: Start, sent: signal.Si
     assert raw.endswith(b"}\n")
 
 
+def test_a_sampler_that_was_stopped_and_continued_goes_on(start_sampler: Start) -> None:
+    """F10: sigtimedwait gives a siginfo that nobody filled in, once it was interrupted too late."""
+    sampling = start_sampler("", "--hz", "20")
+    sampling.ready()
+    sampling.until_gpu_samples(1)
+    sampling.process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: "T" in Path(f"/proc/{sampling.process.pid}/stat").read_text().split()[2])
+    time.sleep(0.15)  # beyond what it slept for
+    seen = len(sampling.all_gpu())
+    sampling.process.send_signal(signal.SIGCONT)
+    sampling.until_gpu_samples(seen + 5)
+    assert sampling.stop(signal.SIGTERM) == (0, "")
+
+
 def test_a_signal_before_it_is_ready_ends_it_too(start_sampler: Start) -> None:
     sampling = start_sampler("* slow_s 0.5\n")  # finding out what the GPU has takes half a second
     masked = Path(f"/proc/{sampling.process.pid}/status")

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles import threshold
-from profiles.threshold import Measurements, Threshold, ThresholdError, evaluate, parse, spell
+from profiles.threshold import (
+    Measurements,
+    Threshold,
+    ThresholdError,
+    answers_least,
+    evaluate,
+    parse,
+    spell,
+)
 
 LATENCY = np.array([1.0, 2.0, 3.0, 4.0, np.nan])
 
@@ -72,6 +80,17 @@ def test_parse(metric: str, expression: str, limit: float, unit: str) -> None:
         ("latancy{class:free}", "max < 1s", ['did you mean "latency"']),
         ("goodput{class:free}", "value > 1", ["goodput has no tags"]),
         ("latency{class:free}", "p95 < 1s", ["thresholds.latency{class:free}", '"p(95)"']),
+        # gates that cannot fail, or cannot hold
+        ("latency", "p(0.95) < 5ms", ['did you mean "p(95)"']),
+        ("queue", "p(0.5) < 1s", ['did you mean "p(50)"']),
+        ("latency{steps:30}", "p(.999) < 1s", ['did you mean "p(99.9)"']),
+        ("latency", "max < -1s", ["below 0", "above 0"]),
+        ("latency", "p(95) < 0s", ["can never hold", "above 0"]),
+        ("failed", "count < 0", ["can never hold"]),
+        ("failed", "count >= 0", ["can never fail"]),
+        ("rejected", "rate <= 100%", ["can never fail"]),
+        ("ok", "rate > 1", ["can never hold", "below 100%"]),
+        ("goodput", "value >= 0", ["can never fail"]),
     ],
 )
 def test_errors_name_the_metric_the_fault_and_the_remedy(
@@ -125,8 +144,12 @@ def thresholds(draw: st.DrawFn) -> Threshold:
     metric = draw(st.sampled_from(threshold.METRICS))
     aggregator = draw(st.sampled_from(threshold.AGGREGATORS[metric]))
     share = aggregator == "rate"
-    limit = draw(st.floats(0.0, 1.0 if share else 1e6, allow_subnormal=False))
-    percent = draw(st.floats(0.0, 100.0, allow_subnormal=False)) if aggregator == "p" else None
+    limit = draw(  # one that can be kept, and missed
+        st.floats(
+            0.0, 1.0 if share else 1e6, allow_subnormal=False, exclude_min=True, exclude_max=True
+        )
+    )
+    percent = draw(st.floats(1.0, 100.0)) if aggregator == "p" else None
     written = aggregator if percent is None else f"p({percent!r})"
     return parse(metric, f"{written} {draw(st.sampled_from(list(threshold.OPERATORS)))} {limit!r}")
 
@@ -140,6 +163,44 @@ def test_spelling_and_parsing_again_changes_nothing(one: Threshold) -> None:
         one.percent,
     )
     assert (again.operator, again.limit, again.unit) == (one.operator, one.limit, one.unit)
+
+
+@pytest.mark.parametrize(
+    ("percent", "least", "needed"),
+    [
+        (95.0, 20, 59),  # 1 / 0.05; 0.95^58 = 0.0510, 0.95^59 = 0.0485
+        (99.0, 100, 299),  # ln 0.05 / ln 0.99 = 298.07
+        (99.9, 1000, 2995),
+        (90.0, 10, 29),
+        (50.0, 1, 1),  # no tail
+        (5.0, 1, 1),
+        (100.0, 1, 1),  # the largest there was
+    ],
+)
+def test_a_percentile_needs_so_many_answers(percent: float, least: int, needed: int) -> None:
+    assert (answers_least(percent), threshold.answers_needed(percent)) == (least, needed)
+
+
+@pytest.mark.parametrize(
+    ("expression", "known", "said"),
+    [
+        ("p(95) < 9s", 19, ["latency p(95) has 19 answers of 20"]),
+        ("p(95) < 9s", 20, []),
+        ("p(99) < 9s", 59, ["latency p(99) has 59 answers of 100"]),
+        ("max < 9s", 1, []),
+        ("p(50) < 9s", 1, []),
+    ],
+)
+def test_too_few_answers_are_counted(expression: str, known: int, said: list[str]) -> None:
+    latency = np.concatenate([np.ones(known), np.full(500, np.nan)])  # of requests without answers
+    of = measured(trends=dict.fromkeys(threshold.TRENDS, latency))
+    assert threshold.too_few([parse("latency", expression)], of, answers_least) == said
+
+
+def test_what_cannot_be_read_costs_itself_alone() -> None:
+    found, faults = threshold.readable({"latency": ["p(95) < 3", "nonsense"], "moon": ["max < 1"]})
+    assert [one.expression for one in found] == ["p(95) < 3"]
+    assert ["nonsense" in faults[0], "moon" in faults[1]] == [True, True]
 
 
 def test_parse_all_keeps_the_order() -> None:

@@ -114,8 +114,8 @@ def test_a_run_without_load_is_invalid(
     ("limit", "verdict", "code"), [("2s", Verdict.PASS, 0), ("500ms", Verdict.FAIL, 99)]
 )
 def test_thresholds_decide_a_valid_run(limit: str, verdict: Verdict, code: int) -> None:
-    # every latency is 1 s
-    summary = summed(manifest(TEN, thresholds={"latency": [f"p(95) < {limit}"]}))
+    # every latency is 1 s; p(70) wants 4 answers, and is known from 9 on
+    summary = summed(manifest(TEN, thresholds={"latency": [f"p(70) < {limit}"]}))
     assert (summary.verdict, verdict_exit_code(summary)) == (verdict, code)
     assert summary.valid
 
@@ -222,3 +222,66 @@ def test_the_driver_killed_mid_run_is_judged_up_to_its_last_record(tmp_path: Pat
     assert summary.verdict is Verdict.INVALID
     assert summary.duration_s == 5.0  # the last sample
     assert sum(summary.outcomes.values()) == 10
+
+
+BOUNDS = {"loop_stall_bound_s": 1.0, "loop_cpu_bound_pct": 95.0, "loop_cpu_bound_for_s": 5.0}
+
+
+def watched(*seconds: float) -> list[LoadSample]:
+    return [
+        LoadSample(t_s=START_S + at, generator="0", due=0, sent=0, done=0, in_flight=0)
+        for at in seconds
+    ]
+
+
+@pytest.mark.parametrize(
+    ("load", "generators", "words"),
+    [
+        ([], ["0"], "Generator 0 recorded nothing of itself (load-0.jsonl) for 10.0 s"),
+        (watched(1, 2, 3), ["0"], "for 7.0 s of the load (bound 5 s)"),
+        (watched(*range(1, 11)), ["0", "1"], "Generator 1 recorded nothing"),
+        (watched(*range(1, 11)), ["0"], None),
+    ],
+)
+def test_a_run_without_its_witness_is_invalid(
+    load: list[LoadSample], generators: list[str], words: str | None
+) -> None:
+    summary = summed(manifest(TEN, **BOUNDS), load=load, generators=generators)
+    assert summary.valid is (words is None), summary.reasons
+    assert words is None or words in summary.reasons[0]
+
+
+def test_images_that_were_not_asked_for_make_it_invalid() -> None:
+    summary = summed(manifest(TEN), replaced(record(3, images=10**15)))
+    assert summary.verdict is Verdict.INVALID
+    assert "asked for 1,000,000,000,000,009 images, the schedule for 10" in summary.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("expression", "records", "verdict", "words"),
+    [
+        ("p(95) < 2s", OK, Verdict.INVALID, "latency p(95) has 10 answers of 20"),
+        ("p(95) < 1ms", OK, Verdict.FAIL, None),  # what was missed was missed
+        ("max < 2s", OK, Verdict.PASS, None),
+        ("p(80) < 2s", OK, Verdict.PASS, "latency p(80) has 10 answers of 14"),  # a warning
+        ("p(60) < 30s", OK, Verdict.PASS, "A short load: it lasted 10 s"),
+        ("p(60) < 90s", [record(k, done_s=START_S + k + 11.0) for k in range(10)],
+         Verdict.INVALID, "Too short to pass: the load lasted 10 s, and half of the answers"),
+    ],
+)  # fmt: skip
+def test_a_pass_needs_answers_and_time(
+    expression: str, records: list[RequestRecord], verdict: Verdict, words: str | None
+) -> None:
+    summary = summed(manifest(TEN, thresholds={"latency": [expression]}), records)
+    assert summary.verdict is verdict, summary.reasons
+    told = " ".join([*summary.reasons, *summary.warnings])
+    assert (words or "") in told
+    assert ("Few answers" in told) is (verdict is Verdict.PASS and "p(80)" in expression)
+
+
+def test_a_threshold_that_cannot_be_read_costs_the_verdict_and_nothing_else() -> None:
+    summary = summed(manifest(TEN, thresholds={"latency": ["max < 2s", "quick"]}))
+    assert summary.verdict is Verdict.INVALID
+    assert "thresholds.latency" in summary.reasons[0]
+    assert [one.passed for one in summary.thresholds] == [True]
+    assert summary.latency_p50_s == 1.0
