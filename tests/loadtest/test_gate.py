@@ -50,10 +50,19 @@ def test_the_plan_tells_the_gate(thresholds: str, told: str) -> None:
     [
         ('default = "no"', "$.thresholds.default: expected true or false, got 'no'"),
         ("default = 0", "$.thresholds.default: expected true or false"),
-        ('latency = "p(95) < 1s"', '$.thresholds.latency: expected a list of texts such as ["p('),
-        ("failed = 0.01", '$.thresholds.failed: expected a list of texts such as ["rate < 1%"]'),
-        ("goodput = [2]", '$.thresholds.goodput: expected a list of texts such as ["value > 2"]'),
-        ("failed = false", "$.thresholds.failed: expected a list of texts"),
+        (
+            'latency = "p(95) < 1s"',
+            '$.thresholds.latency: expected a list of conditions, such as latency = ["p(',
+        ),
+        (
+            "failed = 0.01",
+            '$.thresholds.failed: expected a list of conditions, such as failed = ["rate < 1%"]',
+        ),
+        (
+            "goodput = [2]",
+            '$.thresholds.goodput: expected a list of conditions, such as goodput = ["value > 2"]',
+        ),
+        ("failed = false", "$.thresholds.failed: expected a list of conditions"),
     ],
 )
 def test_what_is_no_list_of_expressions_is_named(thresholds: str, words: str) -> None:

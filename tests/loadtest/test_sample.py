@@ -44,7 +44,7 @@ def test_it_samples_for_so_long_and_tells_what_it_saw(tmp_path: Path) -> None:
 
     again = command(tmp_path, "report", str(path))
     assert again.returncode == 0
-    assert "power-capped 31 % of the time" in again.stdout
+    assert "SW power cap 31 % of the time" in " ".join(again.stdout.split())
     assert "fallen off the bus" in again.stdout
 
 

@@ -119,7 +119,7 @@ def test_the_sweep_is_drawn(run: str, tmp_path: Path, capsys: Capsys) -> None:
     assert re.search(r"1\.25 s +[\d,]+", out)
     assert "never met" not in out  # 10 s / 8 = 1.25 s, and answers take 1.1 s
     html = page.read_text()
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 2 * 3  # each in three widths
     assert 'class="tornado"' in html
     assert "http://" not in html.replace("http://www.w3.org", "")
 
