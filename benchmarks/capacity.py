@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.options import environment
 from profiles import bootstrap, factors
 from profiles.capacity import Asked, extrapolate
-from profiles.evidence import Evidence, repeated
+from profiles.evidence import SATURATED, Evidence, repeated
 from profiles.factors import known
 from profiles.schema import Factor
 from profiles.slo import Slo
@@ -62,12 +62,12 @@ def world(kind: str, seed: int) -> Told:
     if kind == "repeats":
         repeat = float(random.uniform(0.005, 0.08))
         m = int(random.choice([2, 3, 5, 8]))
-        goodput = repeated(mean + node + random.normal(0.0, repeat, m), f"{m} repeats")
+        rate = repeated(mean + node + random.normal(0.0, repeat, m), f"{m} repeats", SATURATED)
     else:
         m = 1
-        goodput = _windows(random, mean + node + float(random.normal(0.0, repeat)))
+        rate = _windows(random, mean + node + float(random.normal(0.0, repeat)))
     evidence = Evidence(
-        goodput=goodput,
+        rate=rate,
         tested_gpus=gpus,
         repeats=m,
         saturated=False,
@@ -101,7 +101,7 @@ def _windows(random: np.random.Generator, log_mean: float) -> Factor:
     windows: Floats = math.exp(log_mean) * np.clip(1.0 + scatter * series, 0.0, None)
     spread = bootstrap.spread(windows, resamples=400)
     return known(
-        "goodput a GPU", spread.mean, spread.sd / spread.mean, "measured", "windows", spread.degrees
+        SATURATED, spread.mean, spread.sd / spread.mean, "measured", "windows", spread.degrees
     )
 
 

@@ -16,7 +16,7 @@ from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
 from loadtest.fleet_people import left_out, people_of
 from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
 from loadtest.progress import Progress
-from loadtest.scenario import Scenario
+from loadtest.scenario import Scenario, capacity_multiple
 from loadtest.source import Source
 from loadtest.trace import Arrivals
 from loadtest.units import parse_duration
@@ -42,6 +42,7 @@ def simulate_scenario(
     """
     try:
         fleet = with_steps(fleet_of(options), scenario)
+        scenario = at_own_rate(scenario) if options.peak is None else scenario
         people = people_of(scenario)
         demand = demand_of(scenario, source, fleet, people)
         if options.slo_share is not None:
@@ -60,9 +61,13 @@ def simulate_scenario(
         sys.stderr.write("".join(f"warning: not simulated: {one}\n" for one in missed))
         sys.stderr.write(cost_words(cost) + "\n")
         played, needed = _play(options, scenario, asked, cost.most_slots)
+        peak = peak_words(scenario, source, fleet, people)
     except (FleetError, ValueError) as err:
         raise ConfigurationError(f"fleet: {err}") from err
-    return msgspec.structs.replace(played, scenario=scenario.name, left_out=missed), needed
+    stated = [peak, *played.assumptions]
+    return msgspec.structs.replace(
+        played, scenario=scenario.name, left_out=missed, assumptions=stated
+    ), needed
 
 
 def _play(
@@ -149,6 +154,33 @@ def with_steps(fleet: Fleet, scenario: Scenario) -> Fleet:
     )
 
 
+def at_own_rate(scenario: Scenario) -> Scenario:
+    """The scenario at its event's own rate, where its peak is a multiple of a node's capacity.
+
+    A multiple is what a test of one node wants; of a whole block's it would be another event.
+    """
+    if scenario.event is None or capacity_multiple(scenario.load.peak) is None:
+        return scenario
+    return msgspec.structs.replace(scenario, load=msgspec.structs.replace(scenario.load, peak=None))
+
+
+def peak_words(scenario: Scenario, source: Source, fleet: Fleet, people: People) -> str:
+    """The load's peak and what it is: the event's own, or a stress."""
+    peak, basis = stated_peak(scenario, source, _node(fleet, people))
+    if capacity_multiple(scenario.load.peak) is not None:
+        own = "" if scenario.event is None else "; the event's own rate is played without --peak"
+        return f"Assumed: a stress, not an event: a peak of {peak:,.4g} images/s, {basis}{own}"
+    return f"Assumed: a peak of {peak:,.4g} images/s, {basis}; --peak 1.5x plays a stress instead"
+
+
+def _node(fleet: Fleet, people: People) -> Node:
+    return Node(
+        gpus=fleet.gpus,
+        capacity_images_per_s=fleet.images_per_s(people.mean_steps),
+        capacity_basis=f"all {fleet.service.servers} busy with full batches",
+    )
+
+
 def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) -> Demand:
     """The curve at the block's scale: Poisson in bins of about a second, or as instants.
 
@@ -160,12 +192,7 @@ def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) 
             "fleet: the trace holds one node's arrivals; name its rate_column or count_column, so "
             "that its rate can be carried to a block"
         )
-    node = Node(
-        gpus=fleet.gpus,
-        capacity_images_per_s=fleet.images_per_s(people.mean_steps),
-        capacity_basis="all GPUs busy with full batches",
-    )
-    peak, _ = stated_peak(scenario, source, node)
+    peak, _ = stated_peak(scenario, source, _node(fleet, people))
     kappa = compression(scenario, source)
     duration_s = source.duration_s / kappa
     shape = source.shape

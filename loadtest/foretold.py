@@ -35,9 +35,15 @@ def scored(options: argparse.Namespace, _command: list[str]) -> int:
         raise ViralloadError(str(err)) from err
     runs = arrived.arrived(options.out, book.predictions)
     scores = predictions.score(book.predictions, runs)
-    record = predictions.sum_up(book.predictions, scores)
+    current = [one for one in book.predictions if not one.superseded]
+    record = predictions.sum_up(current, scores)
     if options.json:
-        told = {"record": record, "scores": scores, "damaged_lines": book.damaged}
+        told = {
+            "record": record,
+            "scores": scores,
+            "damaged_lines": book.damaged,
+            "superseded": len(book.predictions) - len(current),
+        }
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
     else:
         show(arrived.ledger_text(path, book, scores, record))

@@ -78,7 +78,12 @@ def _capacity(options: argparse.Namespace, command: list[str]) -> int:
     prices = read_prices(options.prices) if options.prices else read_prices()
     slo = parse_slo(options.slo) if options.slo else None
     runs = [] if options.published else [_read(path) for path in options.runs]
-    evidence, seen = _evidence(options, runs, slo)
+    try:
+        evidence, seen = _evidence(options, runs, slo)
+    except EvidenceError:
+        for folder, run in zip(options.runs, runs, strict=False):
+            _check_bears(folder, run)  # what no other run of it would mend is told first
+        raise
     gpu = published()[options.published].gpu if options.published else device(runs[0].manifest)
     offer = choose(prices, options.seller, gpu) if options.price is None else None
     bill = _bill(options, offer)
@@ -87,10 +92,12 @@ def _capacity(options: argparse.Namespace, command: list[str]) -> int:
     record = arrived.record_of(path, runs[0].manifest if runs else None, root)
     for folder, run in zip(options.runs, runs, strict=True):
         _check_bears(folder, run)
-    curve, event = _curve(options, evidence)
+    curve, event, name = _curve(options, evidence)
     gpus = _gpus(options, evidence)
     asked = replace(_asked(options, gpus, bill, record), curve=curve)
-    found = extrapolate(evidence, asked, event or (runs[0].manifest.demand if runs else None))
+    if event is None and runs:
+        event, name = runs[0].manifest.demand, runs[0].manifest.scenario
+    found = extrapolate(evidence, asked, event, event=name)
     notes = _ceiling(options, evidence, found)
     if evidence.mix is not None:
         notes.append(
@@ -214,19 +221,20 @@ def _asked(options: argparse.Namespace, gpus: int, bill: Bill, record: Record) -
 
 def _curve(
     options: argparse.Namespace, evidence: Evidence
-) -> tuple[tuple[Arrivals, ...], Demand | None]:
-    """The arrivals of a cell under the scenario of --curve, and the event it stands for."""
+) -> tuple[tuple[Arrivals, ...], Demand | None, str | None]:
+    """The arrivals of a cell under the scenario of --curve, the event it stands for, its name."""
     if options.curve is None:
         if options.arrivals is not None:
             raise EvidenceError("--arrivals says how those of --curve come; name a scenario there")
-        return (), None
+        return (), None, None
     text, folder = scenario_text(options.curve)
     load = {} if options.arrivals is None else {"arrivals": options.arrivals}
     scenario = with_overrides(parse_scenario(text), {"load": load})
     source = load_source(scenario, folder, whole=True)
     check_asks(scenario, evidence.mix, "what was given")
     cell = options.cell or evidence.tested_gpus
-    return draws(scenario, source, cell / evidence.service_s), demand(scenario, source)
+    drawn = draws(scenario, source, cell / evidence.service_s)
+    return drawn, demand(scenario, source), scenario.name
 
 
 def _gpu_energy(options: argparse.Namespace, runs: list[Recorded]) -> tuple[float, Stand] | None:
@@ -247,7 +255,7 @@ def _bill(options: argparse.Namespace, offer: Offer | None) -> Bill:
 
 def _ceiling(options: argparse.Namespace, evidence: Evidence, found: Capacity) -> list[str]:
     """What the shared layer was measured to carry, beside what a cell and the block ask of it."""
-    cell = (options.cell or evidence.tested_gpus) * evidence.goodput.value
+    cell = (options.cell or evidence.tested_gpus) * evidence.rate.value
     if options.ceiling is None:
         said = (
             "The layer before the cells was not measured: run with --model stub and name that run "

@@ -53,7 +53,7 @@ def admissible(
         allowed: Share of the requests that may be late by the SLO.
         curve: Draws of a cell's arrivals under the scenario asked for; none: the evidence's own.
     """
-    stand = evidence.goodput.stand if evidence.has_slo else "assumed"
+    stand = evidence.rate.stand if evidence.has_slo else "assumed"
     if not evidence.saturated and not curve:
         return known(NAME, 1.0, 0.0, stand, _met(evidence, allowed))
     own = evidence.arrivals
@@ -115,7 +115,7 @@ def _met(evidence: Evidence, allowed: float) -> str:
     if not evidence.has_slo:
         return "the rate is a full GPU's, without an SLO: that all of it comes in time"
     told = (
-        f"the load that was {evidence.goodput.stand} met the SLO with at most "
+        f"the load that was {evidence.rate.stand} met the SLO with at most "
         f"{100 * allowed:.2g} % late or lost, so nothing is taken off"
     )
     if evidence.arrivals is not None:

@@ -59,7 +59,8 @@ def _arrived(folder: RunFolder, slos: Sequence[str]) -> list[Arrived]:
                 start_utc=manifest.start_utc,
                 subject=predictions.subject(manifest, text),
                 servers=servers,
-                goodput=seen.goodput_per_gpu * servers,
+                quantity=ledger.GOODPUT if search else ledger.SATURATED,
+                images_per_s=seen.rate_per_gpu * servers,
             )
         )
     return came
@@ -81,6 +82,7 @@ def record_of(path: Path, like: RunManifest | None, root: Path | None = None) ->
         one
         for one in ledger.read(path).predictions
         if (one.subject.model, one.subject.device) == (about.model, about.device)
+        and not one.superseded
     ]
     return predictions.sum_up(made, predictions.score(made, arrived(root or path.parent, made)))
 
@@ -97,7 +99,8 @@ def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Recor
     """Each scored prediction in a line, those still open, and how they did together."""
     rows = [str(path), ""]
     by_id = {one.prediction.id: one for one in scores}
-    for one in book.predictions:
+    current = [one for one in book.predictions if not one.superseded]
+    for one in current:
         about = f"{one.subject.scenario}, {one.subject.model}, {one.servers} × {one.subject.device}"
         told = (
             f"{about}: {figures.number(one.value)} images/s "
@@ -114,6 +117,11 @@ def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Recor
         )
     if book.damaged:
         rows.append(f"{book.damaged} lines do not decode and were left out")
+    if old := len(book.predictions) - len(current):
+        rows.append(
+            f"{old} older predictions tell means over a curve, not what a saturated node does: no "
+            "run scores them; `viralload capacity RUN` predicts anew"
+        )
     if not book.predictions:
         told = (
             "No prediction is written down there: `viralload capacity RUN` writes what it predicts."

@@ -1,6 +1,7 @@
 """From measured goodput to a block of 100,000 GPUs, with an interval or a reason why not. Pure.
 
-    x1 = goodput / n                 goodput a GPU at the SLO, images/s (n GPUs tested)
+    x1 = rate / n                    images/s a GPU, of n tested: while the node was saturated, and
+                                     then rho is what the SLO leaves of it; or a search's at its SLO
     C  = N x1 A h rho eta s c        block of N GPUs (factors.py)
     GPUs for the peak = ceil(N peak / C);  blocks for it: those over 100,000
     event GPU-hours = images N / C / 3600
@@ -47,7 +48,7 @@ class Asked:
 
 
 def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
-    """Every factor between a measured GPU and the block; goodput a GPU first.
+    """Every factor between a measured GPU and the block; the GPU's rate first.
 
     Raises:
         TooLittleError: a cell a thousand times as large as what was tested.
@@ -61,7 +62,7 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
             f"{math.ceil(cell / (TOO_SMALL - 1)):,} GPUs, or name a smaller --cell"
         )
     late = max(1.0 - evidence.slo.share, 1e-4)
-    found = [evidence.goodput]
+    found = [evidence.rate]
     if evidence.repeats == 1:
         found.append(factors.between_repeats())
     found += [factors.gpu_spread(tested), factors.site(), factors.availability(asked.spare)]
@@ -76,9 +77,6 @@ def _routing(evidence: Evidence, asked: Asked, late: float, cell: int, rho: floa
     if asked.routing != "random" and draws[0] is not None and draws[0].bursty:
         why = "bursts are taken to hit all cells alike, so no gain of evening them out is counted"
         return factors.routing_unseen(asked.routing, why)
-    if not evidence.at_limit:
-        why = "the load was below what a cell bears, so no gain is counted"
-        return factors.routing_unseen(asked.routing, why)
     if not evidence.has_slo:
         why = "the rate is a full GPU's, and no routing makes more of one"
         return factors.routing_unseen(asked.routing, why)
@@ -91,8 +89,11 @@ def extrapolate(
     asked: Asked,
     demand: Demand | None = None,
     assumptions: Sequence[str] = (),
+    event: str | None = None,
 ) -> Capacity:
     """The block's goodput with its predictive interval, and what it means for an event.
+
+    `event`: the name of the scenario whose `demand` it is.
 
     Raises:
         TooLittleError: see `block_factors`.
@@ -105,13 +106,15 @@ def extrapolate(
     a_block = BLOCK_GPUS / asked.gpus  # what was asked for may be half a block
     return Capacity(
         block_gpus=asked.gpus,
-        goodput_images_per_s_per_gpu=evidence.goodput.value,
+        images_per_s_per_gpu=evidence.rate.value,
         block_images_per_s=block.value,
         block_low_images_per_s=block.low,
         block_high_images_per_s=block.high,
         level=asked.level,
         factors=found,
         loud=evidence.loud + _loud(evidence, asked),
+        event=event,
+        event_peak_images_per_s=peak,
         blocks_for_peak=peak / (a_block * block.value) if peak is not None else None,
         blocks_for_peak_low=peak / (a_block * block.high) if peak is not None else None,
         blocks_for_peak_high=peak / (a_block * block.low) if peak is not None else None,
@@ -130,13 +133,8 @@ def _loud(evidence: Evidence, asked: Asked) -> list[str]:
             f"{evidence.repeats} repeats say little of how repeats scatter, so the interval is as "
             "wide as their t quantile asks; more of them make it narrower."
         )
-    if evidence.repeats == 1 and evidence.goodput.degrees is not None:
+    if evidence.repeats == 1 and evidence.rate.degrees is not None:
         told.append("One run: how the next one differs is assumed, not measured; repeat it.")
-    if not evidence.at_limit:
-        told.append(
-            "The SLO held at the load that was measured, and how much more it bears was not tried: "
-            "the figure is a floor. `viralload find`, or a higher --peak, reaches the limit."
-        )
     cell = asked.cell_gpus or evidence.tested_gpus
     if cell > evidence.tested_gpus:
         told.append(
@@ -152,7 +150,6 @@ def block_capacity(
     *,
     valid: bool,
     interrupted: bool = False,
-    duration_s: float | None = None,
 ) -> Capacity:
     """A run's evidence carried to a block, or the reason why it is not; None: nothing was done."""
     withheld = why_withheld(manifest, valid=valid, interrupted=interrupted)
@@ -160,11 +157,12 @@ def block_capacity(
         withheld = "No image came back within the SLO, so there is no goodput to carry over."
     if withheld is None and isinstance(evidence, EvidenceError):
         withheld = f"{evidence}."
+        withheld = withheld[:1].upper() + withheld[1:]
     if withheld is not None or not isinstance(evidence, Evidence):
         return Capacity(block_gpus=BLOCK_GPUS, withheld=withheld)
     asked = Asked(price_usd_per_gpu_h=manifest.gpu_price_usd_per_h)
-    assumptions = _assumptions(manifest, evidence, duration_s)
-    return extrapolate(evidence, asked, manifest.demand, assumptions)
+    assumptions = _assumptions(manifest, evidence)
+    return extrapolate(evidence, asked, manifest.demand, assumptions, manifest.scenario)
 
 
 def gpus_in_use(manifest: RunManifest) -> int:
@@ -213,21 +211,15 @@ def why_withheld(manifest: RunManifest, *, valid: bool, interrupted: bool = Fals
     return None
 
 
-def _assumptions(manifest: RunManifest, evidence: Evidence, duration_s: float | None) -> list[str]:
+def _assumptions(manifest: RunManifest, evidence: Evidence) -> list[str]:
     names = sorted({gpu.name for gpu in manifest.gpus}) or ["GPU"]
     gpus = evidence.tested_gpus
-    over = f" over {duration_s:,.0f} s" if duration_s is not None else ""
     sentences = [
         (
-            f"Measured: {gpus * evidence.goodput.value:.3g} images/s within "
-            f"{evidence.slo.latency_s:g} s on {gpus} × {', '.join(names)}, the mean{over} of this "
-            "run's load."
-        ),
-        (
-            "Measured: because it is the mean over the curve, a node that was not saturated "
-            "throughout could have done more; the figure understates such a node and overstates "
-            "none."
-        ),
+            f"Measured: {gpus * evidence.rate.value:.3g} images/s on {gpus} × {', '.join(names)} "
+            "while a queue stood before them, which is what they can do; the mean of a load is "
+            "what was asked for."
+        )
     ]
     if not manifest.target.embedded:
         sentences.append(

@@ -23,7 +23,8 @@ def capacity_text(capacity: Capacity, lines: Sequence[Line], record: str, notes:
     if capacity.blocks_for_peak is not None:
         low = figures.number(capacity.blocks_for_peak_low)
         high = figures.number(capacity.blocks_for_peak_high)
-        told += ["", f"the scenario's peak needs {facts.blocks(capacity)}: {low} to {high} blocks"]
+        needs = f"the peak of {facts.peak_of(capacity)} needs {facts.blocks(capacity)}"
+        told += ["", *textwrap.wrap(f"{needs}: {low} to {high} blocks", WIDTH)]
     if lines:
         told += ["", *_table(lines)]
     told += ["", *textwrap.wrap(f"ledger: {record}", WIDTH)]

@@ -1,7 +1,8 @@
-"""What runs say of a GPU's goodput at an SLO: the first factor of a block's capacity. Pure.
+"""What runs say of a GPU's rate: the first factor of a block's capacity. Pure.
 
-One run is cut into windows, whose mean has a standard error by the stationary bootstrap; several
-runs are repeats, whose scatter holds everything that differs from one to the next.
+A run tells what a GPU does while the node is saturated, in windows whose mean has a standard error
+by the stationary bootstrap; a search tells its goodput at the SLO. Several of either are repeats,
+whose scatter holds everything that differs from one to the next.
 """
 
 import math
@@ -13,30 +14,31 @@ import numpy as np
 from profiles import bootstrap
 from profiles.bursts import Arrivals
 from profiles.factors import known
+from profiles.ledger import SEARCHED
 from profiles.mix import Mix
 from profiles.schema import Factor, RunManifest
 from profiles.seen import Seen
 from profiles.slo import MixedError, Slo, TooLittleError
 from profiles.stats import Floats
 
+SATURATED = "saturated rate per GPU"  # of runs: what a full node does
+GOODPUT = "goodput a GPU"  # of searches, and as published: at an SLO
 FEW_WINDOWS = 12
-UNEVEN = 1.5  # peak over mean of a curve from which the windows' scatter is the curve's too
 HARMLESS = {"port", "host", "metrics_port", "cache", "replicas"}  # settings that move no goodput
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The goodput of a GPU with its doubt, and what to say loudly beside it."""
+    """The rate of a GPU with its doubt, and what to say loudly beside it."""
 
-    goodput: Factor
+    rate: Factor  # named SATURATED or GOODPUT
     tested_gpus: int
     repeats: int
-    saturated: bool  # lost more than the SLO allows: the goodput of a full node
+    saturated: bool  # the rate of a full node, of which an SLO leaves a part
     slo: Slo
     slack: float
     loud: list[str] = field(default_factory=list)
     has_slo: bool = True  # False: a published rate of which no SLO is known
-    at_limit: bool = True  # more load would miss the SLO; else the goodput is a floor
     images_a_request: float = 1.0
     arrivals: Arrivals | None = None  # under which it was measured; None: steady Poisson, unknown
     mix: Mix | None = None  # what was asked for; None: not told
@@ -44,11 +46,11 @@ class Evidence:
     @property
     def service_s(self) -> float:
         """Seconds that a request keeps a GPU busy, where it is all busy."""
-        return self.images_a_request / self.goodput.value
+        return self.images_a_request / self.rate.value
 
 
 def estimate(runs: Sequence[Seen]) -> Evidence:
-    """The goodput of a GPU from one run's windows, or from several runs as repeats.
+    """The rate of a GPU from one run's saturated windows, or from several runs as repeats.
 
     Repeats: the mean of the logs, and sd = s sqrt(1 + 1/m) with m - 1 degrees of freedom, s the
     scatter of the m logs: the estimate's own doubt and the next repeat's in one.
@@ -61,23 +63,20 @@ def estimate(runs: Sequence[Seen]) -> Evidence:
         raise TooLittleError("no run was given; name at least one run folder")
     check_alike(runs)
     first = runs[0]
-    goodput, loud = _from_one(first) if len(runs) == 1 else (_from_repeats(runs), [])
-    lost = float(np.mean([one.lost_share for one in runs]))
-    saturated = lost > 1.0 - first.slo.share
+    rate, loud = _from_one(first) if len(runs) == 1 else (_from_repeats(runs), [])
     slack = [one.slack for one in runs if one.slack is not None]
-    per_s = first.goodput_per_gpu / first.images_a_request
+    per_s = first.rate_per_gpu / first.images_a_request
     return Evidence(
-        goodput=goodput,
+        rate=rate,
         tested_gpus=first.gpus,
         repeats=len(runs),
-        saturated=saturated,
-        at_limit=saturated or first.found_log_sd is not None,
+        saturated=first.found_log_sd is None,
         slo=first.slo,
         slack=float(np.mean(slack)) if slack else first.slo.latency_s * per_s,
         images_a_request=first.images_a_request,
         arrivals=first.arrivals,
         mix=first.mix,
-        loud=loud + _missed(runs),
+        loud=loud,
     )
 
 
@@ -85,56 +84,41 @@ def _from_one(run: Seen) -> tuple[Factor, list[str]]:
     if run.found_log_sd is None:
         return _from_windows(run)
     source = f"the highest rate that met {run.slo.text}, found by {run.manifest.run_id}"
-    return known("goodput a GPU", run.goodput_per_gpu, run.found_log_sd, "measured", source), []
+    return known(GOODPUT, run.rate_per_gpu, run.found_log_sd, "measured", source), []
 
 
 def _from_windows(run: Seen) -> tuple[Factor, list[str]]:
     count = run.windows.size
-    if count < bootstrap.LEAST_WINDOWS:
-        raise TooLittleError(
-            f"{run.manifest.run_id} has one window of {run.window_s:.3g} s: no interval follows "
-            "from it. Run for a minute or longer"
-        )
     spread = bootstrap.spread(run.windows)
     loud = []
     if count < FEW_WINDOWS:
         loud.append(
-            f"Only {count} windows of {run.window_s:.3g} s: a short run; its interval is a guess."
-        )
-    plan = run.manifest.plan
-    if plan is not None and plan.peak_images_per_s > UNEVEN * plan.mean_images_per_s:
-        loud.append(
-            "The curve moves within the run, so the windows differ by the curve as well as by "
-            "chance: measure with find, or at a steady load, for the interval of the node alone."
-        )
-    if run.arrivals is not None and run.arrivals.bursty:
-        loud.append(
-            f"Arrivals came in bursts (dispersion {run.arrivals.dispersion:.3g}), so the windows "
-            "differ by the bursts as well, and a node that idled between them could have done "
-            "more: measure with find for the goodput of the node alone."
+            f"A queue stood in only {count} windows of {run.window_s:.3g} s: that is short, and "
+            "the interval is a guess."
         )
     source = (
-        f"{count} windows of {run.window_s:.3g} s of {run.manifest.run_id}; stationary bootstrap, "
-        f"blocks of {spread.block:.3g} windows (Politis and White's rule)"
+        f"saturated: {count} windows of {run.window_s:.3g} s of {run.manifest.run_id} in which a "
+        f"queue stood; stationary bootstrap, blocks of {spread.block:.3g} windows (Politis and "
+        "White's rule)"
     )
-    relative = spread.sd / spread.mean
-    return known(
-        "goodput a GPU", run.goodput_per_gpu, relative, "measured", source, spread.degrees
-    ), loud
+    relative = math.hypot(spread.sd / spread.mean, run.edge_log_sd)
+    return known(SATURATED, run.rate_per_gpu, relative, "measured", source, spread.degrees), loud
 
 
 def _from_repeats(runs: Sequence[Seen]) -> Factor:
-    logs = np.log([one.goodput_per_gpu for one in runs])
-    kind = "runs" if runs[0].found_log_sd is None else "searches"
-    return repeated(logs, f"{len(runs)} {kind} of {runs[0].manifest.scenario}")
+    logs = np.log([one.rate_per_gpu for one in runs])
+    scenario = runs[0].manifest.scenario
+    if runs[0].found_log_sd is None:
+        return repeated(logs, f"{len(runs)} runs of {scenario} while saturated", SATURATED)
+    return repeated(logs, f"{len(runs)} searches of {scenario}", GOODPUT)
 
 
-def repeated(logs: Floats, what: str) -> Factor:
+def repeated(logs: Floats, what: str, name: str) -> Factor:
     """The factor told by repeats, as logarithms of shape (m,), m at least 2."""
     m = logs.size
     scatter = float(logs.std(ddof=1))
     return known(
-        "goodput a GPU",
+        name,
         float(np.exp(logs.mean())),
         scatter * math.sqrt(1.0 + 1.0 / m),
         "measured",
@@ -207,7 +191,7 @@ def peak(manifest: RunManifest, servers: int) -> str:
     """`1.5x`, or images/s a server: what stays the same where a load grows with the servers."""
     plan = manifest.plan
     if plan is None:
-        return "found"  # a search has no schedule: it goes as high as the SLO lets it
+        return SEARCHED  # it goes as high as the SLO lets it
     if plan.capacity_images_per_s:
         return f"{plan.peak_images_per_s / plan.capacity_images_per_s:.3g}x"
     return f"{plan.peak_images_per_s / servers:.3g} images/s a server"
@@ -224,12 +208,3 @@ def device(manifest: RunManifest) -> str:
     if target.device == "cpu" or not names:
         return target.device or "unknown"
     return ", ".join(names)
-
-
-def _missed(runs: Sequence[Seen]) -> list[str]:
-    return [
-        f"{one.manifest.run_id} as a whole missed {one.slo.text}: it was {one.percentile_s:.3g} s. "
-        "What came back in time is counted, but the node was past its capacity."
-        for one in runs
-        if one.percentile_s is not None and one.percentile_s > one.slo.latency_s
-    ]

@@ -4,10 +4,12 @@ import shlex
 from dataclasses import dataclass
 
 from profiles import factors, figures
+from profiles.evidence import SATURATED
 from profiles.schema import Capacity, Factor, LoadPlan, RunManifest, Summary, Traffic
 from profiles.validity import COMPRESSION_LIMIT
 
 Row = tuple[str, str]
+EVENT = "the event"  # where it has no name
 
 
 def gpu_table(summary: Summary) -> list[list[str]]:
@@ -118,7 +120,7 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
             figures.images_per_s(capacity.block_images_per_s),
         ),
         (f"{figures.share(capacity.level)} interval of the next such block", _interval(capacity)),
-        ("One GPU, at the SLO", figures.images_per_s(capacity.goodput_images_per_s_per_gpu)),
+        (f"One GPU, {one_gpu(capacity)}", figures.images_per_s(capacity.images_per_s_per_gpu)),
         (
             f"1,000 images at {figures.dollars(capacity.price_usd_per_gpu_h)} a GPU-hour",
             figures.dollars(capacity.usd_per_1000_images),
@@ -126,8 +128,11 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
     ]
     if capacity.blocks_for_peak is not None:
         rows += [
-            ("The event's peak needs", blocks(capacity)),
-            ("The whole event takes", f"{figures.count(capacity.event_gpu_hours)} GPU-hours"),
+            (f"The peak of {peak_of(capacity)} needs", blocks(capacity)),
+            (
+                f"All images of {capacity.event or EVENT} take",
+                f"{figures.count(capacity.event_gpu_hours)} GPU-hours",
+            ),
         ]
     return rows
 
@@ -135,6 +140,17 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
 def _interval(capacity: Capacity) -> str:
     low = figures.number(capacity.block_low_images_per_s)
     return f"{low} to {figures.images_per_s(capacity.block_high_images_per_s)}"
+
+
+def one_gpu(capacity: Capacity) -> str:
+    """What the rate of one GPU is: a full one's, or an SLO's."""
+    saturated = bool(capacity.factors) and capacity.factors[0].name == SATURATED
+    return "saturated" if saturated else "at the SLO"
+
+
+def peak_of(capacity: Capacity) -> str:
+    """The event and its peak: `ghibli-hour, 1,362 images/s,`."""
+    return f"{capacity.event or EVENT}, {figures.images_per_s(capacity.event_peak_images_per_s)},"
 
 
 def blocks(capacity: Capacity) -> str:

@@ -167,7 +167,7 @@ def _gpus(played: Simulated, time: Timeline) -> Panel:
     return _levels(
         time,
         "gpus",
-        "GPUs",
+        "Servers" if played.fleet.service.no_gpu else "GPUs",
         "simulated",
         "Ready means loaded and not failed, busy means at least one image on it.",
         [

@@ -116,7 +116,10 @@ def _of_run(path: Path) -> Service:
     except RunError as err:
         raise FleetError(str(err)) from err
     device = manifest.gpus[0].name if manifest.gpus else manifest.target.device or "no GPU"
-    return of_records(records, f"{folder.run_id} ({manifest.target.model or '?'}, {device})")
+    service = of_records(records, f"{folder.run_id} ({manifest.target.model or '?'}, {device})")
+    target = manifest.target
+    blind = target.device == "cpu" or target.is_stub or not manifest.gpus
+    return msgspec.structs.replace(service, no_gpu=blind)
 
 
 def _of_file(path: Path) -> Service:
@@ -158,4 +161,5 @@ def _of_engine(told: _Engine, path: Path) -> Service:
         steps=told.steps,
         largest_batch=round(float(batches.max())),
         basis=f"{path.name} ({told.model}, {device}), tail included in its steps",
+        no_gpu=told.facts.get("device") == "cpu",
     )

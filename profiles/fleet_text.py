@@ -9,7 +9,7 @@ from profiles.schema import Outcome
 def fleet_text(played: Simulated, needed: Needed | None = None) -> str:
     """The whole text, ending in a newline."""
     lines = [headline(played), ""]
-    lines += [f"{name:<12}{words}" for name, words in rows(played, needed)]
+    lines += [f"{name:<11} {words}" for name, words in rows(played, needed)]
     lines.append("")
     lines += [f"{'stands on' if i == 0 else '':<12}- {one}"
               for i, one in enumerate(played.assumptions)]  # fmt: skip
@@ -22,9 +22,14 @@ def headline(played: Simulated) -> str:
     """The verdict in one sentence."""
     return (
         f"SIMULATED — {figures.share(played.slo_share)} of {_asked(played)} would come "
-        f"back within {figures.seconds(played.slo_s)} on {played.fleet.gpus:,} GPUs; "
+        f"back within {figures.seconds(played.slo_s)} on {played.fleet.gpus:,} "
+        f"{played.fleet.service.servers}; "
         f"{figures.share(played.shed_share)} of the attempts would be refused."
     )
+
+
+def _servers(played: Simulated) -> str:
+    return "servers" if played.fleet.service.no_gpu else "GPUs"
 
 
 def _asked(played: Simulated) -> str:
@@ -68,7 +73,7 @@ def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str
             f"{played.attempts:,}, {figures.share(played.shed_share)} of them refused",
         ),
         (
-            "GPUs",
+            _servers(played),
             (
                 f"{fleet.gpus:,} in {fleet.cells:,} cells: {figures.share(played.busy_share)} of "
                 f"their ready time busy, batches of {figures.number(played.batch_mean)}"
@@ -87,7 +92,7 @@ def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str
                   for name, value in played.slo_share_by_class.items()]  # fmt: skip
         told.insert(3, ("in time", "   ".join(shares)))
     if needed is not None:
-        told.append(("GPUs needed", needed_words(needed)))
+        told.append((f"{_servers(played)} needed", needed_words(needed)))
     return told
 
 

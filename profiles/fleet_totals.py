@@ -137,6 +137,12 @@ def assumptions(fleet: Fleet, people: People) -> list[str]:
         "Assumed: the router knows how many requests each GPU has",
         "Assumed: network, HTTP and the shared layer before the cells cost no time",
     ]
+    if service.no_gpu:
+        told.insert(
+            0,
+            "Assumed: servers as slow as the one measured, which had no GPU: nothing of this says "
+            "how many GPUs it takes. Measure on one for that",
+        )
     if fleet.gpu_spread:
         told.append(f"Assumed: GPUs differ, the logarithm of their seconds by {fleet.gpu_spread:g}")
     if fleet.autoscaling is not None:

@@ -50,6 +50,12 @@ class Service(_Table, frozen=True, kw_only=True):
     largest_batch: Count  # the largest batch that was measured
     spread: Literal["fixed", "exponential"] = "fixed"  # exponential: the theory's, no real GPU's
     basis: str = "stated"  # where it comes from, for people
+    no_gpu: bool = False  # a CPU's or a stub's: then what is simulated are servers, not GPUs
+
+    @property
+    def servers(self) -> str:
+        """What has these times, in words: GPUs, or servers without one."""
+        return "servers without a GPU" if self.no_gpu else "GPUs"
 
     def batch_s(self, images: int) -> float:
         """Seconds of a whole batch: tail + steps·(base + image·n)."""

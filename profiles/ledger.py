@@ -18,8 +18,10 @@ import msgspec
 from profiles.lines import DamagedError, decoded, open_regular
 
 FILE_NAME = "ledger.jsonl"
-LEDGER_VERSION = 1
-QUANTITY = "goodput_images_per_s"
+LEDGER_VERSION = 2  # 1: of a run its mean over the curve, within the SLO
+GOODPUT = "goodput_images_per_s"  # at the SLO: of searches
+SATURATED = "saturated_images_per_s"  # while a queue stood: of runs
+SEARCHED = "found"  # a search's `Subject.peak`, for it has no schedule
 
 
 class LedgerError(Exception):
@@ -46,13 +48,18 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     from_runs: list[str]
     from_servers: int  # GPUs or replicas of those runs
     subject: Subject
-    quantity: str = QUANTITY
+    quantity: str = GOODPUT
     servers: int  # GPUs or replicas of the test predicted
     value: float  # images/s of them together
     low: float
     high: float
     level: float
     basis: str  # in words
+
+    @property
+    def superseded(self) -> bool:
+        """Whether it tells a run's mean over its curve, which no run is counted by any more."""
+        return self.schema_version == 1 and self.subject.peak != SEARCHED
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):

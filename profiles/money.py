@@ -20,6 +20,7 @@ from profiles.prices import Event, Offer, Power
 from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0
+NUMBERS = {7.0: "seven", 9.0: "nine"}
 A_GPU = "what a GPU of the block does"
 PEAK: Stand = "assumed"  # of the event's peak: fitted, not published
 _Three = tuple[float, float, float]  # value, low, high
@@ -57,7 +58,7 @@ class Span:
     low: float
     high: float
     stand: Stand  # of its weakest factor
-    told: str  # what the goodput among them stands on
+    told: str  # what the rate of a GPU among them stands on
 
     def of(self, amount: float, low: float | None = None, high: float | None = None) -> _Three:
         """`amount` over it with the bounds: the higher the goodput, the less."""
@@ -133,7 +134,9 @@ def table(
         (capacity.block_low_images_per_s or capacity.block_images_per_s) / capacity.block_gpus,
         (capacity.block_high_images_per_s or capacity.block_images_per_s) / capacity.block_gpus,
         _block_stand(capacity),
-        f"goodput a GPU {capacity.factors[0].stand}" if capacity.factors else "goodput assumed",
+        " ".join((capacity.factors[0].name, capacity.factors[0].stand))
+        if capacity.factors
+        else "its rate assumed",
     )
     subscribers = None if subscriber_share is None else subscriber_share * event.users
     return [
@@ -155,6 +158,16 @@ def _line(what: str, three: _Three, unit: str, stand: Stand, why: str) -> Line:
     return Line(what, value, unit, stand, why, low, high)
 
 
+def days(event: Event) -> str:
+    """The event's name in every line that is about it: `the nine days`, of its file of prices."""
+    return f"the {NUMBERS.get(event.days, f'{event.days:g}')} days"
+
+
+def _capital(event: Event) -> str:
+    name = days(event)
+    return f"{name[0].upper()}{name[1:]}"
+
+
 def _people(event: Event, subscribers: float | None) -> list[Line]:
     told = "B. Lightcap, 3 April 2025, self-reported"
     return [
@@ -170,9 +183,15 @@ def _people(event: Event, subscribers: float | None) -> list[Line]:
         ),
         Line("Images", event.images, f"in {event.days:g} days", "published", told),
         Line("Images a user", event.images / event.users, "", "published", "images / users"),
-        Line("Mean rate", _mean_rate(event), "images/s", "published", "images / nine days"),
         Line(
-            "Peak rate",
+            f"Mean rate of {days(event)}",
+            _mean_rate(event),
+            "images/s",
+            "published",
+            f"images / {days(event)}",
+        ),
+        Line(
+            f"Peak rate of {days(event)}",
             event.peak_images_per_s,
             "images/s",
             PEAK,
@@ -185,17 +204,20 @@ def _gpus(event: Event, span: Span) -> list[Line]:
     peak, mean = event.peak_images_per_s, _mean_rate(event)
     stand = span.stand
     return [
-        _line("GPUs for the peak", span.of(peak), "GPUs", PEAK, f"peak / {A_GPU}; {span.told}"),
         _line(
-            "Blocks for the peak", span.of(peak / BLOCK_GPUS), "blocks", PEAK,
+            f"GPUs for the peak of {days(event)}", span.of(peak), "GPUs", PEAK,
+            f"peak / {A_GPU}; {span.told}",
+        ),
+        _line(
+            f"Blocks for the peak of {days(event)}", span.of(peak / BLOCK_GPUS), "blocks", PEAK,
             f"of {BLOCK_GPUS:,} GPUs",
         ),
         _line(
-            "Blocks for the week", span.of(mean / BLOCK_GPUS), "blocks", stand,
+            f"Blocks for the mean of {days(event)}", span.of(mean / BLOCK_GPUS), "blocks", stand,
             f"mean rate / {A_GPU}, were it flat",
         ),
         _line(
-            "GPU-hours of the event", span.of(event.images / 3600.0), "GPU-hours", stand,
+            f"GPU-hours of {days(event)}", span.of(event.images / 3600.0), "GPU-hours", stand,
             f"images / {A_GPU}, throughout",
         ),
     ]  # fmt: skip
@@ -223,9 +245,9 @@ def _dollars(
         ),
         _line("1,000 images", bill.of(span, 1000.0 / 3600.0), "$", stand, at),
         *(_at(offer, span) for offer in elsewhere),
-        _line("The event's images, GPUs busy throughout", bill.of(span, event.images / 3600.0),
-              "$", stand, f"GPU-hours {at}"),
-        _line("The event, the peak's GPUs kept for nine days", bill.of(span, kept), "$", PEAK,
+        _line(f"{_capital(event)}' images, GPUs busy throughout",
+              bill.of(span, event.images / 3600.0), "$", stand, f"GPU-hours {at}"),
+        _line(f"{_capital(event)}, the peak's GPUs kept", bill.of(span, kept), "$", PEAK,
               f"GPUs for the peak x {24.0 * event.days:g} h {at}"),
         _line("A free tier, a day for a million users", bill.of(span, day * 1e6), "$", "assumed",
               used),
@@ -234,8 +256,10 @@ def _dollars(
     ]  # fmt: skip
     if subscribers:
         each = bill.of(span, event.images / 3600.0 / subscribers)
-        why = "the event's images, GPUs busy throughout, over the subscribers"
-        lines.append(_line("The event, for each subscriber", each, "$", "assumed", why))
+        why = "the images, GPUs busy throughout, over the subscribers"
+        lines.append(
+            _line(f"{_capital(event)}' images, for each subscriber", each, "$", "assumed", why)
+        )
     return lines
 
 
@@ -257,9 +281,10 @@ def _revenue(event: Event, span: Span, bill: Bill, weekly_revenue_usd: float | N
     cost = bill.of(span, WEEK_DAYS / event.days * event.images / 3600.0)
     kept = bill.of(span, WEEK_DAYS * 24.0 * event.peak_images_per_s)
     lines = [
-        _line("Cloud cost of a week of it", cost, "$", "assumed",
+        _line(f"Cloud cost of a week of {days(event)}", cost, "$", "assumed",
               "7 of the 9 days' images, GPUs busy throughout"),
-        _line("A week of it, the peak's GPUs kept", kept, "$", PEAK, "GPUs for the peak x 168 h"),
+        _line(f"A week of {days(event)}, the peak's GPUs kept", kept, "$", PEAK,
+              "GPUs for the peak x 168 h"),
         Line("In-app revenue rose by", 100.0 * rise, "%", "published",
              "Sensor Tower: week of 24 March 2025 over the week before"),
         _line("Weekly in-app revenue at which the rise pays it", _over(cost, rise), "$", "assumed",

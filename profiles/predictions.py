@@ -1,11 +1,14 @@
 """What a run predicts for the next larger or later test, and how well such predictions did. Pure.
 
-    ln goodput at n servers = ln x1 + ln n      linear: the null hypothesis that a test may refute
+    ln rate at n servers = ln x1 + ln n      linear: the null hypothesis that a test may refute
     Var = Var ln x1 + (between repeats) + d^2 k^2 + g^2 / n1     k doublings, d the doubt of each
 
 d is 5 % until three runs of more servers have scored predictions, and then the root mean square of
 their errors a doubling, with as many degrees of freedom as runs, up to the largest of them. g is
 the spread from GPU to GPU, for a larger test takes others than the n1 measured.
+
+The rate is what a block's figure is made of: a run's while it was saturated, a search's at its SLO.
+Neither scores the other, nor what was predicted of means over a curve before that was told apart.
 
     error = ln(actual / predicted)    bias = mean error    covered: low <= actual <= high
 """
@@ -22,7 +25,7 @@ import numpy as np
 from profiles import factors
 from profiles.capacity import servers_in_use
 from profiles.evidence import HARMLESS, Evidence, device, estimate, peak
-from profiles.ledger import QUANTITY, Prediction, Subject, prediction_id
+from profiles.ledger import GOODPUT, SATURATED, Prediction, Subject, prediction_id
 from profiles.schema import RunManifest
 from profiles.seen import Seen
 
@@ -71,7 +74,8 @@ class Arrived:
     start_utc: str
     subject: Subject
     servers: int
-    goodput: float  # images/s of all servers
+    quantity: str  # what it showed, as of a prediction: ledger.SATURATED or GOODPUT
+    images_per_s: float  # of all servers
 
 
 def subject(manifest: RunManifest, slo_text: str) -> Subject:
@@ -112,7 +116,8 @@ def _one(
     level: float,
 ) -> Prediction:
     tested, servers = evidence.tested_gpus, times * evidence.tested_gpus
-    found = [evidence.goodput]
+    quantity = SATURATED if evidence.saturated else GOODPUT
+    found = [evidence.rate]
     if evidence.repeats == 1:
         found.append(factors.between_repeats())
     if times > 1:
@@ -123,17 +128,18 @@ def _one(
     span = factors.combined(float(servers), found, level)
     how = "the same test again" if times == 1 else f"{times} times the servers, linear"
     return Prediction(
-        id=prediction_id(made_utc, names, servers, QUANTITY),
+        id=prediction_id(made_utc, names, servers, quantity),
         made_utc=made_utc,
         from_runs=names,
         from_servers=tested,
         subject=about,
+        quantity=quantity,
         servers=servers,
         value=span.value,
         low=span.low,
         high=span.high,
         level=level,
-        basis=f"{how}: {evidence.goodput.value:.4g} images/s a server ({evidence.goodput.source})",
+        basis=f"{how}: {evidence.rate.value:.4g} images/s a server ({evidence.rate.source})",
     )
 
 
@@ -159,6 +165,8 @@ def score(predictions: Sequence[Prediction], runs: Sequence[Arrived]) -> list[Sc
             for run in runs
             if run.subject == one.subject
             and run.servers == one.servers
+            and run.quantity == one.quantity
+            and not one.superseded
             and _instant(run.start_utc) > _instant(one.made_utc)
             and run.run_id not in one.from_runs
         ]
@@ -168,9 +176,9 @@ def score(predictions: Sequence[Prediction], runs: Sequence[Arrived]) -> list[Sc
                 Score(
                     prediction=one,
                     run_id=first.run_id,
-                    actual=first.goodput,
-                    error=math.log(first.goodput / one.value),
-                    covered=one.low <= first.goodput <= one.high,
+                    actual=first.images_per_s,
+                    error=math.log(first.images_per_s / one.value),
+                    covered=one.low <= first.images_per_s <= one.high,
                 )
             )
     return found

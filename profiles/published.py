@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from profiles.evidence import Evidence
+from profiles.evidence import GOODPUT, Evidence
 from profiles.factors import known
 from profiles.slo import EvidenceError, Slo
 
@@ -62,8 +62,8 @@ def evidence_of(name: str, slo: Slo | None = None) -> Evidence:
     if told is None:
         loud.append("Published without an SLO: what a full GPU makes, not what it makes in time.")
     return Evidence(
-        goodput=known(
-            "goodput a GPU",
+        rate=known(
+            GOODPUT,
             rate,
             0.0,
             "published",

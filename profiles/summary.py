@@ -178,7 +178,6 @@ def compute(recorded: Recorded) -> Summary:
             _evidence(recorded, rates, valid=not reasons),
             valid=not reasons,
             interrupted=interrupted and not invalid,
-            duration_s=window.duration_s if window else None,
         ),
     )
 

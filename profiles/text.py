@@ -216,19 +216,18 @@ def _capacity(capacity: Capacity) -> list[str]:
     )
     lines = _wrapped("capacity", told)
     widest = facts.swings(capacity)[:1]
-    per_gpu = figures.number(capacity.goodput_images_per_s_per_gpu)
+    per_gpu = figures.number(capacity.images_per_s_per_gpu)
     for swing in widest:
         lines += _wrapped(
             "",
-            f"from {per_gpu} a GPU at the SLO; what moves it most: {swing.name} ({swing.told})",
+            f"from {per_gpu} a GPU {facts.one_gpu(capacity)}; "
+            f"what moves it most: {swing.name} ({swing.told})",
         )
     if capacity.blocks_for_peak is not None:
-        lines.append(
-            _row(
-                "",
-                f"the event's peak needs {facts.blocks(capacity)}, "
-                f"all of it {figures.count(capacity.event_gpu_hours)} GPU-hours",
-            )
+        lines += _wrapped(
+            "",
+            f"the peak of {facts.peak_of(capacity)} needs {facts.blocks(capacity)}, all its "
+            f"images {figures.count(capacity.event_gpu_hours)} GPU-hours",
         )
     for sentence in capacity.loud:
         lines += _wrapped("", f"! {sentence}")

@@ -157,17 +157,19 @@ class Factor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """A run's goodput carried to a block of GPUs, or the reason it is not."""
+    """A run's rate carried to a block of GPUs, or the reason it is not."""
 
     block_gpus: int
     withheld: str | None = None  # why there is no figure; then every figure below is None
-    goodput_images_per_s_per_gpu: float | None = None  # as measured, at the SLO
+    images_per_s_per_gpu: float | None = None  # the first factor: saturated, or at the SLO
     block_images_per_s: float | None = None  # with every factor
     block_low_images_per_s: float | None = None  # the predictive interval ...
     block_high_images_per_s: float | None = None
     level: float = 0.95  # ... at this level
-    factors: list[Factor] = []  # the first is the goodput; their product times the GPUs: the block
+    factors: list[Factor] = []  # the first is a GPU's rate; their product times the GPUs: the block
     loud: list[str] = []  # what the evidence cannot bear well
+    event: str | None = None  # the scenario whose peak and images the five below are of
+    event_peak_images_per_s: float | None = None
     blocks_for_peak: float | None = None  # blocks of 100,000 GPUs the event's peak needs
     blocks_for_peak_low: float | None = None
     blocks_for_peak_high: float | None = None

@@ -13,7 +13,7 @@ from benchmarks import ledger
 from benchmarks.ledger import FailedError, measure
 from loadtest.cli import main
 from profiles.schema import TargetInfo
-from tests.profiles.steady import STUB, steady_run
+from tests.profiles.steady import STUB, full_run
 
 
 def asked(out: Path, *servers: int) -> argparse.Namespace:
@@ -40,7 +40,7 @@ class Made:
             STUB, replicas=replicas, settings={"model": "stub", "replicas": replicas}
         )
         runs = self.spoken.count("run")
-        steady_run(
+        full_run(
             self.out, f"{runs}-steady-{told['--label']}", target=target, gpus=[], seed=runs,
             images_per_s=10.0 * replicas, start_utc=f"21{runs:02}-01-01T00:00:00Z",
         )  # fmt: skip

@@ -12,7 +12,7 @@ from loadtest.cli import main
 from loadtest.scenario import parse_scenario, scenario_text
 from loadtest.source import load_source
 from profiles.bursts import Arrivals
-from tests.profiles.steady import steady_run
+from tests.profiles.steady import full_run
 
 BURSTS = """
 name = "bursts"
@@ -144,7 +144,7 @@ def test_the_curve_s_own_event_is_what_the_peak_is_of(capsys: pytest.CaptureFixt
 def test_a_block_of_other_requests_than_were_measured_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], request_: str, said: str
 ) -> None:
-    run = str(steady_run(tmp_path, "a").path)  # 1 image of 512 x 512
+    run = str(full_run(tmp_path, "a").path)  # 1 image of 512 x 512
     path = tmp_path / "other.toml"
     path.write_text(f"{BURSTS}[request]\n{request_}\n")
     code, _, err = capacity(capsys, run, "--curve", str(path))

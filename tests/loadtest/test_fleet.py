@@ -9,10 +9,10 @@ import pytest
 
 from loadtest.cli import main
 from loadtest.crowd import PersonClass, Retry, Session
-from loadtest.fleet import demand_of
+from loadtest.fleet import at_own_rate, demand_of, peak_words
 from loadtest.fleet_people import people_of
 from loadtest.plan import Node, make_plan
-from loadtest.scenario import parse_scenario
+from loadtest.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.source import load_source
 from profiles.fleet import simulate
 from profiles.fleet_values import Fleet, People, Service
@@ -49,9 +49,55 @@ def test_a_scenario_is_simulated_and_shown(
     assert fleet(tmp_path, "--gpus", "20", "--failures", "--slo-share", "0.9") == 0
     told = capsys.readouterr().out
     assert told.startswith("SIMULATED")
-    assert "GPUs needed" in told
+    assert "servers needed" in told
     (folder,) = (tmp_path / "fleets").iterdir()
     assert {path.name for path in folder.iterdir()} == {"simulated.json", "report.html"}
+
+
+@pytest.mark.parametrize(
+    ("no_gpu", "named", "not_named"),
+    [(True, "on 20 servers without a GPU;", " on 20 GPUs"), (False, "on 20 GPUs;", "without a")],
+)
+def test_what_a_cpu_was_measured_at_is_called_no_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_gpu: bool, named: str, not_named: str
+) -> None:
+    profile = tmp_path / "service.json"
+    service = Service(step_base_s=0.0, step_image_s=0.1, steps=10, largest_batch=8, no_gpu=no_gpu)
+    profile.write_bytes(msgspec.json.encode(service))
+    assert fleet(tmp_path, "--gpus", "20", "--service", str(profile)) == 0
+    told = capsys.readouterr().out
+    (report,) = (tmp_path / "fleets").glob("*/report.html")
+    for text in (told, report.read_text()):
+        assert named in text
+        assert not_named not in text
+        assert ("nothing of this says how many GPUs" in text) is no_gpu
+
+
+@pytest.mark.parametrize(
+    ("name", "peak", "images", "words"),
+    [
+        # 3 images of each of a million, 1,362 images/s at most
+        ("ghibli-hour", None, 3e6, "a peak of 1,362 images/s, the curve's own rate; --peak 1.5x"),
+        # 5,000 GPUs of 1 image/s, half as much again, over the peak
+        ("ghibli-hour", "1.5x", 3e6 * 7500 / 1362, "a stress, not an event: a peak of 7,500"),
+        ("flash-crowd", None, None, "a stress, not an event: a peak of 7,500 images/s, 1.5 x"),
+    ],
+)
+def test_an_event_is_played_at_its_own_rate_unless_a_stress_is_asked_for(
+    name: str, peak: str | None, images: float | None, words: str
+) -> None:
+    text, folder = scenario_text(name)
+    load: dict[str, Any] = {"compression": 1.0, "compress_to": None}
+    scenario = with_overrides(
+        parse_scenario(text), {"load": load if peak is None else load | {"peak": peak}}
+    )
+    scenario = scenario if peak else at_own_rate(scenario)
+    source, gpus = load_source(scenario, folder), block(gpus=5000)
+    people = people_of(scenario)
+    assert words in peak_words(scenario, source, gpus, people)
+    if images is not None:
+        expected = demand_of(scenario, source, gpus, people).expected
+        assert expected * source.images_per_request == pytest.approx(images, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""A made-up GPU node under steady load: goodput of a stated rate, noisy from second to second."""
+"""Made-up GPU nodes under steady load: one with room to spare, and one that is full."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,65 @@ def steady_run(
         )
         for seq in range(count)
     ]
+    return _written(root, run_id, records, duration_s, {"load": load, **changes})
+
+
+def full_run(
+    root: Path,
+    run_id: str = "20260101T000000Z-steady",
+    *,
+    images_per_s: float = 10.0,
+    duration_s: float = 30.0,
+    demand: float = 1.6,
+    seed: int = 0,
+    spread: float = 0.1,
+    tells: bool = True,
+    asked: dict[str, Any] | None = None,
+    **changes: Any,
+) -> RunFolder:
+    """A node that answers `images_per_s` requests/s, one after the other, asked for more.
+
+    Each is served for 1 / `images_per_s` s, `spread` more or less; a queue stands from the first
+    second on, if `demand` is well above 1. `asked`: of every request.
+    """
+    random = np.random.default_rng(seed)
+    count = int(demand * images_per_s * duration_s)
+    due = np.sort(random.uniform(0.0, duration_s, count))
+    took = random.uniform(1.0 - spread, 1.0 + spread, count) / images_per_s
+    ended = took.cumsum() + np.maximum.accumulate(due - (took.cumsum() - took))
+    records = [
+        record(
+            seq,
+            scheduled_s=START_S + float(due[seq]),
+            done_s=START_S + float(ended[seq]),
+            first_byte_s=None,
+            queue_s=float(ended[seq] - took[seq] - due[seq]) if tells else None,
+            denoise_s=float(took[seq]) if tells else None,
+            **(asked or {}),
+        )
+        for seq in range(count)
+    ]
+    return _written(root, run_id, records, duration_s, changes)
+
+
+def full(root: Path, run_id: str = "20260101T000000Z-steady", **options: Any) -> Recorded:
+    """The same, as it is read."""
+    return read(full_run(root, run_id, **options))
+
+
+def steady(root: Path, run_id: str = "20260101T000000Z-steady", **options: Any) -> Recorded:
+    """The same, as it is read."""
+    return read(steady_run(root, run_id, **options))
+
+
+def _written(
+    root: Path,
+    run_id: str,
+    records: Sequence[RequestRecord],
+    duration_s: float,
+    changes: dict[str, Any],
+) -> RunFolder:
+    load = changes.pop("load", None) or {}
     values: dict[str, Any] = {
         "run_id": run_id,
         "scenario": "steady",
@@ -85,15 +145,10 @@ def steady_run(
         "gpus": [gpu_info(0), gpu_info(1)],
         "demand": DEMAND,
     }
-    about = manifest(plan(count, duration_s, **(load or {})), **(values | changes))
+    about = manifest(plan(len(records), duration_s, **load), **(values | changes))
     samples = [
         gpu_sample(START_S + second / 2, gpu.index)
         for gpu in about.gpus
         for second in range(-2, int(2 * duration_s) + 3)
     ]
     return write_run(root, about, records, gpu=samples)
-
-
-def steady(root: Path, run_id: str = "20260101T000000Z-steady", **options: Any) -> Recorded:
-    """The same, as it is read."""
-    return read(steady_run(root, run_id, **options))

@@ -32,7 +32,7 @@ def about(**changes: Any) -> RunManifest:
 
 def evidence(**changes: Any) -> Evidence:
     values: dict[str, Any] = {
-        "goodput": known("goodput a GPU", 1.5, 0.02, "measured", "60 windows", 20.0),
+        "rate": known("goodput a GPU", 1.5, 0.02, "measured", "60 windows", 20.0),
         "tested_gpus": 2,
         "repeats": 1,
         "saturated": False,
@@ -43,9 +43,9 @@ def evidence(**changes: Any) -> Evidence:
 
 
 def test_the_arithmetic() -> None:
-    capacity = block_capacity(about(), evidence(), valid=True, duration_s=90.0)
+    capacity = block_capacity(about(), evidence(), valid=True)
     assert capacity.withheld is None
-    assert capacity.goodput_images_per_s_per_gpu == pytest.approx(1.5)
+    assert capacity.images_per_s_per_gpu == pytest.approx(1.5)
     assert capacity.block_images_per_s == pytest.approx(142_500.0)  # 1.5 x 100,000 x 0.95 spare
     assert capacity.blocks_for_peak == pytest.approx(833 / 142_500)
     assert capacity.gpus_for_peak == 585  # 833 / 1.425 = 584.6, rounded up
@@ -168,7 +168,7 @@ def test_a_cell_a_thousand_times_what_was_tested_is_refused() -> None:
 
 def test_every_assumption_is_a_sentence_that_says_what_it_stands_on() -> None:
     asked = Mix(10, {(1, 512, 512, 20): 1.0})
-    capacity = block_capacity(about(), evidence(mix=asked), valid=True, duration_s=90.0)
+    capacity = block_capacity(about(), evidence(mix=asked), valid=True)
     assert all(
         sentence.startswith(("Measured: ", "Assumed: ", "Published, and derived from it: "))
         and sentence.endswith(".")
@@ -176,8 +176,7 @@ def test_every_assumption_is_a_sentence_that_says_what_it_stands_on() -> None:
     )
     told = " ".join(capacity.assumptions)
     for words in (
-        "3 images/s within 10 s on 2 × NVIDIA H200, the mean over 90 s",
-        "understates",
+        "Measured: 3 images/s on 2 × NVIDIA H200 while a queue stood before them",
         "50,000 cells of the 2 tested",
         "asked for what this run was, 1 image of 512 × 512 in 20 steps a request",
         "random weights",
@@ -234,7 +233,7 @@ URL = SD15.url
         ({}, evidence(), {"valid": False}, "INVALID"),
         ({}, evidence(), {"valid": False, "interrupted": True}, "stopped before its end"),
         ({}, None, {"valid": True}, "No image came back within the SLO"),
-        ({}, SloError("never met"), {"valid": True}, "never met."),
+        ({}, SloError("never met"), {"valid": True}, "Never met."),
     ],
 )
 def test_withheld(changes: dict[str, Any], found: Any, flags: dict[str, bool], words: str) -> None:

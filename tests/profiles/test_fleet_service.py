@@ -64,6 +64,7 @@ def test_the_reference_profile_is_read() -> None:
     # the stock pipeline was measured at 5.75 to 6.4 images/s, full batches of 8 at 18.6
     assert 5.5 < 1 / service.batch_s(1) < 6.5
     assert 8 / service.batch_s(8) == pytest.approx(18.6, rel=0.05)
+    assert service.servers == "servers without a GPU"
     with pytest.raises(FleetError, match="--max-batch"):
         read_service(REFERENCE, 16)
 

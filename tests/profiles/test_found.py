@@ -14,7 +14,7 @@ from profiles.predictions import predict
 from profiles.run import RunError, RunFolder
 from profiles.seen import look
 from profiles.slo import MixedError, SloError, TooLittleError, parse_slo
-from tests.profiles.steady import steady, steady_run
+from tests.profiles.steady import full, steady, steady_run
 
 
 def write_found(folder: Path, **changes: Any) -> Path:
@@ -48,20 +48,20 @@ def seen(root: Path, name: str = "a", slo: str | None = None, **changes: Any) ->
 
 def test_its_interval_is_its_own(tmp_path: Path) -> None:
     found = estimate([seen(tmp_path)])
-    assert found.goodput.value == pytest.approx(3.8)  # 95 % of 8 images/s on 2 GPUs
-    assert found.goodput.log_sd == pytest.approx(np.log(8.4 / 7.6) / 2 / 1.96, rel=1e-4)
+    assert found.rate.value == pytest.approx(3.8)  # 95 % of 8 images/s on 2 GPUs
+    assert found.rate.log_sd == pytest.approx(np.log(8.4 / 7.6) / 2 / 1.96, rel=1e-4)
     assert (found.saturated, found.repeats) == (False, 1)
-    assert "highest rate that met p(95) < 2s" in found.goodput.source
+    assert "highest rate that met p(95) < 2s" in found.rate.source
 
 
 def test_searches_repeat(tmp_path: Path) -> None:
     found = estimate([seen(tmp_path, str(i), images_per_s=8.0 + i / 10) for i in range(3)])
-    assert found.goodput.degrees == 2.0
-    assert "3 searches" in found.goodput.source
+    assert found.rate.degrees == 2.0
+    assert "3 searches" in found.rate.source
 
 
 def test_a_search_and_a_run_are_no_repeats(tmp_path: Path) -> None:
-    plain = look(steady(tmp_path, "run"), parse_slo("p(95) < 2s"), 2)
+    plain = look(full(tmp_path, "run"), parse_slo("p(95) < 2s"), 2)
     with pytest.raises(MixedError, match="their kinds are search and run"):
         estimate([seen(tmp_path), plain])
 
@@ -84,7 +84,7 @@ def test_what_bears_nothing(
 
 
 def test_the_slo_it_searched_at_may_be_said(tmp_path: Path) -> None:
-    assert seen(tmp_path, slo="p(95) < 2s").goodput_per_gpu == pytest.approx(3.8)
+    assert seen(tmp_path, slo="p(95) < 2s").rate_per_gpu == pytest.approx(3.8)
 
 
 def test_a_damaged_result_is_told(tmp_path: Path) -> None:

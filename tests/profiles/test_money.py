@@ -42,22 +42,22 @@ def bill(power: Power = PRICES.power, **options: Any) -> dict[str, Line]:
     ("what", "value"),
     [
         ("Images a user", 700 / 130),
-        ("Mean rate", 700e6 / 9 / 86400),  # 900
-        ("GPUs for the peak", 2800 / 1.425),
-        ("Blocks for the peak", 2800 / 142_500),
-        ("Blocks for the week", 700e6 / 9 / 86400 / 142_500),
-        ("GPU-hours of the event", 700e6 / 1.425 / 3600),
+        ("Mean rate of the nine days", 700e6 / 9 / 86400),  # 900
+        ("GPUs for the peak of the nine days", 2800 / 1.425),
+        ("Blocks for the peak of the nine days", 2800 / 142_500),
+        ("Blocks for the mean of the nine days", 700e6 / 9 / 86400 / 142_500),
+        ("GPU-hours of the nine days", 700e6 / 1.425 / 3600),
         ("1,000 images", 1000 / 1.425 / 3600 * 2.0),
-        ("The event's images, GPUs busy throughout", 700e6 / 1.425 / 3600 * 2.0),
-        ("The event, the peak's GPUs kept for nine days", 2800 / 1.425 * 216 * 2.0),
+        ("The nine days' images, GPUs busy throughout", 700e6 / 1.425 / 3600 * 2.0),
+        ("The nine days, the peak's GPUs kept", 2800 / 1.425 * 216 * 2.0),
         ("A free tier, a day for a million users", 3e6 / 1.425 / 3600 * 2.0),
-        ("Cloud cost of a week of it", 700e6 * 7 / 9 / 1.425 / 3600 * 2.0),
+        ("Cloud cost of a week of the nine days", 700e6 * 7 / 9 / 1.425 / 3600 * 2.0),
         (
             "Weekly in-app revenue at which the rise pays it",
             700e6 * 7 / 9 / 1.425 / 3600 * 2.0 / 0.06,
         ),
         ("A free tier, a day for all users", 3 * 130e6 / 1.425 / 3600 * 2.0),
-        ("A week of it, the peak's GPUs kept", 2800 / 1.425 * 168 * 2.0),
+        ("A week of the nine days, the peak's GPUs kept", 2800 / 1.425 * 168 * 2.0),
         ("In-app revenue rose by", 6.0),
         ("100,000 GPUs draw", 127.5 * (1.1 * 1.56) ** 0.5),
         ("1,000 images draw", 1000 * 1275 * (1.1 * 1.56) ** 0.5 / 3.6e6 / 1.425),
@@ -76,14 +76,14 @@ def test_what_is_not_known_is_asked_for() -> None:
     told = bill(subscriber_share=0.05, weekly_revenue_usd=1e7)
     assert told["Of them subscribers"].value == pytest.approx(6.5e6)
     assert told["The week's rise in revenue"].value == pytest.approx(6e5)
-    cost = told["Cloud cost of a week of it"].value
+    cost = told["Cloud cost of a week of the nine days"].value
     assert cost is not None
     assert told["Cloud cost over it"].value == pytest.approx(cost / 6e5)
     day = told["A free tier, a day for all but subscribers"].value
     assert day == pytest.approx(3 * 0.95 * 130e6 / 1.425 / 3600 * 2.0)
-    event = told["The event's images, GPUs busy throughout"].value
+    event = told["The nine days' images, GPUs busy throughout"].value
     assert event is not None
-    assert told["The event, for each subscriber"].value == pytest.approx(event / 6.5e6)
+    assert told["The nine days' images, for each subscriber"].value == pytest.approx(event / 6.5e6)
 
 
 def test_half_a_block_costs_an_image_and_the_event_as_much_as_a_whole() -> None:
@@ -105,9 +105,13 @@ def test_every_line_says_what_it_stands_on_and_bounds_hold_the_value() -> None:
         if one.low is not None and one.value is not None and one.high is not None:
             assert one.low <= one.value <= one.high
     # spare and site are assumed, so whatever is divided by the block's goodput is
-    for what in ("1,000 images", "GPU-hours of the event", "GPUs for the peak"):
+    for what in (
+        "1,000 images",
+        "GPU-hours of the nine days",
+        "GPUs for the peak of the nine days",
+    ):
         assert bill()[what].stand == "assumed"
-    assert "goodput a GPU measured" in bill()["GPUs for the peak"].why
+    assert "goodput a GPU measured" in bill()["GPUs for the peak of the nine days"].why
 
 
 @pytest.mark.parametrize("goodput", ["measured", "published"])
@@ -120,11 +124,11 @@ def test_a_line_is_as_weak_as_its_weakest_part(goodput: Stand) -> None:
             capacity, PRICES.event, POWER, one_price(2.0, "told", "published"), gpu="H100"
         )
     }
-    assert lines["GPU-hours of the event"] == goodput
+    assert lines["GPU-hours of the nine days"] == goodput
     assert lines["1,000 images"] == lines["1,000 images draw"] == "published"
     # the peak is fitted; that all is used, and that GPUs are busy throughout, is assumed
     for what, stand in lines.items():
-        if "peak" in what.lower() or "free tier" in what or "week of it" in what:
+        if "peak" in what.lower() or "free tier" in what or "a week of" in what:
             assert stand == "assumed", what
 
 
@@ -264,8 +268,8 @@ def test_nothing_of_a_published_rate_is_called_measured(name: str, stand: str) -
 
 def test_published_rates_are_labelled_so_and_cannot_be_counted_afresh() -> None:
     found = evidence_of("sdxl-h200")
-    assert found.goodput.value == pytest.approx(18.42 / 8)
-    assert (found.goodput.stand, found.tested_gpus) == ("published", 8)
+    assert found.rate.value == pytest.approx(18.42 / 8)
+    assert (found.rate.stand, found.tested_gpus) == ("published", 8)
     assert "Not measured here" in found.loud[0]
     assert evidence_of("sdxl-h200", parse_slo("p(99) < 20s")).slo.share == 0.99
     with pytest.raises(EvidenceError, match=r"published at p\(99\) < 20s"):
@@ -275,7 +279,7 @@ def test_published_rates_are_labelled_so_and_cannot_be_counted_afresh() -> None:
     with pytest.raises(EvidenceError, match="there are: sdxl-h200"):
         evidence_of("sdxl-h300")
     for name in published():
-        assert evidence_of(name).goodput.value > 0
+        assert evidence_of(name).rate.value > 0
 
 
 def test_what_other_sellers_ask_stands_beside() -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from profiles.arrived import arrived, ledger_text, record_of, record_told
 from profiles.factors import Doublings
-from profiles.ledger import FILE_NAME, append, read
+from profiles.ledger import FILE_NAME, GOODPUT, SATURATED, append, read
 from profiles.predictions import Arrived, Record, predict, score, subject, sum_up, told
 from profiles.seen import look
 from profiles.slo import own_slo
-from tests.profiles.steady import STUB, steady, steady_run
+from tests.profiles.steady import STUB, full, full_run
 from tests.profiles.synthetic import manifest, plan
 from tests.profiles.test_ledger import ABOUT, prediction
 
@@ -40,16 +40,18 @@ def came(run_id: str = "b", **changes: Any) -> Arrived:
         "start_utc": "2026-01-02T00:00:00Z",
         "subject": ABOUT,
         "servers": 2,
-        "goodput": 11.0,
+        "quantity": GOODPUT,
+        "images_per_s": 11.0,
     }
     return Arrived(**(values | changes))
 
 
 def test_a_run_predicts_its_repeat_and_two_four_eight_times(tmp_path: Path) -> None:
-    run = steady(tmp_path, "a", **of_stub(1))
+    run = full(tmp_path, "a", **of_stub(1))
     made = predict([look(run, own_slo(run.manifest), 1)], MADE)
     assert [one.servers for one in made] == [1, 2, 4, 8]
-    assert [one.value for one in made] == pytest.approx([10.0, 20.0, 40.0, 80.0])
+    assert [one.value for one in made] == pytest.approx([10.0, 20.0, 40.0, 80.0], rel=0.01)
+    assert {one.quantity for one in made} == {SATURATED}
     widths = [math.log(one.high / one.low) for one in made]
     assert widths == sorted(widths)
     assert len(set(widths)) == 4
@@ -57,7 +59,7 @@ def test_a_run_predicts_its_repeat_and_two_four_eight_times(tmp_path: Path) -> N
 
 
 def test_scored_predictions_replace_the_assumed_doubt(tmp_path: Path) -> None:
-    run = steady(tmp_path, "a", **of_stub(1))
+    run = full(tmp_path, "a", **of_stub(1))
     looked = [look(run, own_slo(run.manifest), 1)]
     sure = Record(
         predictions=9,
@@ -73,10 +75,10 @@ def test_scored_predictions_replace_the_assumed_doubt(tmp_path: Path) -> None:
 
 
 def test_a_larger_test_takes_other_gpus(tmp_path: Path) -> None:
-    gpu = steady(tmp_path, "a")
+    gpu = full(tmp_path, "a")
     slo, servers = own_slo(gpu.manifest), len(gpu.manifest.gpus)
     made = predict([look(gpu, slo, servers)], MADE)
-    blank = steady(tmp_path, "b", **of_stub(servers, images_per_s=10.0))
+    blank = full(tmp_path, "b", **of_stub(servers, images_per_s=10.0))
     others = predict([look(blank, slo, servers)], MADE)
     again, larger = (math.log(made[times].high / made[times].low) / 2 for times in (0, 3))
     without = math.log(others[3].high / others[3].low) / 2
@@ -91,6 +93,7 @@ def test_a_larger_test_takes_other_gpus(tmp_path: Path) -> None:
         ({}, True),
         ({"start_utc": "2025-12-31T23:59:59Z"}, False),  # ran before it was predicted
         ({"servers": 4}, False),
+        ({"quantity": SATURATED}, False),  # a run, of what was predicted for a search
         ({"run_id": "a"}, False),  # what it was predicted from
         ({"subject": msgspec.structs.replace(ABOUT, scenario="rush")}, False),
         ({"subject": msgspec.structs.replace(ABOUT, slo="p(95) < 1s")}, False),
@@ -105,7 +108,7 @@ def test_only_a_later_run_of_the_same_thing_scores(changes: dict[str, Any], scor
 
 def test_error_coverage_and_bias() -> None:
     made = [prediction("in"), prediction("above", servers=4), prediction("open", servers=8)]
-    scores = score(made, [came("b"), came("c", servers=4, goodput=20.0)])
+    scores = score(made, [came("b"), came("c", servers=4, images_per_s=20.0)])
     assert [one.covered for one in scores] == [True, False]  # 8 to 12
     errors = [math.log(1.1), math.log(2.0)]
     record = sum_up(made, scores)
@@ -118,7 +121,7 @@ def test_error_coverage_and_bias() -> None:
 
 def test_the_error_a_doubling() -> None:
     made = [prediction(str(i), servers=2**i) for i in (1, 2, 3)]
-    runs = [came(str(i), servers=2**i, goodput=10.0 * math.exp(0.02 * i)) for i in (1, 2, 3)]
+    runs = [came(str(i), servers=2**i, images_per_s=10.0 * math.exp(0.02 * i)) for i in (1, 2, 3)]
     record = sum_up(made, score(made, runs))
     assert record.doubling_error == pytest.approx(0.02)
     assert record.doublings == Doublings(record.doubling_error or 0.0, runs=3, largest=8)
@@ -135,18 +138,43 @@ def test_the_first_run_that_came_is_the_one_that_counts() -> None:
     assert [one.run_id for one in score([prediction()], [late, soon])] == ["soon"]
 
 
+def test_what_was_predicted_of_means_over_curves_is_told_apart_and_scored_by_nothing(
+    tmp_path: Path,
+) -> None:
+    run = full(tmp_path, "a", **of_stub(1))
+    path = tmp_path / FILE_NAME
+    new = predict([look(run, own_slo(run.manifest), 1)], MADE)
+    old = [
+        msgspec.structs.replace(one, id=f"old{one.id}", schema_version=1, quantity=GOODPUT)
+        for one in new
+    ]
+    append(path, old + new)
+    full_run(tmp_path, "again", **of_stub(1, start_utc="2026-01-01T13:00:00Z", seed=1))
+    book = read(path)
+    scores = score(book.predictions, arrived(tmp_path, book.predictions))
+    assert [one.prediction.id for one in scores] == [new[0].id]
+    assert record_of(path, run.manifest).predictions == 4
+    words = ledger_text(path, book, scores, record_of(path, run.manifest))
+    assert "4 older predictions tell means over a curve" in words
+    assert words.count("  open ") == 3
+    search = msgspec.structs.replace(
+        old[0], subject=msgspec.structs.replace(old[0].subject, peak="found")
+    )
+    assert not search.superseded  # was at its SLO then as now
+
+
 def test_an_empty_or_open_ledger_says_so() -> None:
     assert "No prediction about this model and device" in told(sum_up([], []))
     assert "none was scored yet" in told(sum_up([prediction()], []))
 
 
 def test_from_folders(tmp_path: Path) -> None:
-    run = steady(tmp_path, "a", **of_stub(1))
+    run = full(tmp_path, "a", **of_stub(1))
     path = tmp_path / FILE_NAME
     append(path, predict([look(run, own_slo(run.manifest), 1)], MADE))
     assert record_of(path, run.manifest).scored == 0
     after = "2026-01-01T13:00:00Z"
-    steady_run(tmp_path, "two", **of_stub(2, start_utc=after, refused=0.05))
+    full_run(tmp_path, "two", **of_stub(2, start_utc=after, images_per_s=19.0, demand=32 / 19))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
     book = read(path)
@@ -161,8 +189,8 @@ def test_from_folders(tmp_path: Path) -> None:
 
 
 def test_how_stubs_scale_says_nothing_of_gpus(tmp_path: Path) -> None:
-    run = steady(tmp_path, "a", **of_stub(1))
-    gpu = steady(tmp_path, "gpu")
+    run = full(tmp_path, "a", **of_stub(1))
+    gpu = full(tmp_path, "gpu")
     path = tmp_path / FILE_NAME
     append(path, predict([look(run, own_slo(run.manifest), 1)], MADE))
     assert record_of(path, run.manifest).predictions == 4

@@ -31,6 +31,10 @@ def test_they_are_labelled_as_what_they_are() -> None:
     }
 
 
+def test_they_are_of_means_over_a_curve_which_no_run_is_counted_by_any_more() -> None:
+    assert all(one.superseded for one in BOOK.predictions)
+
+
 def test_each_score_is_of_a_prediction_written_before_its_run() -> None:
     for one in TOLD.scores:
         assert one.prediction in BOOK.predictions

@@ -28,6 +28,10 @@ def passed(root: Path) -> RunFolder:
     return viral_run(root, peak_images_per_s=4.0)
 
 
+def full(root: Path) -> RunFolder:
+    return viral_run(root, peak_images_per_s=7.0)
+
+
 def failed(root: Path) -> RunFolder:
     return viral_run(root, peak_images_per_s=9.0, use_gpu=False)
 
@@ -51,7 +55,7 @@ def empty(root: Path) -> RunFolder:
     return write_run(root, about, host=())
 
 
-RUNS = [passed, failed, invalid, nothing_ok, empty]
+RUNS = [passed, full, failed, invalid, nothing_ok, empty]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
