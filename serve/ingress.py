@@ -13,6 +13,7 @@ file, and the kernel ends it with this process, whatever ends that.
 import contextlib
 import ctypes
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from serve.cluster import ServerError
-from serve.haproxy import SPARE_PLACES, assign, configure
+from serve.haproxy import SPARE_PLACES, assign, configure, connections_for
 from serve.settings import Settings, SettingsError
 
 PROMPT = b"\n> "
@@ -174,6 +175,11 @@ def own_haproxy(settings: Settings) -> Iterator[HAProxy]:
             replicas=replicas,
             threads=max(1, min(4, len(os.sched_getaffinity(0)) // 2)),
             control=listening.fileno(),
+            connections=connections_for(
+                replicas * (settings.max_queue + settings.batch_limit),
+                resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            ),
+            body_limit=settings.body_limit,
         )
         process = subprocess.Popen(
             [binary, "-db", "-f", "/dev/stdin"],

@@ -24,7 +24,13 @@ def proxy(status: int, body: bytes, kind: bytes = b"text/plain") -> App:
     return app
 
 
-def ask(app: App, health: Health, path: str, method: str = "GET") -> tuple[int, bytes]:
+def ask(
+    app: App,
+    health: Health,
+    path: str,
+    method: str = "GET",
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> tuple[int, bytes]:
     """Status and body of one request through the front."""
     sent: list[MutableMapping[str, Any]] = []
 
@@ -37,7 +43,7 @@ def ask(app: App, health: Health, path: str, method: str = "GET") -> tuple[int, 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": path, "method": method}
+    scope = {"type": "http", "path": path, "method": method, "headers": headers or []}
     asyncio.run(_call(Front(app, read_health), scope, receive, send))
     assert [m["type"] for m in sent].count("http.response.start") == 1
     return sent[0]["status"], b"".join(m.get("body", b"") for m in sent)

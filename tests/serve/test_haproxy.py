@@ -36,7 +36,14 @@ def test_every_replica_has_one_place_and_never_moves(told: list[set[int]]) -> No
 
 
 def test_health_wants_every_replica() -> None:
-    told = configure(address="127.0.0.1:1", replicas=2, threads=1, control=3)
+    told = configure(
+        address="127.0.0.1:1",
+        replicas=2,
+        threads=1,
+        control=3,
+        connections=100,
+        body_limit=1000,
+    )
     rules = [line.strip() for line in told.splitlines() if "path /health" in line]
     assert [rule.partition(" content")[0][-3:] for rule in rules] == ["503", "503", "200"]
     assert [rule.partition("nbsrv(replicas) ")[2] for rule in rules] == [
