@@ -125,3 +125,4 @@ def answer_as_openai(protocol: Any) -> None:
 
     protocol.send_400_response = send_400_response
     protocol._should_upgrade_to_ws = lambda self: False
+    protocol._unsupported_upgrade_warning = lambda self: None

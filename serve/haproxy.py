@@ -42,9 +42,9 @@ defaults
     mode http
     timeout connect 5s
     timeout check 5s
-    timeout http-request {body_s:.0f}s  # for the head of a request alone
+    timeout http-request {patience_ms:.0f}ms  # for the head of a request alone
     timeout http-keep-alive 10m
-    timeout client 30s  # of a client that ought to send or to read; it may wait for ever
+    timeout client {patience_ms:.0f}ms  # to send or read what is due; clients may wait for ever
     timeout server 24d  # an image may take its time: who waits too long hangs up
     option abortonclose  # a client that hangs up is told to the replica
     option http-no-delay  # streamed events leave at once
@@ -57,7 +57,7 @@ frontend door
     {refusals}
     {health}
     # Nothing goes on before it has come whole, so that slow senders take no place of a replica's.
-    http-request wait-for-body time {body_s:.0f}s
+    http-request wait-for-body time {patience_ms:.0f}ms
     {too_long}
     {headers}
     # A request that was accepted and lost is no refusal but a failure, as Ray's proxy has it.
@@ -81,6 +81,7 @@ def configure(
     control: int,
     connections: int,
     body_limit: int,
+    patience_s: float = BODY_S,
 ) -> str:
     """HAProxy's configuration.
 
@@ -91,6 +92,7 @@ def configure(
         control: File descriptor of the listening control socket.
         connections: Most clients at a time; more wait until another leaves.
         body_limit: Longest body in bytes.
+        patience_s: How long a head may take, a body, and a pause of a client that ought to read.
     """
     is_too_long = _return(too_long(body_limit), f"req.body_size gt {body_limit}")
     return CONFIGURATION.format(
@@ -98,9 +100,9 @@ def configure(
         control=control,
         threads=threads,
         connections=connections,
-        body_s=BODY_S,
+        patience_ms=1e3 * patience_s,
         places=replicas + SPARE_PLACES,
-        errors="\n    ".join(_errors()),
+        errors="\n    ".join(_errors(patience_s)),
         refusals="\n    ".join([*_refusals(), is_too_long]),
         too_long=is_too_long,
         headers="\n    ".join(_without_rays_headers()),
@@ -164,10 +166,10 @@ def _return(err: ApiError, condition: str) -> str:
     return f"http-request return {told} if {{ {condition} }}"
 
 
-def _errors() -> Iterator[str]:
+def _errors(patience_s: float) -> Iterator[str]:
     """What HAProxy says where it has to answer by itself."""
     errors = [ApiError(status, text, code="proxy_error") for status, text in OWN_ERRORS.items()]
-    for err in [*errors, too_slow(BODY_S)]:
+    for err in [*errors, too_slow(patience_s)]:
         told = f"status {err.status} content-type application/json string {_quote(err.body())}"
         yield f"http-error {told}" + (" hdr Retry-After 1" if err.status == 503 else "")
 

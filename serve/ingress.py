@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from serve.cluster import ServerError
+from serve.faults import BODY_S
 from serve.haproxy import SPARE_PLACES, assign, configure, connections_for
 from serve.settings import Settings, SettingsError
 
@@ -160,8 +161,12 @@ def open_ingress(settings: Settings) -> contextlib.AbstractContextManager[Ingres
 
 
 @contextlib.contextmanager
-def own_haproxy(settings: Settings) -> Iterator[HAProxy]:
+def own_haproxy(settings: Settings, *, patience_s: float = BODY_S) -> Iterator[HAProxy]:
     """Listen at the settings' address for the time of the block; 503 until replicas are routed.
+
+    Args:
+        settings: The server's.
+        patience_s: How long clients may take to send and to read; see `serve.haproxy`.
 
     Raises:
         ServerError: HAProxy does not start.
@@ -180,6 +185,7 @@ def own_haproxy(settings: Settings) -> Iterator[HAProxy]:
                 resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             ),
             body_limit=settings.body_limit,
+            patience_s=patience_s,
         )
         process = subprocess.Popen(
             [binary, "-db", "-f", "/dev/stdin"],

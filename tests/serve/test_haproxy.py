@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.haproxy import assign, configure
+from serve.haproxy import assign, configure, connections_for
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,17 @@ def test_health_wants_every_replica() -> None:
         "eq 1 }",
         "ge 2 }",
     ]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "open_files", "most"),
+    [
+        (72, 1_048_576, 8192 + 144),  # whoever may wait, with one to spare, and 8,192 more
+        (100_000, 20_000, 9872),  # two files a client
+        (72, 256, 64),
+    ],
+)
+def test_connections_are_bounded_by_what_may_wait_and_by_open_files(
+    waiting: int, open_files: int, most: int
+) -> None:
+    assert connections_for(waiting, open_files) == most
