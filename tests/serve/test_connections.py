@@ -119,11 +119,15 @@ def test_answers_that_wait_are_bounded_by_their_bytes(waiting: list[int], cut: l
 def test_an_answer_that_nobody_reads_is_cut_off_in_time() -> None:
     """F11: and one that is read is not."""
 
-    class Impatient(Bounded):
-        pass
+    lost = asyncio.Event()
 
-    cut_off_unread(Impatient, Unread(limit_s=0.5))
-    sizes = {"/small": 200_000, "/large": 20_000_000}
+    class Impatient(Bounded):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    cut_off_unread(Impatient, Unread(limit_s=0.2))
+    sizes = {"/small": 1000, "/large": 20_000_000}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         size = sizes[scope["path"]]
@@ -140,9 +144,11 @@ def test_an_answer_that_nobody_reads_is_cut_off_in_time() -> None:
         sends.write(ask % b"/small")
         assert len(await reads.read()) > sizes["/small"]
         sends.close()
+        await lost.wait()
+        lost.clear()
         own = socket.create_connection(address)
         own.sendall(ask % b"/large")
-        await asyncio.sleep(0.6)
+        await lost.wait()
         got = await asyncio.to_thread(_drain, own)
         assert 0 < got < sizes["/large"]
         server.close()
