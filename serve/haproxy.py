@@ -130,6 +130,29 @@ def assign(places: Sequence[int | None], ports: Collection[int]) -> list[int | N
     return [next(new, None) if port is None else port for port in kept]
 
 
+class Settled:
+    """Which replicas to believe in, told by a controller that may just have come back.
+
+    A controller that was killed begins anew knowing no replica, and learns of those that go on
+    serving one by one. So a replica that it leaves out stays for a while: HAProxy sees for itself
+    within a quarter of a second whether one listens no more.
+
+    Args:
+        patience_s: How long one that is not told of any more stays.
+    """
+
+    def __init__(self, patience_s: float = 5.0) -> None:
+        self._patience_s = patience_s
+        self._told_s: dict[int, float] = {}
+
+    def after(self, ports: Collection[int], now_s: float) -> set[int]:
+        """The ports to route to at `now_s` (monotonic), when these are told of."""
+        self._told_s.update(dict.fromkeys(ports, now_s))
+        oldest_s = now_s - self._patience_s
+        self._told_s = {port: at_s for port, at_s in self._told_s.items() if at_s >= oldest_s}
+        return set(self._told_s)
+
+
 def _health(ready: int, replicas: int) -> str:
     """The rule that answers `GET /health` while so many replicas are up."""
     health = Health(is_ready=ready == replicas, replicas_ready=ready, replicas=replicas)

@@ -19,13 +19,14 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from serve.cluster import ServerError
 from serve.faults import BODY_S
-from serve.haproxy import SPARE_PLACES, assign, configure, connections_for
+from serve.haproxy import SPARE_PLACES, Settled, assign, configure, connections_for
 from serve.settings import Settings, SettingsError
 
 PROMPT = b"\n> "
@@ -88,6 +89,9 @@ class RayProxy:
     def route(self, ports: Collection[int]) -> None:
         """Nothing to do."""
 
+    def follow(self, ports: Collection[int]) -> None:
+        """Nothing to do."""
+
 
 class HAProxy:
     """A running HAProxy; it is told where the replicas listen.
@@ -106,6 +110,7 @@ class HAProxy:
         }
         self._control = control
         self._places: list[int | None] = [None] * (replicas + SPARE_PLACES)
+        self._settled = Settled()
 
     def route(self, ports: Collection[int]) -> None:
         """Send requests to the replicas at these ports of loopback, and to no others.
@@ -125,6 +130,14 @@ class HAProxy:
                 commands.append(f"set {server} addr 127.0.0.1 port {port}")
                 commands.append(f"set {server} state ready")
         self.tell("; ".join(commands))
+
+    def follow(self, ports: Collection[int]) -> None:
+        """Route to the replicas that Serve's controller tells of now; see `Settled`.
+
+        Raises:
+            ServerError: HAProxy has ended.
+        """
+        self.route(self._settled.after(ports, time.monotonic()))
 
     def tell(self, line: str) -> bytes:
         """Send a line of commands to the control socket; returns what HAProxy says.

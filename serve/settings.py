@@ -27,7 +27,6 @@ Policy = Literal["none", "request", "step"]
 MIN_SIDE = 64
 ESCAPED_CHAR_BYTES = 12  # of JSON, where an emoji is two escapes: \\ud83e\\udd8a
 OTHER_FIELDS_BYTES = 8192
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class SettingsError(ValueError):
@@ -313,11 +312,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def is_stub(self) -> bool:
         """Whether no model computes at all."""
         return self.model == "stub"
-
-    @property
-    def loopback_only(self) -> bool:
-        """Whether nothing may listen beyond this machine."""
-        return self.host in LOOPBACK_HOSTS
 
     @property
     def cpu_threads(self) -> int:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.haproxy import assign, configure, connections_for
+from serve.haproxy import Settled, assign, configure, connections_for
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,24 @@ def test_connections_are_bounded_by_what_may_wait_and_by_open_files(
     waiting: int, open_files: int, most: int
 ) -> None:
     assert connections_for(waiting, open_files) == most
+
+
+@pytest.mark.parametrize(
+    ("told", "routed"),
+    [
+        ([(0.0, {1, 2}), (0.5, {1, 2})], {1, 2}),
+        ([(0.0, {1, 2}), (0.5, set())], {1, 2}),  # a controller that has just come back ...
+        ([(0.0, {1, 2}), (0.5, set()), (1.0, {2}), (1.5, {1, 2})], {1, 2}),  # ... and learns
+        ([(0.0, {1, 2}), (0.5, {2, 3})], {1, 2, 3}),  # the first may serve still
+        ([(0.0, {1, 2}), (0.5, {2, 3}), (5.1, {2, 3})], {2, 3}),
+        ([(0.0, {1}), (6.0, set())], set()),
+        ([(0.0, set())], set()),
+    ],
+)
+def test_an_empty_answer_of_the_controllers_is_not_believed_at_once(
+    told: list[tuple[float, set[int]]], routed: set[int]
+) -> None:
+    """F26: 37 requests of 1,290 got 503 while both replicas were well."""
+    settled = Settled(patience_s=5.0)
+    answers = [settled.after(ports, now_s) for now_s, ports in told]
+    assert answers[-1] == routed
