@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.gpu_day_calls import Call, source, timed
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session
-from serve.compilation import compile_module
+from serve.compilation import compile_regions
 from serve.fp8 import is_supported, quantize
 
 LIMIT_S = 15.0
@@ -133,7 +133,7 @@ def _compiled(part: Session, label: str, block: Block, *, with_fp8: bool) -> nn.
         error = made.relative_error
         part.book.add(f"{label}: error", error, "relative", "against bf16, random weights",
                       f"{made.layers} of {made.of_layers} layers")  # fmt: skip
-    compiled = compile_module(mine, cache_folder=part.out / "cache")
+    compiled = compile_regions(mine, cache_folder=part.out / "cache")
     began_s = time.perf_counter()
     block.call(compiled)()
     part.book.add(f"{label}: compiling", time.perf_counter() - began_s, "s", CLOCK)

@@ -20,7 +20,7 @@ def add_scenario(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_SCENARIO,
         metavar="SCENARIO",
         help=f"built-in ({', '.join(builtin_names())}), a .toml file, or a trace "
-        "in .csv or .jsonl (default: %(default)s)",
+        "in .csv, .tsv, .jsonl, .json or .parquet, packed or not (default: %(default)s)",
     )
     parser.add_argument(
         "--peak", metavar="RATE", help='images/s, "1.5x" of the capacity, or "share"'
@@ -50,6 +50,16 @@ def add_scenario(parser: argparse.ArgumentParser) -> None:
     trace = parser.add_argument_group("a trace")
     for column in KNOWN:
         trace.add_argument(f"--{column.replace('_', '-')}-column", metavar="NAME", help="its name")
+    trace.add_argument(
+        "--rows",
+        choices=("arrivals", "bins"),
+        help="what its rows are, where its columns do not tell",
+    )
+    trace.add_argument(
+        "--window",
+        metavar="LENGTH@WHERE",
+        help="a stretch of it at real speed: 10min@peak, or 10min@02:30:00 from its begin",
+    )
     trace.add_argument("--sort", action="store_true", help="sort rows that go back in time")
     trace.add_argument(
         "--time-scale", type=positive, metavar="S", help="seconds in a unit of the time column"

@@ -21,6 +21,17 @@ def explain(message: str, data: object, whole: type[msgspec.Struct]) -> str:
     word = re.match(r"Invalid enum value '(.*)' - at `\$\.load\.arrivals`$", message)
     if word:
         return f"$.load.arrivals: no process {word[1]!r}{nearest(word[1], get_args(Word))}"
+    is_text = message.startswith("Expected `array`, got `str` - at `$.thresholds")
+    if is_text and isinstance(data, dict):
+        told = data.get("thresholds", {})
+        metric = next((name for name, value in told.items() if isinstance(value, str)), "...")
+        return (
+            f"$.thresholds.{metric}: expected a list of conditions, "
+            f'such as {metric} = ["{told.get(metric, "p(95) < 2s")}"]'
+        )
+    faulty = re.match(r"Invalid value '(.*)' - at `(\$\.curve)\.kind`$", message)
+    if faulty:
+        return f"{message.replace(' - at ', ' at ')}{nearest(faulty[1], _curve_kinds(whole))}"
     match = re.match(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", message)
     if not match:
         return message.replace(" - at ", " at ")
@@ -28,6 +39,12 @@ def explain(message: str, data: object, whole: type[msgspec.Struct]) -> str:
     kind = _kind_at(whole, data, re.findall(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]", path))
     known = [] if kind is None else [field.encode_name for field in msgspec.structs.fields(kind)]
     return f"unknown key {match[1]!r} at {path}{nearest(match[1], known)}"
+
+
+def _curve_kinds(whole: type[msgspec.Struct]) -> list[str]:
+    """What `curve.kind` may be."""
+    kinds = get_args(get_type_hints(whole, include_extras=True)["curve"])
+    return [str(each.__struct_config__.tag) for each in kinds]
 
 
 def _kind_at(kind: Any, data: Any, path: list[tuple[str, str]]) -> type[msgspec.Struct] | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import msgspec
 from loadtest import scenario as scenarios
 from loadtest.errors import ConfigurationError
 from loadtest.scenario import Scenario, TraceFile
-from loadtest.table import SUFFIXES
+from loadtest.table import is_table
 from loadtest.trace import KNOWN
 
 
 def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
     """The scenario asked for, changed by the command line; its text; where its paths start."""
     name = options.scenario
-    if Path(name).suffix.lower() in SUFFIXES:
+    if is_table(name):
         text, folder = _trace_scenario(options), Path.cwd()
     else:
         text, folder = scenarios.scenario_text(name)
@@ -58,6 +59,13 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
 def _trace_scenario(options: argparse.Namespace) -> str:
     """A scenario around a trace that was named on the command line."""
     path = Path(options.scenario)
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as err:  # bytes that are no UTF-8 reach us as lone surrogates
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise ConfigurationError(
+            f"the file name {shown} is not UTF-8, so no run folder can tell it: rename the file"
+        ) from err
     lines = [
         f"name = {_toml(scenarios.name_of(path.stem))}",
         f"title = {_toml(f'Recorded traffic: {path.name}')}",
@@ -75,7 +83,7 @@ def _trace_scenario(options: argparse.Namespace) -> str:
 def _trace_options(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line says of a trace, as its table of the scenario has it."""
     keys = [f"{kind}_column" for kind in KNOWN]
-    keys += ["sort", "time_scale", "rate_scale", "jitter"]
+    keys += ["sort", "rows", "window", "time_scale", "rate_scale", "jitter"]
     return {key: getattr(options, key) for key in keys if getattr(options, key)}
 
 

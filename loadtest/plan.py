@@ -13,14 +13,16 @@ import numpy.typing as npt
 from loadtest import crowd
 from loadtest.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.errors import ConfigurationError, ScenarioError
-from loadtest.scenario import Scenario, capacity_multiple, image_weights
+from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
 from loadtest.source import Source
 from loadtest.trace import MAX_ARRIVALS, Arrivals, Rows
-from profiles.schema import Demand, LoadPlan
+from loadtest.traffic import of_arrivals, of_shape
+from profiles.schema import Demand, LoadPlan, Traffic
 
 BLOCK_GPUS = 100_000
 MAX_REQUESTS = MAX_ARRIVALS
 DRAWN_POINTS = 240
+ENOUGH = 10  # requests, of a schedule that has none
 DUE_BINS = 48
 SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
 # a trace may tell more of each request; 0 where it does not
@@ -57,10 +59,11 @@ def demand(scenario: Scenario, source: Source) -> Demand | None:
     """The event at full size, where the scenario stands for one."""
     if scenario.event is None:
         return None
+    event = source.of_event()
     return Demand(
-        peak_images_per_s=source.peak_images_per_s,
-        images=source.images,
-        duration_s=source.duration_s,
+        peak_images_per_s=event.peak_images_per_s,
+        images=event.images,
+        duration_s=event.duration_s,
         basis=scenario.event.basis,
     )
 
@@ -82,14 +85,13 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
     if expected > MAX_REQUESTS:
         raise ConfigurationError(
             f"the schedule would hold {expected:,.0f} requests, more than {MAX_REQUESTS:,}: "
-            "lower --peak, or replay less time with --compress-to"
+            f"lower --peak, or replay less time with {_shorter(source)}"
         )
     times, asks = _times(scenario, source, kappa, scale)
     if times.size == 0:
-        more = "raise --peak, or replay more time with a larger --compress-to"
-        more = f"try another --seed, or {more}" if expected > 1 else more
         raise ConfigurationError(
-            f"the schedule is empty ({expected:.2g} requests expected): {more}"
+            f"the schedule is empty ({expected:.2g} requests expected in "
+            f"{source.duration_s / kappa:.3g} s): {_fuller(scenario, kappa, peak, expected)}"
         )
     duration = source.duration_s / kappa
     schedule = _schedule(scenario, times, asks, duration)
@@ -110,6 +112,9 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
         scale=scale if scenario.event else None,
         capacity_images_per_s=node.capacity_images_per_s,
         capacity_interval_images_per_s=node.capacity_interval_images_per_s,
+        recorded=None if source.recorded is None else of_shape(source.recorded),
+        sent=None if source.recorded is None else _sent(schedule, duration),
+        window=source.window,
         schedule_sha256=hashlib.sha256(schedule.tobytes()).hexdigest(),
         curve_t_s=curve_t,
         curve_images_per_s=curve_rate,
@@ -124,6 +129,32 @@ def expected_requests(scenario: Scenario, source: Source, peak_images_per_s: flo
     if scenario.session is not None:  # so far of people
         expected *= crowd.requests_a_person(scenario.session)
     return expected
+
+
+def _sent(schedule: Schedule, duration_s: float) -> Traffic:
+    return of_arrivals(np.sort(schedule["t_s"]), duration_s)
+
+
+def _shorter(source: Source) -> str:
+    """The option that makes less of a load."""
+    return "--compress-to" if source.recorded is None else "--window 10min@peak or --compress-to"
+
+
+def _fuller(scenario: Scenario, kappa: float, peak: float, expected: float) -> str:
+    """What fills a schedule in which no request falls due."""
+    enough = max(ENOUGH / expected, 2.0) * peak if expected > 0 else None
+    trace = scenario.curve if isinstance(scenario.curve, TraceFile) else None
+    if trace is not None and trace.rate_scale != 1:
+        more = "raise --rate-scale"
+    elif scenario.load.peak is not None and capacity_multiple(scenario.load.peak) is not None:
+        more = "raise the multiple in --peak"
+    else:
+        more = "raise --peak" + (f" (to {enough:.2g} images/s)" if enough is not None else "")
+    if kappa > 1:
+        more += ", or replay more time with a larger --compress-to or --real-time"
+    elif trace is None:
+        more += ", or give the curve a longer duration"
+    return f"try another --seed, or {more}" if expected > 1 else more
 
 
 def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list[float]]:
@@ -217,7 +248,8 @@ def _schedule(
     schedule["t_s"] = times
     schedule["images"] = image_counts(times.size, weights, scenario.seed)
     for name, values in asks.items():
-        schedule[name] = values
+        # a row that does not tell its images asks for what the scenario says
+        schedule[name] = np.where(values > 0, values, schedule[name])
     return schedule
 
 
@@ -225,9 +257,8 @@ def _drawn(source: Source, kappa: float, scale: float) -> tuple[list[float], lis
     """The curve as replayed, for drawing: mean rate over each of DRAWN_POINTS equal parts."""
     edges = np.linspace(0.0, source.duration_s, DRAWN_POINTS + 1)
     shape = source.shape
-    if isinstance(shape, Arrivals):
-        bins = min(DRAWN_POINTS, 60)  # as the peak is stated
-        edges = np.linspace(0.0, source.duration_s, bins + 1)
+    if isinstance(shape, Arrivals):  # in the parts by which its peak is stated
+        edges = np.linspace(0.0, source.duration_s, shape.parts + 1)
         counts = np.histogram(shape.times_s, bins=edges)[0].astype(np.float64)
     else:
         counts = np.diff(shape.integral(edges))

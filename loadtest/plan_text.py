@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from loadtest.crowd import Session
-from loadtest.curve import Bins
 from loadtest.prompts import PromptMix
 from loadtest.scenario import Scenario, TraceFile
 from loadtest.source import Source
 from loadtest.spread import quantile
 from loadtest.trace import Arrivals
-from loadtest.trace_text import trace_lines
+from loadtest.trace_text import LONG_S, sent_lines, trace_lines
 from loadtest.units import format_duration
+from profiles import figures
 from profiles.schema import Demand, LoadPlan
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -39,17 +39,13 @@ def plan_text(
     lines += [""]
     if demand is not None:
         lines.append(
-            f"event     {_about(demand.images)} images in {format_duration(demand.duration_s)}, "
-            f"{_about(demand.peak_images_per_s)} images/s at the peak: {demand.basis}"
+            f"event     {figures.count(demand.images)} images in "
+            f"{figures.seconds(demand.duration_s)}, "
+            f"{figures.images_per_s(demand.peak_images_per_s)} at the peak: {demand.basis}"
         )
     lines.append(f"source    {source.how}")
-    curve = scenario.curve
-    if isinstance(curve, TraceFile) and isinstance(source.shape, Arrivals | Bins):
-        lines += [f"trace     {line}" for line in trace_lines(source.shape, curve.rate_scale)]
-    peak = f"{plan.peak_images_per_s:.3g} {unit} ({plan.peak_basis})"
-    if relative:
-        peak = f"{plan.peak_images_per_s:.3g} {unit}, to be measured before the load"
-    lines.append(f"peak      {peak}; mean {plan.mean_images_per_s:.3g} {unit}")
+    lines += _trace(scenario, source, plan, relative)
+    lines.append(_peak(plan, unit, relative))
     lasts = format_duration(plan.duration_s)
     if plan.time_compression > 1:
         real, kappa = format_duration(plan.real_duration_s), _about(plan.time_compression)
@@ -84,6 +80,46 @@ def plan_text(
         lines.append(f"holds     {', '.join(held)}")
     lines += [f"note      {note}" for note in scenario.notes]
     return "\n".join(lines) + "\n"
+
+
+def _trace(scenario: Scenario, source: Source, plan: LoadPlan, relative: bool) -> list[str]:
+    """What the file was taken for and holds, and what is sent of it."""
+    curve = scenario.curve
+    if not isinstance(curve, TraceFile) or source.recorded is None:
+        return []
+    lines = [f"trace     {line}" for line in source.said]
+    lines += [f"trace     {line}" for line in trace_lines(source.recorded, curve.rate_scale)]
+    if source.window is not None:
+        lines.append(f"window    {source.window}")
+    elif plan.duration_s > LONG_S:
+        lines.append(
+            f"window    none: all {format_duration(plan.duration_s)} are played; "
+            "--window 10min@peak plays the busiest ten minutes"
+        )
+    if relative:
+        return [
+            *lines,
+            "sent      told when the capacity is known; now with --capacity IMAGES_PER_S",
+        ]
+    return lines + [f"sent      {line}" for line in sent_lines(plan)]
+
+
+def _peak(plan: LoadPlan, unit: str, relative: bool) -> str:
+    """The peak and the mean, in multiples of the capacity, too, where that is known."""
+    peak, mean = plan.peak_images_per_s, plan.mean_images_per_s
+    if relative:
+        return (
+            f"peak      {peak:.3g} {unit}, to be measured before the load; mean {mean:.3g} {unit}"
+        )
+    capacity = plan.capacity_images_per_s
+    of_peak = of_mean = ""
+    if capacity is not None:
+        of_mean = f", {mean / capacity:.3g} x the capacity"
+        if " x the capacity of " not in plan.peak_basis:
+            of_peak = f", {peak / capacity:.3g} x the capacity"
+    return (
+        f"peak      {peak:.3g} {unit} ({plan.peak_basis}{of_peak}); mean {mean:.3g} {unit}{of_mean}"
+    )
 
 
 def _people(session: Session, plan: LoadPlan, relative: bool) -> list[str]:

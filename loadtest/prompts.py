@@ -7,14 +7,15 @@ index), so any process makes any request's prompt by itself.
 """
 
 import math
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import NormalDist
 from typing import Annotated
 
 import msgspec
 
 from loadtest.errors import ScenarioError, TraceError
-from loadtest.table import SUFFIXES, column_names, read_columns
+from loadtest.packed import bare_name, opened
+from loadtest.table import column_names, is_table, read_columns
 from loadtest.units import nearest
 
 MAX_CHARS = 32_000
@@ -115,8 +116,8 @@ def load_texts(prompts: tuple[str, ...] | PromptMix, folder: Path) -> list[str]:
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise ScenarioError(f"{at} {path} is larger than {MAX_TEXT_BYTES / 1e6:.0f} MB; cut it")
-        texts = _column(path, prompts.column) if path.suffix.lower() in SUFFIXES else _lines(path)
-    except (TraceError, OSError, UnicodeDecodeError) as err:
+        texts = _texts_of(path, prompts.column)
+    except (TraceError, OSError) as err:
         reason = f"cannot read {path}: {err.strerror}" if isinstance(err, OSError) else err
         raise ScenarioError(f"{at} {reason}") from err
     if not 0 < len(texts) <= MAX_TEXTS:
@@ -124,9 +125,58 @@ def load_texts(prompts: tuple[str, ...] | PromptMix, folder: Path) -> list[str]:
     return texts
 
 
-def _lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        return [line.strip() for line in file if line.strip()]
+def _texts_of(path: Path, column: str) -> list[str]:
+    """The prompts of a file: lines of text, a JSON list of them, or a table's column."""
+    suffix = PurePosixPath(bare_name(path)).suffix.lower()
+    if suffix != ".json" and is_table(path.name):
+        return _column(path, column)
+    text = _text(path)
+    listed = _json_list(text)
+    if listed is not None and suffix == ".json":
+        return listed
+    if suffix == ".json":
+        return _column(path, column)
+    if listed is not None:
+        raise TraceError(f"{path} holds a JSON list, and not a prompt a line: name it .json")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _text(path: Path) -> str:
+    """The file as text.
+
+    Raises:
+        TraceError: too long, or not UTF-8; names the line, and what to do.
+    """
+    with opened(path) as file:
+        raw = file.read(MAX_TEXT_BYTES + 1)
+    if len(raw) > MAX_TEXT_BYTES:
+        raise TraceError(f"{path} is larger than {MAX_TEXT_BYTES / 1e6:.0f} MB; cut it")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        line = raw.count(b"\n", 0, err.start) + 1
+        from_what = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
+        raise TraceError(
+            f"{path}, line {line}, is not UTF-8 (byte {raw[err.start]:#04x}): save it as UTF-8, "
+            f"for instance with iconv -f {from_what} -t UTF-8"
+        ) from err
+
+
+def _json_list(text: str) -> list[str] | None:
+    """The texts of a JSON list, None where it is none.
+
+    Raises:
+        TraceError: a list with an empty text.
+    """
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        texts = msgspec.json.decode(text, type=list[str])
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not all(each.strip() for each in texts):
+        raise TraceError("its list holds an empty prompt")
+    return [each.strip() for each in texts]
 
 
 def _column(path: Path, name: str) -> list[str]:

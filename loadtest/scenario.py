@@ -13,7 +13,10 @@ from loadtest.arrivals import Process, Word
 from loadtest.curve import MOST, Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
 from loadtest.explain import explain
+from loadtest.packed import ARCHIVES
 from loadtest.prompts import TEXTS, PromptMix
+from loadtest.stretch import parse_stretch
+from loadtest.table import SUFFIXES, is_table
 from loadtest.units import Duration, nearest, parse_duration
 from profiles.threshold import ThresholdError
 from profiles.threshold import parse as parse_threshold
@@ -36,7 +39,9 @@ class TraceFile(_Table, tag="trace", tag_field="kind", frozen=True, kw_only=True
     prompt_chars_column: str | None = None
     user_column: str | None = None
     sort: bool = False  # rows that go back in time are sorted, not refused
-    time_scale: Positive = 1.0  # seconds in one unit of the time column: 0.001 for milliseconds
+    rows: Literal["arrivals", "bins"] | None = None  # what they are, where the columns do not tell
+    window: str | None = None  # a stretch of it: "10min@peak", or "10min@02:30:00" from its begin
+    time_scale: Positive | None = None  # seconds in one unit of the time column; None: found out
     rate_scale: Positive = 1.0  # so many times the recorded arrivals
     jitter: Duration = Duration(0.0)  # spreads stamps that come in batches: + uniform(0, jitter)
 
@@ -139,13 +144,28 @@ def scenario_text(name_or_path: str) -> tuple[str, Path]:
         file = resources.files("loadtest") / "scenarios" / f"{name_or_path}.toml"
         return file.read_text(encoding="utf-8"), Path.cwd()
     path = Path(name_or_path)
-    if path.suffix != ".toml":
-        raise ScenarioError(f"no scenario {name_or_path!r}{nearest(name_or_path, builtin_names())}")
+    if path.suffix.lower() != ".toml":
+        raise ScenarioError(_no_scenario(path, name_or_path))
     try:
-        return path.read_text(encoding="utf-8"), path.parent
+        return path.read_text(encoding="utf-8-sig"), path.parent
     except (OSError, UnicodeDecodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8 text"
+        reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8 text: save it so"
         raise ScenarioError(f"cannot read the scenario {path}: {reason}") from err
+
+
+def _no_scenario(path: Path, name: str) -> str:
+    """Why a word is no scenario, with the way out."""
+    if is_table(name):
+        return f"{name!r} is a trace, and a scenario (.toml) or a built-in one is needed here"
+    if path.is_dir():
+        return f"{name!r} is a folder: name a scenario (.toml) or a trace in it"
+    if path.is_file():
+        return (
+            f"{name!r} is neither a scenario (.toml) nor a trace ({', '.join(SUFFIXES)}, packed "
+            f"with gzip, bzip2, xz or Zstandard, or alone in {', '.join(ARCHIVES)}): rename it if "
+            "it is one"
+        )
+    return f"no scenario {name!r}{nearest(name, builtin_names())}"
 
 
 def name_of(text: str) -> str:
@@ -161,7 +181,7 @@ def parse_scenario(text: str) -> Scenario:
             of the wrong kind or out of range, a threshold that cannot be read.
     """
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as err:
         raise ScenarioError(f"the scenario is not TOML: {err}") from err
     try:
@@ -249,6 +269,16 @@ def _check(scenario: Scenario) -> None:
     curve = scenario.curve
     if isinstance(curve, TraceFile) and curve.rate_scale != 1 and load.peak is not None:
         raise ScenarioError("scenario: $.curve.rate_scale: give it or load.peak, not both")
+    if isinstance(curve, TraceFile) and curve.window is not None:
+        try:
+            parse_stretch(curve.window)
+        except ValueError as err:
+            raise ScenarioError(f"scenario: $.curve.window: {err}") from err
+        if load.compress_to is not None:
+            raise ScenarioError(
+                "scenario: $.curve.window: it says how long the load lasts, and so does "
+                "load.compress_to; give one of the two"
+            )
     if load.compression is not None and load.compress_to is not None:
         raise ScenarioError("scenario: $.load: give compression or compress_to, not both")
     if load.compress_to is not None and load.compress_to <= 0:

@@ -1,16 +1,20 @@
-"""Recorded traffic: a CSV or JSONL file in, arrivals or a rate curve out.
+"""Recorded traffic: a table in, arrivals or a rate curve out; and what its rows were taken for.
 
 Two shapes are read, told apart by the columns and said in the plan:
 
     arrivals   one row a request; the time column holds its instant. More columns say what it asked
                for: steps, images, size ("512x512"), prompt_chars (the prompt's length), user
-    bins       one row a bin; the time column holds its start, another column the rate per unit of
-               that time (`rate_column`) or the number of requests in the bin (`count_column`)
+    bins       one row a bin; the time column holds its start, another column the number of
+               requests in it (`count_column`) or its rate (`rate_column`: requests/s, unless its
+               name says "per minute" or the like). Bins that are missing are 0; several rows of one
+               time that a column of words tells apart are added up
 
-With no column named, they are found by the names below; times that are evenly spaced are then bins,
-anything else arrivals.
+With no column named, they are found by `loadtest.trace_columns`; `loadtest.trace_rows` decides
+which of the two the rows are, or that it is not certain.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,154 +22,159 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from loadtest import stamps, stretch, trace_columns
 from loadtest.arrivals import resample
 from loadtest.curve import Bins
 from loadtest.errors import ScenarioError, TraceError
+from loadtest.recorded import Arrivals
 from loadtest.scenario import TraceFile, parse_size
-from loadtest.table import column_names, first_row, read_columns
-from loadtest.units import nearest
+from loadtest.table import Layout, first_row, first_values, layout_of, read_columns
+from loadtest.trace_columns import KNOWN
+from loadtest.trace_rows import ASKS, Grid, Seen, Taken, grid_of, take
+from loadtest.units import format_duration, nearest
+from loadtest.words import tokens
+
+__all__ = ["KNOWN", "MAX_ARRIVALS", "Arrivals", "Reading", "Rows", "read", "read_trace"]
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[Any]
 
-KNOWN = {
-    "time": ("t_s", "time_s", "timestamp_s", "t", "time", "timestamp"),
-    "rate": ("rate_per_s", "rate", "rps", "qps", "requests_per_s", "images_per_s"),
-    "count": ("count", "requests", "events", "arrivals", "n"),
-    "steps": ("steps", "num_inference_steps"),
-    "images": ("images", "num_images"),
-    "size": ("size",),
-    "prompt_chars": ("prompt_chars",),
-    "user": ("user", "user_id"),
-}
-WHOLE = {"steps": 1000, "images": 10, "prompt_chars": 32_000}  # from 1 to ...
-ASKS = (*WHOLE, "size", "user")
+WHOLE = {"steps": (1, 1000), "images": (1, 10), "prompt_chars": (0, 32_000)}  # from ... to ...
 MAX_ARRIVALS = 20_000_000  # as many as a plan may hold
-MAX_SECONDS = 1e20  # of a time column: beyond any epoch, in whatever unit it is
+LONGEST_S = 20 * 365.25 * 86400.0  # of a trace: beyond, its unit of time is another
+FIGURE = re.compile(r"[-+\s0-9.,'’_%eE]*")
+ASKED_FOR = "asked for:"  # begins the line that says so
+NAMED = 6  # columns that are left out, by name
 
 
-class Arrivals(msgspec.Struct, frozen=True):
-    """Recorded instants, seconds from the first, sorted; and what each row asked for.
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """A trace, and what was taken for what, in a line each."""
 
-    `asks` maps "steps", "images", "width", "height", "prompt_chars" and "user" (a number for each
-    different one, from 1) to an array as long as `times_s`, as far as the trace tells.
-    """
-
-    times_s: Array
-    asks: dict[str, Rows] = {}
-
-    @property
-    def duration_s(self) -> float:
-        """From the first arrival to the last, and the mean gap beyond it."""
-        return float(self.times_s[-1]) * self.times_s.size / (self.times_s.size - 1)
-
-    def peak_per_s(self, bins: int = 60) -> float:
-        """The highest rate among `bins` equal parts of the duration."""
-        counts, _ = np.histogram(self.times_s, bins=bins, range=(0.0, self.duration_s))
-        return float(counts.max()) * bins / self.duration_s
-
-    @property
-    def batched_share(self) -> float:
-        """Share of the rows that came at the very instant of the one before."""
-        return float(np.mean(np.diff(self.times_s) == 0))
-
-    def take(self, times_s: Array, rows: npt.NDArray[np.int64]) -> "Arrivals":
-        """Arrivals at `times_s` that ask for what `rows` asked for."""
-        return Arrivals(times_s, {name: values[rows] for name, values in self.asks.items()})
+    shape: Arrivals | Bins
+    whole: Arrivals | Bins  # the trace, where `shape` is a stretch of it
+    window: str | None = None  # which stretch, in words
+    said: tuple[str, ...] = ()
 
 
 def read_trace(path: Path, trace: TraceFile, seed: int = 1) -> Arrivals | Bins:
+    """The trace in `path`, as `read` gives it, without what was said of it."""
+    return read(path, trace, seed).shape
+
+
+def read(path: Path, trace: TraceFile, seed: int = 1) -> Reading:
     """The trace in `path`, scaled as `trace` says; times are shifted so that the first is 0.
 
     `seed` decides the jitter and which arrivals are repeated or left out.
 
     Raises:
-        TraceError: unreadable, empty, a column missing, or a row whose value is not a finite
-            number, is negative, out of range, or goes back in time.
+        TraceError: unreadable, empty, a column missing, a row whose value is not a finite number,
+            is negative, out of range, or goes back in time; or it is not certain what its rows are.
     """
-    header = column_names(path)
-    time_name = _column(path, header, trace.time_column, KNOWN["time"]) or header[0]
-    table = read_columns(path, [time_name])
-    if table.rows < 2:
-        raise TraceError(f"{path} holds {table.rows} rows of data: a trace needs at least two")
-    times = _seconds(path, time_name, table.numbers[time_name], trace.time_scale)
-    order = _order(path, trace, time_name, times)
-    times = times[order]
-    if times[-1] == times[0]:
-        raise TraceError(f"{path}: all {times.size} rows have the same time; a trace needs a span")
-    times = times - times[0]
-    others = [name for name in header if name != time_name]
-    counted = _bin_column(path, trace, others, times)
-    if counted is not None:
-        _check_bins(path, trace, others)
-        return _bins(path, trace, times, order, time_name, counted)
-    asks = {name: values[order] for name, values in _asks(path, trace, others).items()}
-    return _scaled(Arrivals(times, asks), trace, seed)
+    layout = layout_of(path)
+    doubled = next((name for name in layout.names if name and layout.names.count(name) > 1), None)
+    if doubled is not None:
+        raise TraceError(f"{path}: two columns are named {doubled!r}: rename one")
+    first = first_values(path)
+    time_name, found = _time_column(path, layout, trace, first)
+    column = stamps.read_stamps(path, time_name)
+    if column.values.size < 2:
+        rows = column.values.size
+        raise TraceError(f"{path} holds {rows} rows of data: a trace needs at least two")
+    assumed = None
+    if trace.time_scale is None and not column.are_dates:
+        is_whole = bool((column.values == np.floor(column.values)).all())
+        assumed = trace_columns.published_unit(layout.names, is_whole)
+    times, how = stamps.seconds_of(path, time_name, column, trace.time_scale, assumed)
+    order = _order(path, trace, time_name, column.values)
+    times = times[order] - times[order[0]]
+    _check_span(path, time_name, times)
+    seen = Seen(
+        path=path,
+        time_name=time_name,
+        times=times,
+        others=tuple(name for name in layout.names if name != time_name),
+        numeric=frozenset(name for name, value in first.items() if _may_be_number(value)),
+        known_as=layout.known_as,
+    )
+    taken = take(seen, trace)
+    said = [f"time: {how}{found}"]
+    shape: Arrivals | Bins
+    if taken.rows == "bins":
+        _check_bins(path, trace, seen.others)
+        shape, told = _bins(seen, trace, order, taken)
+    else:
+        shape, told = _arrivals(seen, trace, order, seed)
+    said += told
+    whole, window = shape, None
+    if trace.window is not None:
+        shape, window = stretch.cut(whole, stretch.parse_stretch(trace.window))
+    return Reading(shape=shape, whole=whole, window=window, said=tuple(said))
 
 
-def _seconds(path: Path, name: str, values: Array, scale: float) -> Array:
-    with np.errstate(over="ignore"):
-        times: Array = values * scale
-    bad = np.flatnonzero(times > MAX_SECONDS)
-    if bad.size:
+def _time_column(
+    path: Path, layout: Layout, trace: TraceFile, first: dict[str, Any]
+) -> tuple[str, str]:
+    """The column that was named, is known, or alone holds dates; and how it was found."""
+    if trace.time_column is not None:
+        return _named(path, layout.names, trace.time_column), ""
+    known = trace_columns.time_column(layout.names)
+    if known is not None:
+        return known, ""
+    if len(layout.names) == 1:
+        return layout.names[0], ", the only column"
+    by_value = [name for name, value in first.items() if stamps.is_date(value)]
+    by_value = by_value or [name for name, value in first.items() if stamps.is_epoch(value)]
+    if len(by_value) == 1:
+        return by_value[0], ", the one column that may be a time"
+    raise TraceError(
+        f"{path}: which column is the time? Name it with time_column (--time-column): "
+        f"{', '.join(layout.names)}"
+    )
+
+
+def _named(path: Path, header: Sequence[str], wanted: str) -> str:
+    if wanted not in header:
+        raise TraceError(f"{path} has no column {wanted!r}{nearest(wanted, header)}")
+    return wanted
+
+
+def _may_be_number(value: Any) -> bool:
+    """Whether a column that begins with it may hold numbers, if not as they should be written."""
+    if value is None or isinstance(value, str):  # one that is written oddly is no word for that
+        return FIGURE.fullmatch(value or "") is not None
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _check_span(path: Path, name: str, times: Array) -> None:
+    if times[-1] == 0:
         raise TraceError(
-            f"{path}: row {int(bad[0]) + first_row(path)}, column {name!r}: "
-            f"{values[bad[0]]:g} is too far away; see time_scale (--time-scale)"
+            f"{path}: all {times.size} rows have the same time; a trace needs a span (a "
+            "spreadsheet that writes 1.76E+12 has rounded them: save them with all their digits)"
         )
-    return times
+    if times[-1] > LONGEST_S:
+        raise TraceError(
+            f"{path}: column {name!r} spans {times[-1] / 86400:,.0f} days; see time_scale "
+            "(--time-scale 0.001 where it is in milliseconds)"
+        )
 
 
-def _order(path: Path, trace: TraceFile, name: str, times: Array) -> npt.NDArray[np.int64]:
+def _order(path: Path, trace: TraceFile, name: str, values: Array) -> npt.NDArray[np.int64]:
     """The rows in the order of their times."""
-    back = np.flatnonzero(np.diff(times) < 0)
+    back = np.flatnonzero(np.diff(values) < 0)
     if back.size and not trace.sort:
         at = int(back[0])
         raise TraceError(
-            f"{path}: row {at + 1 + first_row(path)}, column {name!r}: {times[at + 1]:g} comes "
-            f"after {times[at]:g}. Sort the rows by time, or let it be done with sort (--sort)"
+            f"{path}: row {at + 1 + first_row(path)}, column {name!r}: {values[at + 1]:.15g} comes "
+            f"after {values[at]:.15g}. Sort the rows by time, or let it be done with sort (--sort)"
         )
-    return np.argsort(times, kind="stable")
+    return np.argsort(values, kind="stable")
 
 
-def _column(
-    path: Path, header: list[str], wanted: str | None, known: tuple[str, ...]
-) -> str | None:
-    """The column that was named, or the first known one there is."""
-    if wanted is not None:
-        if wanted not in header:
-            raise TraceError(f"{path} has no column {wanted!r}{nearest(wanted, header)}")
-        return wanted
-    return next((name for name in known if name in header), None)
-
-
-def _bin_column(
-    path: Path, trace: TraceFile, others: list[str], times: Array
-) -> tuple[str, bool] | None:
-    """The column that counts a bin's requests, and whether it is a rate; None: no bins."""
-    for wanted, is_rate in ((trace.rate_column, True), (trace.count_column, False)):
-        if name := _column(path, others, wanted, ()):
-            return name, is_rate
-    if any(getattr(trace, f"{kind}_column") for kind in ASKS) or not _evenly_spaced(times):
-        return None
-    for kind in ("rate", "count"):
-        if name := _column(path, others, None, KNOWN[kind]):
-            return name, kind == "rate"
-    if len(others) == 1 and others[0] not in {name for kind in ASKS for name in KNOWN[kind]}:
-        return others[0], False
-    if others:
-        raise TraceError(
-            f"{path}: its times are evenly spaced, so its rows are bins, but which column "
-            f"counts requests? Name it with rate_column or count_column ({', '.join(others)})."
-        )
-    return None
-
-
-def _check_bins(path: Path, trace: TraceFile, others: list[str]) -> None:
+def _check_bins(path: Path, trace: TraceFile, others: Sequence[str]) -> None:
     """That nothing is asked of bins which only arrivals can have."""
-    if trace.rate_column and trace.count_column:
-        raise TraceError(f"{path}: give rate_column or count_column, not both")
-    for kind in ASKS:
-        _column(path, others, getattr(trace, f"{kind}_column"), ())
+    for kind in ("rate", "count", *ASKS):
+        if wanted := getattr(trace, f"{kind}_column"):
+            _named(path, others, wanted)
     needless = [f"{kind}_column" for kind in ASKS if getattr(trace, f"{kind}_column")]
     needless += ["jitter"] if trace.jitter > 0 else []
     if needless:
@@ -176,49 +185,115 @@ def _check_bins(path: Path, trace: TraceFile, others: list[str]) -> None:
 
 
 def _bins(
-    path: Path,
-    trace: TraceFile,
-    times: Array,
-    order: npt.NDArray[np.int64],
-    time_name: str,
-    counted: tuple[str, bool],
-) -> Bins:
-    name, is_rate = counted
-    widths = np.diff(times, append=2 * times[-1] - times[-2])
-    if not widths.all():
-        row = int(order[np.flatnonzero(widths == 0)[0] + 1]) + first_row(path)
-        raise TraceError(
-            f"{path}: row {row}, column {time_name!r}: two bins start at once; each row of a rate "
-            "or count needs a time of its own"
-        )
+    seen: Seen, trace: TraceFile, order: npt.NDArray[np.int64], taken: Taken
+) -> tuple[Bins, list[str]]:
+    name = taken.column or ""
+    path = seen.path
     values = read_columns(path, [name]).numbers[name][order]
-    if not values.any():
+    begins, firsts = np.unique(seen.times, return_index=True)
+    labels = [each for each in seen.others if each not in seen.numeric]
+    if begins.size < seen.times.size and not labels:
+        row = int(order[np.flatnonzero(np.diff(seen.times) == 0)[0] + 1]) + first_row(path)
+        raise TraceError(
+            f"{path}: row {row}, column {seen.time_name!r}: two bins start at once; each row of a "
+            "rate or count needs a time of its own"
+        )
+    sums = np.add.reduceat(values, firsts)
+    if not sums.any():
         raise TraceError(f"{path}: column {name!r} is 0 in every row")
-    # a rate is per recorded second, or per whatever the time column counts
-    rates = values / (trace.time_scale if is_rate else widths) * trace.rate_scale
-    edges = np.concatenate([times, [times[-1] + widths[-1]]])
+    _check_counter(path, name, sums)
+    grid = grid_of(begins, usual=0.0)
+    edges, per_bin = _edges(begins, sums, grid)
+    widths = np.diff(edges)
+    rates = per_bin / (widths if taken.unit_s is None else taken.unit_s) * trace.rate_scale
     try:
-        return Bins(edges_s=tuple(edges.tolist()), rates_per_s=tuple(rates.tolist()))
+        bins = Bins(edges_s=tuple(edges.tolist()), rates_per_s=tuple(rates.tolist()))
     except ValueError as err:  # a scale took them out of any range
         raise TraceError(f"{path}: column {name!r}: {err}") from err
+    unit = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}.get(taken.unit_s or 0.0)
+    what = f"{name!r} " + ("counts its requests" if unit is None else f"is requests a {unit}")
+    if grid is None:
+        line = f"rows: each is a bin that lasts until the next, and {what}"
+    else:
+        line = f"rows: each is a bin of {format_duration(grid.step_s)}, and {what}"
+    if grid is not None and grid.missing:
+        total = begins.size + grid.missing
+        line += f"; {grid.missing:,} of {total:,} bins have no row and are taken as 0"
+    if begins.size < seen.times.size:
+        line += f"; rows of one time ({', '.join(labels[:NAMED])}) are added up"
+    return bins, [line, *_left_out([each for each in seen.others if each != name])]
 
 
-def _asks(path: Path, trace: TraceFile, others: list[str]) -> dict[str, Rows]:
-    """What each row asked for, as far as the trace tells."""
-    columns = {
-        kind: name
-        for kind in ASKS
-        if (name := _column(path, others, getattr(trace, f"{kind}_column"), KNOWN[kind]))
-    }
+def _check_counter(path: Path, name: str, values: Array) -> None:
+    grows = values.size > 2 and bool((np.diff(values) >= 0).all()) and values[-1] > values[0]
+    if grows and {"total", "cumulative", "cum"} & set(tokens(name)):
+        raise TraceError(
+            f"{path}: column {name!r} grows from row to row, as a running total does: write what "
+            "came in each bin (the differences)"
+        )
+
+
+def _edges(begins: Array, values: Array, grid: Grid | None) -> tuple[Array, Array]:
+    """Edges and values of bins, those that are missing on their grid put in as 0."""
+    gaps = np.diff(begins)
+    if grid is None:
+        return np.append(begins, begins[-1] + gaps[-1]), values
+    holes = np.flatnonzero(np.rint(gaps / grid.step_s) > 1)
+    edges = np.append(begins, begins[-1] + grid.step_s)
+    edges = np.insert(edges, holes + 1, begins[holes] + grid.step_s)
+    return edges, np.insert(values, holes + 1, 0.0)
+
+
+def _arrivals(
+    seen: Seen, trace: TraceFile, order: npt.NDArray[np.int64], seed: int
+) -> tuple[Arrivals, list[str]]:
+    columns = _asked_columns(seen, trace)
+    asks = {name: values[order] for name, values in _asks(seen.path, columns).items()}
+    said = ["rows: each is an arrival"]
+    if columns:
+        said.append(f"{ASKED_FOR} what {', '.join(map(repr, columns.values()))} tell")
+    silent = {kind: int((asks[kind] == 0).sum()) for kind in WHOLE if kind in asks}
+    said += [
+        f"{rows:,} rows tell nothing in {columns[kind]!r}: the scenario's is asked for"
+        for kind, rows in silent.items()
+        if rows
+    ]
+    left = [name for name in seen.others if name not in columns.values()]
+    return _scaled(Arrivals(seen.times, asks), trace, seed), [*said, *_left_out(left)]
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"left out: {', '.join(map(repr, names[:NAMED]))}{more}"]
+
+
+def _asked_columns(seen: Seen, trace: TraceFile) -> dict[str, str]:
+    """What kind of thing each row asked for -> the column that tells."""
+    columns = {}
+    names = [each for each in seen.others if each not in trace_columns.of_the_input(seen.others)]
+    for kind in ASKS:
+        wanted = getattr(trace, f"{kind}_column")
+        name = trace_columns.known_column(names, kind)
+        if wanted is not None:
+            name = _named(seen.path, seen.others, wanted)
+        if name is not None:
+            columns[kind] = name
+    return columns
+
+
+def _asks(path: Path, columns: dict[str, str]) -> dict[str, Rows]:
+    """What each row asked for, as far as the trace tells; 0 where it does not."""
     numbers = list(dict.fromkeys(name for kind, name in columns.items() if kind in WHOLE))
     words = list(dict.fromkeys(name for kind, name in columns.items() if kind not in WHOLE))
     if not columns:
         return {}
-    table = read_columns(path, numbers, words)
+    table = read_columns(path, numbers, words, optional=numbers)
     asks: dict[str, Rows] = {}
-    for kind, most in WHOLE.items():
+    for kind, (least, most) in WHOLE.items():
         if name := columns.get(kind):
-            asks[kind] = _whole(path, name, table.numbers[name], most)
+            asks[kind] = _whole(path, name, table.numbers[name], least, most)
     if name := columns.get("size"):
         asks |= _sizes(path, name, *table.words[name])
     if name := columns.get("user"):
@@ -226,15 +301,16 @@ def _asks(path: Path, trace: TraceFile, others: list[str]) -> dict[str, Rows]:
     return asks
 
 
-def _whole(path: Path, name: str, values: Array, most: int) -> Rows:
-    bad = np.flatnonzero((values < 1) | (values > most) | (values != np.floor(values)))
+def _whole(path: Path, name: str, values: Array, least: int, most: int) -> Rows:
+    bad = np.flatnonzero((values < least) | (values > most) | (values != np.floor(values)))
+    bad = bad[~np.isnan(values[bad])]
     if bad.size:
         at = int(bad[0])
         raise TraceError(
             f"{path}: row {at + first_row(path)}, column {name!r}: {values[at]:g} is no whole "
-            f"number from 1 to {most:,}"
+            f"number from {least} to {most:,}"
         )
-    return values.astype(np.uint16)
+    return np.nan_to_num(values).astype(np.uint16)
 
 
 def _sizes(
@@ -268,8 +344,3 @@ def _scaled(arrivals: Arrivals, trace: TraceFile, seed: int) -> Arrivals:
             raise TraceError(f"rate_scale {trace.rate_scale:g} leaves fewer than two arrivals")
         arrivals = arrivals.take(times - times[0], rows)
     return arrivals
-
-
-def _evenly_spaced(times: Array) -> bool:
-    gaps = np.diff(times)
-    return times.size > 2 and bool(np.allclose(gaps, gaps[0], rtol=1e-6, atol=1e-9)) and gaps[0] > 0

@@ -190,7 +190,7 @@ def _curve(
     text, folder = scenario_text(options.curve)
     load = {} if options.arrivals is None else {"arrivals": options.arrivals}
     scenario = with_overrides(parse_scenario(text), {"load": load})
-    source = load_source(scenario, folder)
+    source = load_source(scenario, folder, whole=True)
     check_asks(scenario, evidence.mix, "what was given")
     cell = options.cell or evidence.tested_gpus
     return draws(scenario, source, cell / evidence.service_s), demand(scenario, source)

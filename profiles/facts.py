@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from profiles import factors, figures
-from profiles.schema import Capacity, Factor, LoadPlan, RunManifest, Summary
+from profiles.schema import Capacity, Factor, LoadPlan, RunManifest, Summary, Traffic
 from profiles.validity import COMPRESSION_LIMIT
 
 Row = tuple[str, str]
@@ -255,11 +255,38 @@ def _plan_rows(plan: LoadPlan) -> list[Row]:
             ),
         ),
     ]
+    rows += traffic_rows(plan)
     if plan.scale is not None:
         rows.append(("Scale", f"{figures.number(plan.scale)} of the event's own rate"))
     if plan.capacity_images_per_s is not None:
         rows.append(("Capacity before the load", figures.images_per_s(plan.capacity_images_per_s)))
     return rows
+
+
+def traffic_rows(plan: LoadPlan) -> list[Row]:
+    """How a trace's requests came, and how what is sent of it comes; empty where there is none."""
+    if plan.recorded is None or plan.sent is None:
+        return []
+    rows = [("Trace as recorded", _traffic(plan.recorded))]
+    if plan.window is not None:
+        rows.append(("Window", plan.window))
+    return [*rows, ("Trace as sent", _traffic(plan.sent))]
+
+
+def _traffic(traffic: Traffic) -> str:
+    requests = figures.count(traffic.requests)
+    told = (
+        f"{requests} requests in {figures.seconds(traffic.duration_s)}, "
+        f"{figures.number(traffic.mean_per_s)}/s, peak {figures.number(traffic.peak_per_s)}/s "
+        f"over {figures.seconds(traffic.peak_over_s)}"
+    )
+    if traffic.gap_cv is None:
+        return told
+    return (
+        f"{told}; gap CV {figures.number(traffic.gap_cv)}, index of dispersion "
+        f"{figures.number(traffic.dispersion_1s)} at 1 s, "
+        f"{figures.number(traffic.dispersion_60s)} at 1 min (Poisson: 1)"
+    )
 
 
 def _end(manifest: RunManifest) -> str:

@@ -98,7 +98,10 @@ def read_prices(path: Path = FILE) -> Prices:
         PriceError: unreadable, an unknown or missing key, a price not above 0, low above high.
     """
     try:
-        found = msgspec.toml.decode(path.read_bytes(), type=Prices)
+        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # as some editors begin a file
+        found = msgspec.toml.decode(text, type=Prices)
+    except UnicodeDecodeError as err:
+        raise PriceError(f"{path} is not UTF-8 text: save it as UTF-8") from err
     except (OSError, msgspec.DecodeError) as err:
         raise PriceError(f"{path}: {err}") from err
     for place, offer in enumerate(found.offer):

@@ -43,7 +43,7 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
     if len(summary.reasons) > 1:
         lines += _sentences("also", summary.reasons[1:])
     lines += ["", *_rates(summary), *_latency(summary), *_outcomes(summary)]
-    lines += _checked(summary) + _retries(summary) + _groups(summary)
+    lines += _trace(manifest) + _checked(summary) + _retries(summary) + _groups(summary)
     lines += _errors(summary) + _hardware(summary) + _limits(summary, manifest)
     if summary.thresholds:
         lines += ["", *_thresholds(summary)]
@@ -93,6 +93,15 @@ def _outcomes(summary: Summary) -> list[str]:
         if summary.outcomes.get(outcome.value) or outcome is Outcome.OK
     ]
     return [_row("requests", f"{figures.count(summary.scheduled)} scheduled: {', '.join(told)}")]
+
+
+def _trace(manifest: RunManifest) -> list[str]:
+    lines: list[str] = []
+    for name, told in [] if manifest.plan is None else facts.traffic_rows(manifest.plan):
+        lines += _wrapped(
+            "" if lines else "trace", f"{name.removeprefix('Trace ').lower()}: {told}"
+        )
+    return lines
 
 
 def _checked(summary: Summary) -> list[str]:

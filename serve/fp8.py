@@ -95,9 +95,12 @@ def pays(rows: float, in_features: int, out_features: int, gpu: Gpu = H200) -> b
     Both feature counts must be multiples of 16. What is saved, 2·rows·in·out FLOPs at the faster
     rate, must exceed what quantizing the input costs: loading 2 bytes an element, storing 1, and a
     kernel. On an H200 that takes out_features > 582, and more the fewer the rows: time embeddings
-    (a row a sample), and text keys (77 a sample) in small batches, stay bf16. Compiled layers pay
-    less, as inductor quantizes within the norm before, once for queries, keys and values; without
-    compilation they pay several kernels, so that FP8 is for compiled models.
+    (a row a sample), and text keys (77 a sample) in small batches, stay bf16.
+
+    That is the cost of `serve.fp8_rows`' own kernel, at every layer. Compiled layers pay less: the
+    formula is part of the region, where inductor can quantize within the norm before, once for
+    queries, keys and values. Where Triton is missing, the formula eagerly moves ten times as much
+    and FP8 does not pay; `GET /v1/models` tells (`fused.plain`, `fp8.compiled`).
     """
     if in_features % ALIGNMENT or out_features % ALIGNMENT:
         return False

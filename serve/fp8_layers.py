@@ -23,22 +23,12 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-FP8 = torch.float8_e4m3fn
-FP8_MAX = torch.finfo(FP8).max
-SCALE_MIN = 1e-12  # a row of zeros has no scale of its own; this one keeps 0 / scale at 0
+from serve.fp8_rows import quantize_rows, to_fp8
 
 # x (rows, in), weight (out, in), their scales (rows, 1) and (out, 1), bias (out): (rows, out)
 Matmul: TypeAlias = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor
 ]
-
-
-def quantize_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A matrix (rows, features) as FP8, and its float32 scales (rows, 1): x ≈ fp8 · scale."""
-    wide = x.float()
-    scale = (wide.abs().amax(-1, keepdim=True) / FP8_MAX).clamp(min=SCALE_MIN)
-    # No clamp at 448: float32's rounding alone lets a quotient exceed it, and that rounds back.
-    return (wide / scale).to(FP8).contiguous(), scale
 
 
 def scaled_matmul(
@@ -87,7 +77,7 @@ class Fp8Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Quantize the rows and multiply."""
-        rows, scale = quantize_rows(x.reshape(-1, self.in_features))
+        rows, scale = to_fp8(x.reshape(-1, self.in_features))
         product = self._matmul(rows, self.weight, scale, self.weight_scale, self.bias)
         return product.reshape(*x.shape[:-1], self.out_features).to(x.dtype)
 

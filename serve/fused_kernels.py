@@ -54,17 +54,16 @@ def moments(
     tl.store(place + channels, spread, mask=c < channels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["parts", "span", "stretch", "shift_stride"])
 def combine(
-    partials, shift, weight, table, pixels, channels, parts, shift_stride, eps,
-    SHIFTED: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr,
-    PART: tl.constexpr, CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
+    partials, shift, weight, table, pixels, channels, parts, span, stretch, shift_stride, eps,
+    SHIFTED: tl.constexpr, WIDTH: tl.constexpr, CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
     """Write table[image]: what to take off each channel of a group, and its factor."""
     group, image = tl.program_id(0), tl.program_id(1)
     lane = tl.arange(0, WIDTH)
-    c = group * SPAN + lane
-    known = lane < SPAN
+    c = group * span + lane
+    known = lane < span
     added = tl.zeros((WIDTH,), tl.float32)
     if SHIFTED:
         added += tl.load(shift + image * shift_stride + c, mask=known, other=0.0).to(tl.float32)
@@ -74,17 +73,17 @@ def combine(
         part = turn * CHUNK + tl.arange(0, CHUNK)
         inside = (part < parts)[:, None] & known[None, :]
         place = start + part[:, None] * 2 * channels + c[None, :]
-        count = tl.minimum(pixels - part * PART, PART).to(tl.float32)[:, None]
+        count = tl.minimum(pixels - part * stretch, stretch).to(tl.float32)[:, None]
         middle = tl.load(place, mask=inside, other=0.0) + added[None, :]
         total += tl.where(inside, middle * count, 0.0)
-    values = pixels.to(tl.float32) * SPAN
+    values = 1.0 * pixels * span
     mean = tl.sum(total) / values
     spread = tl.zeros((CHUNK, WIDTH), tl.float32)
     for turn in range(CHUNKS):
         part = turn * CHUNK + tl.arange(0, CHUNK)
         inside = (part < parts)[:, None] & known[None, :]
         place = start + part[:, None] * 2 * channels + c[None, :]
-        count = tl.minimum(pixels - part * PART, PART).to(tl.float32)[:, None]
+        count = tl.minimum(pixels - part * stretch, stretch).to(tl.float32)[:, None]
         off = tl.load(place, mask=inside, other=0.0) + added[None, :] - mean
         within = tl.load(place + channels, mask=inside, other=0.0)
         spread += tl.where(inside, within + off * off * count, 0.0)
@@ -175,3 +174,16 @@ def gated(x, y, rows, channels, WIDTH: tl.constexpr, ROWS: tl.constexpr):
     gate = tl.load(x + at + channels, mask=inside, other=0.0).to(tl.float32)
     made = value * (0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476)))
     tl.store(y + wide + c[None, :], made.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def to_fp8(x, y, scales, rows, channels, WIDTH: tl.constexpr, ROWS: tl.constexpr):
+    """Write y = x / scale in 8 bits, a row's largest element being 448; WIDTH holds a whole row."""
+    p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    c = tl.arange(0, WIDTH)
+    inside = (p < rows)[:, None] & (c < channels)[None, :]
+    at = p.to(tl.int64)[:, None] * channels + c[None, :]
+    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.maximum(tl.max(tl.abs(value), axis=1) / 448.0, 1e-12)
+    tl.store(scales + p, scale, mask=p < rows)
+    tl.store(y + at, (value / scale[:, None]).to(tl.float8e4nv), mask=inside)

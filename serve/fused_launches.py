@@ -13,6 +13,7 @@ from serve.fused_kernels import (
     moments,
     sum_and_norm,
     sum_of_three,
+    to_fp8,
 )
 
 # A tile of 64 channels is a whole line of 128 bytes in bf16, and divides all channel counts of
@@ -28,8 +29,11 @@ TILES = 4
 # Elements of a program's tile in the kernels over rows of tokens.
 TILE = 2048
 GEGLU_CHANNELS = 256
-# Stretches combined at once.
+# Stretches and channels of a group combined at once: enough for all of a UNet's, so that one kernel
+# is built, in half a second, and not one for each of its shapes.
 CHUNK = 32
+SPAN = 128
+COMBINING_WARPS = 8
 
 
 def group_norm(
@@ -62,14 +66,15 @@ def group_norm(
         pixels,
         channels,
         parts,
+        span,
+        PIXELS * rounds,
         channels if shift is not None and len(shift) > 1 else 0,
         eps,
         SHIFTED=shift is not None,
-        SPAN=span,
-        WIDTH=triton.next_power_of_2(span),
-        PART=PIXELS * rounds,
+        WIDTH=max(SPAN, triton.next_power_of_2(span)),
         CHUNK=CHUNK,
-        CHUNKS=triton.cdiv(parts, CHUNK),
+        CHUNKS=max(STRETCHES // CHUNK, triton.cdiv(parts, CHUNK)),
+        num_warps=COMBINING_WARPS,
     )
     apply[(triton.cdiv(pixels, PIXELS * TILES), blocks, n)](
         x, y, table, bias, pixels, channels, SILU=silu, WIDTH=CHANNELS, ROWS=PIXELS, TILES=TILES
@@ -118,3 +123,18 @@ def geglu(x: torch.Tensor, y: torch.Tensor) -> None:
     gated[(triton.cdiv(rows, together), triton.cdiv(channels, GEGLU_CHANNELS))](
         x, y, rows, channels, WIDTH=GEGLU_CHANNELS, ROWS=together
     )
+
+
+def quantize_rows(x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor) -> None:
+    """Launch: x and y (rows, c), contiguous, and scale (rows, 1)."""
+    rows, channels = x.shape
+    width = triton.next_power_of_2(channels)
+    together = max(1, TILE // width)
+    to_fp8[(triton.cdiv(rows, together),)](
+        x, y, scale, rows, channels, WIDTH=width, ROWS=together, num_warps=warps_of(width)
+    )
+
+
+def warps_of(width: int) -> int:
+    """Warps for a program that holds a row of so many elements: 16 a thread, at least 4 warps."""
+    return max(4, min(16, width // 512))

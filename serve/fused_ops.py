@@ -168,22 +168,22 @@ def group_norm_cuda(
     silu: bool,
 ) -> torch.Tensor:
     """What `group_norm_op` runs on a GPU."""
-    kernels = _kernels()
-    if isinstance(kernels, str):
+    launches = kernels()
+    if isinstance(launches, str):
         return plain_group_norm(x, shift, weight, bias, groups, eps, silu)
     y = torch.empty_like(x, memory_format=LAST)
-    kernels.group_norm(x, y, shift, weight, bias, groups, eps, silu)
+    launches.group_norm(x, y, shift, weight, bias, groups, eps, silu)
     return y
 
 
 @add_bias_op.register_kernel("cuda")
 def add_bias_cuda(x: torch.Tensor, residual: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """What `add_bias_op` runs on a GPU."""
-    kernels = _kernels()
-    if isinstance(kernels, str):
+    launches = kernels()
+    if isinstance(launches, str):
         return plain_add_bias(x, residual, bias)
     y = torch.empty_like(x, memory_format=LAST)
-    kernels.add_bias(x, residual, bias, y)
+    launches.add_bias(x, residual, bias, y)
     return y
 
 
@@ -192,22 +192,22 @@ def add_layer_norm_cuda(
     x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What `add_layer_norm_op` runs on a GPU."""
-    kernels = _kernels()
-    if isinstance(kernels, str):
+    launches = kernels()
+    if isinstance(launches, str):
         return plain_add_layer_norm(x, residual, weight, bias, eps)
     total, y = torch.empty_like(x), torch.empty_like(x)
-    kernels.add_layer_norm(x, residual, weight, bias, eps, total, y)
+    launches.add_layer_norm(x, residual, weight, bias, eps, total, y)
     return total, y
 
 
 @geglu_op.register_kernel("cuda")
 def geglu_cuda(x: torch.Tensor) -> torch.Tensor:
     """What `geglu_op` runs on a GPU."""
-    kernels = _kernels()
-    if isinstance(kernels, str):
+    launches = kernels()
+    if isinstance(launches, str):
         return plain_geglu(x)
     y = x.new_empty((*x.shape[:-1], x.shape[-1] // 2))
-    kernels.geglu(x, y)
+    launches.geglu(x, y)
     return y
 
 
@@ -259,12 +259,12 @@ def why_plain(device: torch.device) -> str | None:
     """None where the kernels run, else why the plain formulas do: a CPU, no Triton, no compiler."""
     if device.type != "cuda":
         return f"the device is '{device.type}'"
-    kernels = _kernels()
-    return kernels if isinstance(kernels, str) else None
+    launches = kernels()
+    return launches if isinstance(launches, str) else None
 
 
 @functools.cache
-def _kernels() -> ModuleType | str:
+def kernels() -> ModuleType | str:
     """The kernels once one of them has been built and launched here, or why that failed.
 
     Triton comes with torch's CUDA builds for Linux, and needs a C compiler at the first launch.

@@ -65,7 +65,8 @@ class DiffusionModel:
             `shortcuts` reuse the deep features.
         graphs: Whether the steps of warmed sizes are recorded and replayed: as CUDA graphs, or
             on a CPU as traces.
-        compiled: The compiled denoiser, for warmed sizes; None: the plain one.
+        quicken: Makes the pipeline fast, in the thread that will denoise: what cuDNN plans there
+            serves no other. Returns the compiled denoiser for warmed sizes; None: the plain one.
 
     Attributes:
         rate: What its steps take, from its warm-up on.
@@ -86,7 +87,7 @@ class DiffusionModel:
         shortcuts: Shortcuts = NONE,
         cache_layers: int = 1,
         graphs: bool = False,
-        compiled: torch.nn.Module | None = None,
+        quicken: Callable[[], torch.nn.Module | None] = lambda: None,
     ) -> None:
         pipeline.set_progress_bar_config(disable=True)
         # Of every prompt cut it would log the rest, padding and all; the answer tells it instead.
@@ -95,6 +96,8 @@ class DiffusionModel:
         self._pipeline = pipeline
         self._slots = slots
         self._device: torch.device = pipeline.device
+        self._denoising = ThreadPoolExecutor(1, "denoise", self._start_thread, (threads, False))
+        compiled = self._denoising.submit(quicken).result()
         network = network_of(pipeline)
         self.whole_every = shortcuts.cache_steps
         layers = cache_layers if self.whole_every > 1 else None
@@ -112,7 +115,6 @@ class DiffusionModel:
         )
         self.decoder = Decoder(network)
         self._stock = StockLoop(network, self.decoder)
-        self._denoising = ThreadPoolExecutor(1, "denoise", self._start_thread, (threads, False))
         self._preparing = ThreadPoolExecutor(1, "prepare", self._start_thread, (threads, True))
         self._counting = ThreadPoolExecutor(1, "count", self._start_thread, (threads, False))
         self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, False))

@@ -70,12 +70,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             changes the images; the error is told likewise. Policy `step` only. 1: all.
         graphs: Whether the steps of warmed sizes are recorded once and replayed (policy `step`):
             as CUDA graphs, or on a CPU as traces.
-        compile: Whether torch compiles the denoiser; the first start takes minutes, later ones
-            find the result in `cache`.
+        compile: Whether torch compiles the denoiser's repeated blocks; the first start takes
+            longer, later ones find the result in `cache`.
         fp8: Whether the denoiser's large linear layers compute in 8 bits (Hopper and later). The
             error against bf16 is measured at the start and told in `GET /v1/models`.
         fused: Whether norms, gates and residual sums of UNets and VAEs run on a GPU as kernels of
-            this project's own, in fewer passes; told in `GET /v1/models`.
+            this project's own, in fewer passes (policy `step`; the baselines are diffusers' own).
+            Told in `GET /v1/models`.
         cache: Folder for compiled code; None: `$XDG_CACHE_HOME/viralload` or
             `~/.cache/viralload`.
         ingress: What takes the connections: `haproxy`, Ray's own `proxy` (a third of the

@@ -106,16 +106,13 @@ class Stepper:
         began = mark(self._device)
         lost = self._advance(slots, tick)
         ended = mark(self._device)
+        if began is not None and ended is not None:  # whatever fails below, it is launched
+            self._launched.append((0.0 if lost else tick.step_flop, began, ended))
         finished = {slot: slots.latent(slot) for slot in tick.finishes if slot not in lost}
         previews = {slot: slots.clean(slot) for slot in tick.previews if slot not in lost}
         ready = mark(self._device)
-        measured: Sequence[Measured] = []
-        if lost:
-            pass  # its time was spent on giving memory back, which waits for the device anyhow
-        elif began is not None and ended is not None:
-            self._launched.append((tick.step_flop, began, ended))
-            measured = self.catch_up(AHEAD)
-        else:
+        measured: Sequence[Measured] = self.catch_up(AHEAD)
+        if ended is None and not lost:
             took_s = time.perf_counter() - started_s
             measured = [Measured(step_flop=tick.step_flop, seconds=took_s)]
         return Ticked(
@@ -131,7 +128,8 @@ class Stepper:
         while len(self._launched) > ahead:
             step_flop, began, ended = self._launched.popleft()
             ended.synchronize()
-            measured.append(Measured(step_flop=step_flop, seconds=seconds(began, ended)))
+            if step_flop:  # the time of others was spent on giving memory back
+                measured.append(Measured(step_flop=step_flop, seconds=seconds(began, ended)))
         return measured
 
     def _make(self, size: Size, example: Start) -> Slots:

@@ -18,6 +18,7 @@ from profiles.schema.manifest import (
     RunManifest,
     SearchPlan,
     TargetInfo,
+    Traffic,
 )
 from profiles.schema.records import (
     CallCost,
@@ -83,6 +84,7 @@ __all__ = [
     "Summary",
     "TargetInfo",
     "ThresholdResult",
+    "Traffic",
     "Verdict",
     "WindowRecord",
 ]

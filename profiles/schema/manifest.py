@@ -63,6 +63,23 @@ class TargetInfo(msgspec.Struct, frozen=True, kw_only=True):
     approximations: list[Approximation] = []
 
 
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """How requests come: of a trace as it was recorded, or of a schedule as it is sent."""
+
+    requests: float  # of bins, what their counts or rates come to
+    duration_s: float
+    peak_per_s: float  # requests/s in the busiest of equal parts, or bins, ...
+    peak_over_s: float  # ... each so long
+    gap_cv: float | None = None  # coefficient of variation of the gaps, 1 if Poisson; None: of bins
+    dispersion_1s: float | None = None  # index of dispersion in windows of 1 s, 1 if Poisson ...
+    dispersion_60s: float | None = None  # ... and of 60 s; None: bins, or fewer than ten windows
+
+    @property
+    def mean_per_s(self) -> float:
+        """Requests/s."""
+        return self.requests / self.duration_s
+
+
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The schedule in numbers; the schedule itself is a function of (scenario.toml, seed)."""
 
@@ -80,6 +97,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     capacity_images_per_s: float | None = None  # measured before the load; "1.5x" refers to it
     capacity_interval_images_per_s: tuple[float, float] | None = None  # 95 %, of a measured one
     schedule_sha256: str
+    recorded: Traffic | None = None  # of a trace: the whole of it, before any scale or stretch ...
+    sent: Traffic | None = None  # ... and what is sent of it
+    window: str | None = None  # of a trace: the stretch that is played, in words
     curve_t_s: list[float] = []  # the rate curve, for drawing: seconds from load start ...
     curve_images_per_s: list[float] = []  # ... and images/s
 

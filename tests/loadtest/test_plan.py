@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.errors import ConfigurationError
-from loadtest.plan import Node, Schedule, make_plan, needs_capacity
+from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity
 from loadtest.plan_text import draw, plan_text
-from loadtest.scenario import Scenario, parse_scenario
+from loadtest.scenario import Scenario, parse_scenario, scenario_text
 from loadtest.source import load_source
+from profiles import figures
 from profiles.schema import LoadPlan
 
 BASE = """
@@ -113,6 +114,39 @@ def test_a_multiple_of_an_unknown_capacity_is_refused() -> None:
 def test_a_schedule_too_long_to_hold_is_refused_before_it_is_made() -> None:
     with pytest.raises(ConfigurationError, match=r"would hold 50,000,000 requests.*lower --peak"):
         planned(scenario("peak = 1e6"))
+
+
+@pytest.mark.parametrize(
+    ("load", "curve", "remedy"),
+    [
+        # 0.04 requests expected; ten need 250 times the rate. Nothing is compressed
+        ("", "", "raise --peak (to 2.5 images/s), or give the curve a longer duration"),
+        ("compression = 2", "", "or replay more time with a larger --compress-to or --real-time"),
+        ('peak = "0.1x"', "", "raise the multiple in --peak, or give the curve"),
+    ],
+)
+def test_an_empty_schedule_names_what_fills_it(load: str, curve: str, remedy: str) -> None:
+    text = (
+        'name = "t"\ntitle = "T"\n[curve]\nkind = "constant"\nrate_per_s = 0.01\n'
+        f'duration = "4s"\n[load]\n{load}\n'
+    )
+    with pytest.raises(ConfigurationError, match="the schedule is empty") as caught:
+        planned(parse_scenario(text), Node(capacity_images_per_s=0.1))
+    assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ghibli-hour", "crowd", "smoke"])
+def test_plan_and_report_say_the_same_of_the_event(name: str) -> None:
+    s = parse_scenario(scenario_text(name)[0])
+    source = load_source(s, Path())
+    event = demand(s, source)
+    plan, _ = make_plan(s, source, Node(capacity_images_per_s=2.0))
+    text = plan_text(s, source, plan, event, relative=False)
+    if event is None:
+        assert "event  " not in text
+        return
+    assert f"event     {figures.count(event.images)} images in " in text  # as `facts.replayed`
+    assert f"{figures.images_per_s(event.peak_images_per_s)} at the peak" in text
 
 
 def test_an_arrival_trace_is_thinned_to_the_peak(tmp_path: Path) -> None:

@@ -136,18 +136,24 @@ def test_a_trace_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "count", "mean_per_s"),
+    ("name", "options", "kind", "count", "mean_per_s"),
     [
-        ("azure_llm_2023_conv.csv", Arrivals, 19_366, 5.53),
-        ("wc98_1998-06-30_minute.csv", Bins, 2160, None),
-        ("nab_tweets_AAPL_5min.csv", Bins, 15_902, None),
-        ("servegen_rate_language_m-mid_10min.csv", Bins, 2016, None),
+        ("azure_llm_2023_conv.csv", {}, Arrivals, 19_366, 5.53),
+        ("wc98_1998-06-30_minute.csv", {}, Bins, 2160, None),
+        # "tweets" may be anything
+        ("nab_tweets_AAPL_5min.csv", {"count_column": "tweets"}, Bins, 15_902, None),
+        ("servegen_rate_language_m-mid_10min.csv", {}, Bins, 2016, None),
     ],
 )
 def test_real_traces_are_read(
-    traces: Path, name: str, kind: type[Arrivals | Bins], count: int, mean_per_s: float | None
+    traces: Path,
+    name: str,
+    options: dict[str, str],
+    kind: type[Arrivals | Bins],
+    count: int,
+    mean_per_s: float | None,
 ) -> None:
-    trace = read(traces / name)
+    trace = read(traces / name, **options)
     assert isinstance(trace, kind)
     size = trace.times_s.size if isinstance(trace, Arrivals) else len(trace.rates_per_s)
     assert size == count
@@ -245,11 +251,15 @@ def test_a_rate_is_scaled_and_rows_keep_what_they_asked(tmp_path: Path, scale: f
 
 
 def test_scaling_the_time_keeps_the_number_of_arrivals(tmp_path: Path) -> None:
-    for text in ("t_s,n\n0,10\n10,20\n20,30\n", "t_s,rps\n0,1\n10,2\n20,3\n"):
-        bins = read(written(tmp_path, text), time_scale=0.5)
-        assert isinstance(bins, Bins)
-        assert bins.duration_s == 15.0
-        assert total(bins) == 60.0
+    counts = read(written(tmp_path, "t_s,n\n0,10\n10,20\n20,30\n"), time_scale=0.5)
+    assert isinstance(counts, Bins)
+    assert counts.duration_s == 15.0
+    assert total(counts) == 60.0
+    # requests a second are requests a second, whatever unit the time column has
+    rates = read(written(tmp_path, "t_s,rps\n0,1\n10,2\n20,3\n"), time_scale=0.5)
+    assert isinstance(rates, Bins)
+    assert rates.rates_per_s == (1.0, 2.0, 3.0)
+    assert total(rates) == 30.0
 
 
 def test_jitter_spreads_batches_and_keeps_rows_together(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Compiled once, found again by the next process, and never compiled while serving."""
 
 import inspect
+import itertools
 import json
 import os
 import subprocess
@@ -19,42 +20,41 @@ from serve.compilation import (
     CompilationError,
     RecompileError,
     compilations,
-    compile_module,
+    compile_regions,
     forbid_recompiles,
     recompiles,
     use_cache,
 )
 from tests.serve.conftest import ROOT
 
-# A residual block, in place of a denoiser that would take a minute to compile.
+# Two residual blocks of one shape, in place of a denoiser that would take a minute to compile.
 PROCESS = """
 import json, sys
 from pathlib import Path
 import torch
 from torch import nn
-from serve.compilation import cache_use, compilations, compile_module, forbid_recompiles, recompiles
+from serve.compilation import cache_use, compilations, compile_regions
+from serve.compilation import forbid_recompiles, recompiles
 
-class Block(nn.Module):
+class BasicTransformerBlock(nn.Module):
     def __init__(self):
         super().__init__()
-        self.norm = nn.GroupNorm(2, 8)
-        self.conv = nn.Conv2d(8, 8, 3, padding=1)
-        self.time = nn.Linear(4, 8)
+        self.norm = nn.LayerNorm(8)
+        self.linear = nn.Linear(8, 8)
 
-    def forward(self, x, t):
-        h = self.conv(nn.functional.silu(self.norm(x)))
-        return x + h * self.time(t)[:, :, None, None]
+    def forward(self, x):
+        return x + nn.functional.gelu(self.linear(self.norm(x)))
 
 torch.manual_seed(0)
-block = Block().eval()
-compiled = compile_module(block, cache_folder=Path(sys.argv[1]))
+model = nn.Sequential(BasicTransformerBlock(), nn.Linear(8, 8), BasicTransformerBlock()).eval()
+compiled = compile_regions(model, cache_folder=Path(sys.argv[1]))
 with torch.inference_mode():
-    inputs = (torch.randn(1, 8, 4, 4), torch.randn(1, 4))
-    first = compiled(*inputs)
+    x = torch.randn(2, 8)
+    first = compiled(x)
     since = compilations()
     with forbid_recompiles():
-        compiled(*inputs)
-    off = float((first - block(*inputs)).abs().max())
+        compiled(x)
+    off = float((first - model(x)).abs().max())
 use = cache_use()
 print(json.dumps([use.hits, use.misses, since, recompiles(since), off]))
 """
@@ -95,9 +95,29 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     torch._dynamo.reset()
 
 
+class BasicTransformerBlock(nn.Module):
+    """Goes by the name of a block that repeats."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.tanh(self.linear(x))
+
+
+def model(*widths: int) -> nn.Module:
+    """Blocks of these widths, each after a layer that no region holds."""
+    layers = [
+        [nn.Linear(before, width), BasicTransformerBlock(width)]
+        for before, width in itertools.pairwise((4, *widths))
+    ]
+    return nn.Sequential(*itertools.chain(*layers)).eval()
+
+
 @pytest.fixture
-def compiled(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
-    """A compiled layer; the backend is eager, since guards and not kernels are tested with it."""
+def eager_backend(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch.compile with the eager backend, since guards and not kernels are tested with it."""
     real: Callable[..., Any] = torch.compile
 
     def eager(module: nn.Module, *, mode: str, **options: Any) -> Any:
@@ -106,7 +126,15 @@ def compiled(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     monkeypatch.setattr(torch, "compile", eager)
     # The signature tells how this torch takes the limit.
     eager.__signature__ = inspect.signature(real)  # type: ignore[attr-defined]
-    return compile_module(nn.Linear(4, 4).eval(), cache_folder=cache_folder)
+    return cache_folder
+
+
+@pytest.fixture
+def compiled(eager_backend: Path) -> nn.Module:
+    """A model of one compiled block, and nothing before it."""
+    return compile_regions(
+        nn.Sequential(BasicTransformerBlock(4)).eval(), cache_folder=eager_backend
+    )
 
 
 @torch.inference_mode()
@@ -195,11 +223,49 @@ def test_a_folder_with_a_blank(tmp_path: Path) -> None:
 def test_modes(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never a mode with CUDA graphs of its own; on a CPU no autotuning."""
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(torch, "compile", lambda module, **options: asked.append(options))
+
+    def note(module: nn.Module, **options: Any) -> nn.Module:
+        asked.append(options)
+        return module
+
+    monkeypatch.setattr(torch, "compile", note)
     for autotune in (False, True):
-        compile_module(nn.Linear(1, 1), cache_folder=cache_folder, autotune=autotune)
+        compile_regions(model(4), cache_folder=cache_folder, autotune=autotune)
     assert [options["mode"] for options in asked] == ["default", "default"]
     assert all(options["dynamic"] is False and options["fullgraph"] for options in asked)
+
+
+@torch.inference_mode()
+def test_blocks_of_one_shape_share_a_graph(eager_backend: Path) -> None:
+    """GPU finding 3: graphs are distinct shapes times batches, whatever the number of blocks."""
+    plain = model(4, 4, 6, 4, 6, 6)
+    fast = compile_regions(plain, cache_folder=eager_backend)
+    before = compilations()
+    for samples in (1, 2, 5):
+        assert torch.equal(call(fast, samples), call(plain, samples))
+    assert recompiles(before) == 2 * 3  # widths 4 and 6
+    call(plain, 7)  # the given one is never compiled
+    assert recompiles(before) == 2 * 3
+
+
+def test_weights_are_shared_and_the_given_model_keeps_its_blocks(eager_backend: Path) -> None:
+    plain: Any = model(4, 4)
+    plain.again = plain[1]  # one block under two names
+    fast: Any = compile_regions(plain, cache_folder=eager_backend)
+    assert fast.again is fast[1]
+    assert type(plain[1]) is BasicTransformerBlock
+    assert fast[1] is not plain[1]
+    assert {id(each) for each in fast.parameters()} == {id(each) for each in plain.parameters()}
+    with torch.inference_mode():
+        before = call(fast, 2).clone()
+        plain[1].linear.bias.add_(1.0)
+        assert torch.equal(call(fast, 2), call(plain, 2))
+        assert not torch.equal(call(fast, 2), before)
+
+
+def test_a_model_without_blocks_is_refused(cache_folder: Path) -> None:
+    with pytest.raises(CompilationError, match=r"Linear has no block .*compile=false"):
+        compile_regions(nn.Linear(1, 1), cache_folder=cache_folder)
 
 
 IMPORTS = """

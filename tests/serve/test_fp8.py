@@ -196,15 +196,6 @@ def test_a_denoiser_end_to_end(convolutions: bool, most: float) -> None:
     assert module.dtype == torch.bfloat16
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
-def test_a_quantized_denoiser_compiles_whole() -> None:
-    module = unet()
-    quantize(module, gpu=FREE, matmul=MATMUL)
-    expected = closure(module)()
-    compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=False)
-    assert relative_error(expected, closure(compiled)()) < 0.03
-
-
 @pytest.mark.parametrize(
     ("build", "samples", "layers", "flop_share"),
     [

@@ -11,7 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from serve.fp8 import is_supported, relative_error
-from serve.fp8_layers import FP8, Fp8Conv1x1, Fp8Linear, Matmul, quantize_rows, scaled_matmul
+from serve.fp8_layers import Fp8Conv1x1, Fp8Linear, Matmul, scaled_matmul
+from serve.fp8_rows import FP8, quantize_rows, quantize_rows_op, to_fp8
 from tests.serve.fp8_reference import dequantized_matmul, runs_on_cpu
 
 CUDA = torch.device("cuda")
@@ -86,6 +87,14 @@ def test_rows_come_back_within_half_a_step(exponent: int, rows: int, seed: int) 
     assert bool((off <= torch.maximum(x.abs() * 2**-4, scale * 2**-10) * 1.001).all())
     largest = quantized.float().abs().amax(-1)
     assert torch.equal(largest, torch.full_like(largest, 448.0))
+
+
+def test_one_operator_is_the_formula() -> None:
+    """Schema, shapes and strides by torch's own check; the kernel is in test_fused_kernels.py."""
+    x = random(7, 32)
+    torch.library.opcheck(quantize_rows_op, (x,), test_utils=("test_schema", "test_faketensor"))
+    for made, expected in zip(to_fp8(x.t().contiguous().t()), quantize_rows(x), strict=True):
+        assert torch.equal(made.float(), expected.float())
 
 
 @MATMULS

@@ -134,7 +134,7 @@ def test_why_the_formulas_run() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU has them")
 def test_a_gpu_without_kernels_runs_the_formulas_and_says_why() -> None:
-    fused_ops._kernels.cache_clear()
+    fused_ops.kernels.cache_clear()
     told = why_plain(torch.device("cuda"))
     assert told is not None
     assert "Error: " in told  # no Triton, or no CUDA

@@ -50,13 +50,16 @@ def captured(pipeline: Any, model: str, **changes: Any) -> Together:
     return together
 
 
-def on_gpu(model: str, dtype: Any) -> Any:
+def on_gpu(model: str, dtype: Any, *, fused: bool = True) -> Any:
     from serve.architectures import build_random
+    from serve.fusion import fuse_pipeline
     from serve.start import lay_out
 
     pipeline = build_random(model, torch.device("cuda", 0), dtype)
     pipeline.set_progress_bar_config(disable=True)
     lay_out(pipeline)
+    if fused:  # as policy `step` runs it
+        fuse_pipeline(pipeline, pipeline.device)
     return pipeline
 
 
@@ -122,10 +125,10 @@ def test_bf16_stays_near_the_stock_pipeline(model: str) -> None:
     ],
 )
 def test_bf16_stays_near_the_stock_pipeline_on_a_gpu(model: str, steps: int) -> None:
-    pipeline = on_gpu(model, torch.bfloat16)
+    plain, fused = (on_gpu(model, torch.bfloat16, fused=how) for how in (False, True))
     side = MODEL_DEFAULTS[model].side
     size = {"width": side, "height": side}
-    check_bf16(pipeline, captured(pipeline, model, **size), bf16_crowd(model, steps=steps, **size))
+    check_bf16(plain, captured(fused, model, **size), bf16_crowd(model, steps=steps, **size))
 
 
 def bf16_crowd(model: str, **changes: Any) -> list[Arrival]:

@@ -118,7 +118,7 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
         guarded.append(True)
         yield
 
-    monkeypatch.setattr("serve.start.compile_module", lambda module, **_: Compiled(module))
+    monkeypatch.setattr("serve.start.compile_regions", lambda module, **_: Compiled(module))
     monkeypatch.setattr("serve.stepper.forbid_recompiles", forbid)
     settings = Settings(device="cpu", threads=1, max_batch=2, compile=True, cache=str(tmp_path))
     warm = start(settings)
@@ -148,12 +148,15 @@ def test_fp8_tells_its_layers_and_its_error(monkeypatch: pytest.MonkeyPatch) -> 
     told: Any = warm.facts["fp8"]
     assert told["layers"] == 0 < told["of_layers"]
     assert (told["flop_share"], told["relative_error"]) == (0.0, 0.0)
+    assert told["compiled"] is False
 
 
 @pytest.mark.gpu
 @pytest.mark.gpu_slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-@pytest.mark.parametrize("switches", [{"fp8": True}, {"compile": True}])
+@pytest.mark.parametrize(
+    "switches", [{"fp8": True}, {"compile": True}, {"compile": True, "fp8": True}, {"fused": False}]
+)
 def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any) -> None:
     from serve.compilation import compilations, recompiles
     from serve.start import default_recipe, start
@@ -177,6 +180,9 @@ def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any)
 
     assert len(asyncio.run(run()).images) == 3
     assert recompiles(compiled) == 0
+    if switches.get("fused", True):
+        fused: Any = warm.facts["fused"]
+        assert (fused["resnets"], fused["blocks"], fused["plain"]) == (22 + 14, 16, None)
     if "fp8" in switches:
         told: Any = warm.facts["fp8"]
         assert 0 < told["relative_error"] < 0.2

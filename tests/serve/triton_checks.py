@@ -19,8 +19,19 @@ import torch
 import triton
 from torch.nn import functional
 
-from serve import fused_launches, fused_ops
-from serve.fused_launches import CHANNELS, CHUNK, GEGLU_CHANNELS, PIXELS, TILE, TILES
+from serve import fp8_rows, fused_launches, fused_ops
+from serve import fused_kernels as kernels
+from serve.fused_launches import (
+    CHANNELS,
+    CHUNK,
+    COMBINING_WARPS,
+    GEGLU_CHANNELS,
+    PIXELS,
+    SPAN,
+    TILE,
+    TILES,
+    warps_of,
+)
 
 LAST = torch.channels_last
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -36,7 +47,7 @@ def random(*shape: int, seed: int) -> torch.Tensor:
 
 def numbers() -> Iterator[dict[str, Any]]:
     """Relative errors against the formula in float64, through the functions a GPU would run."""
-    vars(fused_ops)["_kernels"] = lambda: fused_launches
+    vars(fused_ops)["kernels"] = vars(fp8_rows)["kernels"] = lambda: fused_launches
     for name, dtype in TYPES.items():
         for told, made, exact in [*norms(dtype), *others(dtype)]:
             yield {"what": told, "dtype": name, "off": off(made, exact)}
@@ -84,6 +95,12 @@ def others(dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor, torch.Tensor
     x = (3 * random(3, 7, 2 * 320, seed=1)).to(dtype)
     value, gate = x.double().chunk(2, dim=-1)
     yield "geglu", fused_ops.geglu_cuda(x), value * functional.gelu(gate)
+    x[0, 0] = 0.0
+    rows = x.flatten(0, 1)
+    made, scale = fp8_rows.quantize_rows_cuda(rows)
+    expected, exact = fp8_rows.quantize_rows(rows)
+    yield "scales", scale, exact.double()
+    yield "fp8", made.float(), expected.double()
 
 
 def laid(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -92,30 +109,32 @@ def laid(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def build() -> Iterator[dict[str, Any]]:
     """Registers, spilled bytes and the widths of loads and stores, as on an H200."""
-    from serve import fused_kernels as kernels
-
     tile = {"WIDTH": CHANNELS, "ROWS": PIXELS}
-    combined = {"PART": 256, "CHUNK": CHUNK}
+    combined = {"WIDTH": SPAN, "CHUNK": CHUNK}
     for kernel, constants in (
         (kernels.moments, {**tile, "ROUNDS": 1}),
         (kernels.moments, {**tile, "ROUNDS": 64}),
-        (kernels.combine, {**combined, "SHIFTED": True, "SPAN": 80, "WIDTH": 128, "CHUNKS": 2}),
-        (kernels.combine, {**combined, "SHIFTED": False, "SPAN": 4, "WIDTH": 4, "CHUNKS": 16}),
+        (kernels.combine, {**combined, "SHIFTED": True, "CHUNKS": 2}),
+        (kernels.combine, {**combined, "SHIFTED": False, "CHUNKS": 16}),
         (kernels.apply, {**tile, "SILU": True, "TILES": TILES}),
         (kernels.sum_of_three, {**tile, "TILES": TILES}),
         (kernels.sum_and_norm, {"WIDTH": 2048, "ROWS": 1}),
         (kernels.sum_and_norm, {"WIDTH": 512, "ROWS": 4}),
         (kernels.gated, {"WIDTH": GEGLU_CHANNELS, "ROWS": TILE // GEGLU_CHANNELS}),
+        (kernels.to_fp8, {"WIDTH": 2048, "ROWS": 1}),
+        (kernels.to_fp8, {"WIDTH": 8192, "ROWS": 1}),
     ):
         yield {"what": kernel.fn.__name__, **disassembled(compiled(kernel, constants))}
 
 
-def compiled(kernel: Any, constants: dict[str, Any]) -> bytes:
+def compiled(kernel: Any, constants: dict[str, Any]) -> Any:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    wide = {"partials": "*fp32", "table": "*fp32", "eps": "fp32"}
-    whole = ("pixels", "channels", "rows", "parts", "shift_stride")
+    wide = {"partials": "*fp32", "table": "*fp32", "eps": "fp32", "scales": "*fp32"}
+    if kernel is kernels.to_fp8:
+        wide["y"] = "*fp8e4nv"
+    whole = ("pixels", "channels", "rows", "parts", "span", "stretch", "shift_stride")
     signature = {
         name: "constexpr"
         if name in constants
@@ -135,14 +154,16 @@ def compiled(kernel: Any, constants: dict[str, Any]) -> bytes:
         constexprs=constants,
         attrs={(i,): [["tt.divisibility", 16]] for i in even},
     )
-    made: bytes = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]
-    return made
+    is_combining = kernel is kernels.combine
+    options = {"num_warps": COMBINING_WARPS if is_combining else warps_of(constants["WIDTH"])}
+    built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    return built.asm
 
 
-def disassembled(cubin: bytes) -> dict[str, Any]:
+def disassembled(built: Any) -> dict[str, Any]:
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
+        file.write(built["cubin"])
         file.flush()
         used, code = (
             subprocess.run([tool, flag, file.name], capture_output=True, text=True, check=True)
@@ -157,6 +178,7 @@ def disassembled(cubin: bytes) -> dict[str, Any]:
         "spilled": stack + local,
         "loads": re.findall(r"\bLDG\.E\.(\w+)", code.stdout),
         "stores": re.findall(r"\bSTG\.E\.(\w+)", code.stdout),
+        "rounding": sorted(set(re.findall(r"cvt\.(\S*e4m3\S*)", built["ptx"]))),
         "spills": len(re.findall(r"\b(?:LDL|STL)\b", code.stdout)),
     }
 
