@@ -13,11 +13,14 @@ itself tells (`output_format`, as OpenAI's do), and without that any of the thre
 import base64
 import binascii
 import io
+import re
 import warnings
 from typing import Literal, get_args
 
 import msgspec
 from PIL import Image, UnidentifiedImageError
+
+from loadtest.server_words import error_in
 
 DECODE_EVERY = 10
 MAX_PIXELS = 64_000_000  # headers that tell more are refused unread: a decompression bomb
@@ -30,6 +33,9 @@ END_MARKS = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9"}
 
 Format = Literal["png", "jpeg", "webp"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+
+_UNPADDED = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_URL_BASE64 = re.compile(r"[A-Za-z0-9_-]*[_-][A-Za-z0-9_-]*={0,2}")
 
 # Every codec now: imported later, by several threads of a gevent process at once, they can wait for
 # each other's import lock for ever.
@@ -55,17 +61,8 @@ class _PlainAnswer(msgspec.Struct):
     output_format: object = None
 
 
-class _ErrorDetail(msgspec.Struct):
-    message: str | None = None
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _ErrorDetail | str | None = None
-
-
 _PLAIN = msgspec.json.Decoder(_PlainAnswer)
 _ANSWER = msgspec.json.Decoder(_Answer)
-_ERROR = msgspec.json.Decoder(_ErrorBody)
 
 
 def most_bytes(images: int, width: int, height: int, image_bytes: int = 0) -> int:
@@ -117,7 +114,7 @@ def check(
         found, told = read
     if len(found) != images:
         came = f"{len(found)} images came back where {images} were asked for"
-        return Checked(fault=came)
+        return Checked(fault=_with_words(came, body))
     due = output_format or _told_format(told)
     for data in found:
         fault = _image_fault(data, width, height, due, decode)
@@ -136,28 +133,41 @@ def _images_in(body: bytes | bytearray) -> tuple[list[bytes], object] | str:
     try:
         answer = _ANSWER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "the answer is no OpenAI Images JSON"
+        if body.lstrip()[:6] in (b"data: ", b"event:"):
+            return "the answer is a stream of events, which nobody asked for"
+        return _with_words("the answer is no OpenAI Images JSON", body)
     if answer.data is None:
-        return "the answer has no data"
+        return _with_words("the answer has no data", body)
     found = []
     for item in answer.data:
         if item.b64_json is None:
-            return "an image came as a link, not as b64_json" if item.url else "an image is missing"
+            if item.url:
+                return "an image came as a link, not as b64_json"
+            return _with_words("an image is missing", body)
         try:
             found.append(base64.b64decode(item.b64_json, validate=True))
         except (binascii.Error, ValueError):
-            return "an image is not base64"
+            return _not_base64(item.b64_json)
     return found, answer.output_format
 
 
-def error_message(body: bytes | bytearray) -> str | None:
-    """The message of an OpenAI error body, cut to one line; None if there is none."""
-    try:
-        error = _ERROR.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    message = error.message if isinstance(error, _ErrorDetail) else error
-    return " ".join(message.split())[:200] if message else None
+def _with_words(fault: str, body: bytes | bytearray) -> str:
+    """The fault, and what the server says of it in the same answer."""
+    words = error_in(body)
+    return fault if words is None else f"{fault}: {words}"
+
+
+def _not_base64(text: str) -> str:
+    """What is wrong with an image's base64 (RFC 4648, 4: no line breaks, + and /, padded)."""
+    if text.startswith("data:"):
+        return "an image is a data URI (data:...;base64,), where b64_json is bare base64"
+    if any(letter.isspace() for letter in text):
+        return "an image's base64 is broken into lines"
+    if _URL_BASE64.fullmatch(text):
+        return "an image's base64 is the form for URLs, with - and _"
+    if _UNPADDED.fullmatch(text):
+        return "an image's base64 is cut short, or lacks the = at its end"
+    return "an image is not base64"
 
 
 def parse_server_timing(header: str) -> dict[str, float]:

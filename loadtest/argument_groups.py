@@ -6,6 +6,7 @@ from typing import get_args
 
 from loadtest.argument_values import MASTER_PORT, count, port, positive, whole
 from loadtest.arrivals import Word
+from loadtest.credentials import DEFAULT_KEY_ENV
 from loadtest.scenario import builtin_names
 from loadtest.trace import KNOWN
 
@@ -92,13 +93,39 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_key(parser: argparse.ArgumentParser) -> None:
-    """Where the API key is."""
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """A server that is there, and how it wants to be spoken to."""
+    target = parser.add_argument_group("a server that is there")
+    target.add_argument(
+        "--host",
+        metavar="URL",
+        help="load this server instead of starting one; a path is taken as the API's, and "
+        "http://user:password@... is basic authentication",
+    )
+    target.add_argument(
+        "--body",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="a field of every request, such as quality=high; null leaves it out; may be repeated",
+    )
+    add_key(target)
+
+
+def add_key(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """What opens the server."""
     parser.add_argument(
         "--key-env",
-        default="OPENAI_API_KEY",
         metavar="NAME",
-        help="environment variable that holds the API key (default: %(default)s)",
+        help=f"environment variable that holds the API key (default: {DEFAULT_KEY_ENV})",
+    )
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="sent with every request; $VARIABLE is read from the environment; the value counts as "
+        "a secret; may be repeated",
     )
 
 
@@ -120,9 +147,8 @@ def add_workers(run: argparse.ArgumentParser) -> None:
     )
     workers.add_argument(
         "--expect-workers-max-wait",
-        default="5min",
         metavar="DURATION",
-        help="give up if they have not come by then (default: %(default)s)",
+        help="give up if they have not come by then (default: 5min)",
     )
     workers.add_argument(
         "--master-bind-host",

@@ -50,11 +50,11 @@ def port(text: str) -> int:
 
 def address(text: str) -> tuple[str, int]:
     """Host and port of "HOST", "HOST:PORT", "[IPV6]" or "[IPV6]:PORT"."""
-    parts = urlsplit(f"//{text}")
     try:
+        parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host = port = None
+        raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}") from None
     if not host or port == 0 or parts.netloc != text or "@" in text:
         raise argparse.ArgumentTypeError(f"expected HOST or HOST:PORT, got {text!r}")
     return host, MASTER_PORT if port is None else port

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from loadtest.argument_groups import add_key, add_out, add_scenario, add_server, add_workers
+from loadtest.argument_groups import (
+    add_host,
+    add_key,
+    add_out,
+    add_scenario,
+    add_server,
+    add_workers,
+)
 from loadtest.argument_values import MASTER_PORT, address, count, duration, port, positive, whole
 from loadtest.block_arguments import add_capacity, add_fleet, add_ledger
 
@@ -23,8 +30,7 @@ def parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="replay a scenario against a server and report")
     add_scenario(run)
     add_server(run)
-    run.add_argument("--host", metavar="URL", help="load this server instead of starting one")
-    add_key(run)
+    add_host(run)
     add_out(run)
     run.add_argument("--label", help="put into the run folder's name")
     run.add_argument(
@@ -166,8 +172,7 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
         help="for all of it, starting a server included (default: %(default)s)",
     )
     add_server(parser)
-    parser.add_argument("--host", metavar="URL", help="load this server instead of starting one")
-    add_key(parser)
+    add_host(parser)
     parser.add_argument("--seed", type=whole, metavar="N", help="of the arrivals")
     parser.add_argument("--size", metavar="WxH", help="of the images asked for")
     parser.add_argument("--steps", type=count, metavar="N", help="denoising steps asked for")

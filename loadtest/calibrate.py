@@ -6,8 +6,9 @@ some ten percent; plan and report say so, with its interval.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from loadtest.processes import Child
 from loadtest.scenario import Scenario
 from loadtest.source import Source
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 PATIENCE_S = 60.0  # beyond its own time: starting, and the last requests
 MAX_FIRST = 512
 UNTOLD_BATCH = 2  # of a server that does not tell its batch size
@@ -49,7 +51,11 @@ def asks(scenario: Scenario, source: Source) -> Schedule:
 
 
 def calibrate(
-    job_path: Path, first: int, log: Path, tell: Callable[[Window], None] = lambda window: None
+    job_path: Path,
+    first: int,
+    log: Path,
+    tell: Callable[[Window], None] = lambda window: None,
+    opened: Mapping[str, str] = NOTHING,
 ) -> Calibration:
     """Images/s that the server completes when always busy, and what limited the look.
 
@@ -58,12 +64,13 @@ def calibrate(
         first: Requests in flight to begin with.
         log: What takes its stderr.
         tell: Told of each level as it ends.
+        opened: What opens the server, as environment variables.
 
     Raises:
         ViralloadError: Requests fail, or nothing comes back in time.
     """
     found: Calibration | None = None
-    for line in _lines(job_path, ["climb", str(first)], log):
+    for line in _lines(job_path, ["climb", str(first)], log, opened):
         told = msgspec.json.decode(line, type=Window | Calibration)
         if isinstance(told, Window):
             tell(told)
@@ -74,15 +81,19 @@ def calibrate(
     return found
 
 
-def alone(job_path: Path, log: Path, count: int = 1) -> list[float]:
+def alone(
+    job_path: Path, log: Path, count: int = 1, opened: Mapping[str, str] = NOTHING
+) -> list[float]:
     """Seconds that each of `count` requests takes on a server that does nothing else.
+
+    `opened` is what opens the server, as environment variables.
 
     Raises:
         ViralloadError: One fails.
     """
     return [
         msgspec.json.decode(line, type=float)
-        for line in _lines(job_path, ["alone", str(count)], log)
+        for line in _lines(job_path, ["alone", str(count)], log, opened)
     ]
 
 
@@ -98,14 +109,16 @@ def refusal(found: Calibration) -> str | None:
     )
 
 
-def _lines(job_path: Path, words: list[str], log: Path) -> Iterator[bytes]:
+def _lines(
+    job_path: Path, words: list[str], log: Path, opened: Mapping[str, str]
+) -> Iterator[bytes]:
     """What the closed loop prints, a line as it comes.
 
     Raises:
         ViralloadError: It failed.
     """
     command = [sys.executable, "-m", "loadtest.closed_loop", str(job_path), *words]
-    child = Child("closed loop", command, log, {})
+    child = Child("closed loop", command, log, opened)
     left, code = b"", None
     try:
         for block in child.output(TIME_S + PATIENCE_S):

@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import msgspec
-from rich.console import Console
 
-from loadtest import drawing, foretold, goal, whatif
+from loadtest import drawing, foretold, goal, unused, whatif
 from loadtest import scenario as scenarios
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import parser
@@ -26,6 +25,8 @@ from loadtest.plan import Node, demand, make_plan, needs_capacity
 from loadtest.plan_text import plan_text
 from loadtest.prompts import load_texts
 from loadtest.source import load_source
+from loadtest.target_options import credentials_of_worker, target_of
+from loadtest.terminal import Terminal, complain, show
 from loadtest.units import parse_duration
 from loadtest.workers import Workers
 from profiles.columns import read
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = VERBS[options.verb](options, ["viralload", *words])
     except (ViralloadError, RunError) as err:
-        sys.stderr.write(f"error: {err}\n")
+        complain(f"error: {err}")
         return getattr(err, "exit_code", 1)
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
@@ -63,9 +64,12 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest import runner  # here, so that plans and reports start without it
     from loadtest.prepare import Options
 
+    unused.check_server(options)
     scenario, text, folder = scenario_of(options)
     capacity, basis = goal.capacity_of(options.capacity)
-    console = Console(stderr=True, markup=False)
+    crew = _workers(options)
+    target = target_of(options, command)
+    console = Terminal()
     price, price_basis = _price(options.gpu_price)
     try:
         run_folder, summary = runner.run(
@@ -73,19 +77,21 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 scenario_text=text,
                 scenario=scenario,
                 folder=folder,
-                command=command,
+                command=target.command,
                 out=options.out,
                 label=options.label,
                 labels=pairs(options.tag, "--tag"),
-                host=options.host,
-                key_env=options.key_env,
+                host=target.host,
+                credentials=target.credentials,
+                fields=target.fields,
+                given=unused.given(options),
                 model=options.model,
                 settings=settings_of(options),
                 port=options.port,
                 capacity=capacity,
                 capacity_basis=basis,
                 processes=options.processes,
-                workers=_workers(options),
+                workers=crew,
                 web_port=options.web,
                 metrics_port=options.metrics_port,
                 gpu_price_usd_per_h=price,
@@ -95,13 +101,13 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
             console,
         )
     except runner.Interrupted as stop:
-        sys.stderr.write(f"interrupted: {stop}\n")
+        complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
     foretold.note(run_folder, summary)
     if options.json:
         sys.stdout.write(run_folder.summary_path.read_text(encoding="utf-8"))
     else:
-        sys.stdout.write(summary_text(summary, run_folder.manifest()))
+        show(summary_text(summary, run_folder.manifest()))
         _tell_report(run_folder)
     return verdict_exit_code(summary)
 
@@ -110,10 +116,11 @@ def _workers(options: argparse.Namespace) -> Workers | None:
     """The workers on other machines that the command line asks for."""
     host, port = options.master_bind_host, options.master_bind_port
     if options.expect_workers is None:
-        if (host, port) != ("127.0.0.1", MASTER_PORT):
+        waits = options.expect_workers_max_wait is not None
+        if (host, port) != ("127.0.0.1", MASTER_PORT) or waits:
             raise ConfigurationError(
-                "--master-bind-host and --master-bind-port are for workers on other machines: say "
-                "how many with --expect-workers N"
+                "--master-bind-host, --master-bind-port and --expect-workers-max-wait are for "
+                "workers on other machines: say how many with --expect-workers N"
             )
         return None
     if options.processes != 1:
@@ -121,7 +128,7 @@ def _workers(options: argparse.Namespace) -> Workers | None:
             "--processes is of this machine, which sends nothing where workers are expected: give "
             "it to `viralload worker`"
         )
-    wait_s = _duration(options.expect_workers_max_wait, "--expect-workers-max-wait")
+    wait_s = _duration(options.expect_workers_max_wait or "5min", "--expect-workers-max-wait")
     return Workers(count=options.expect_workers, host=host, port=port, wait_s=wait_s)
 
 
@@ -130,8 +137,9 @@ def _worker(options: argparse.Namespace, _command: list[str]) -> int:
 
     host, port = options.master
     wait_s = _duration(options.wait, "--wait")
-    console = Console(stderr=True, markup=False)
-    return work(host, port, options.processes, wait_s, options.key_env, console)
+    console = Terminal()
+    credentials = credentials_of_worker(options)
+    return work(host, port, options.processes, wait_s, credentials, console)
 
 
 def _price(stated: float | None) -> tuple[float, str]:
@@ -153,18 +161,21 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest import finder, runner
     from loadtest.prepare import Options
 
+    unused.check_server(options)
     scenario, text, folder = goal.scenario_of(options)
     asked = goal.asked_of(options, scenario)
     price, price_basis = _price(None)
+    target = target_of(options, command)
     wanted = Options(
         scenario_text=text,
         scenario=scenario,
         folder=folder,
-        command=command,
+        command=target.command,
         out=options.out,
         label=options.label or "find",
-        host=options.host,
-        key_env=options.key_env,
+        host=target.host,
+        credentials=target.credentials,
+        fields=target.fields,
         model=options.model,
         settings=settings_of(options),
         port=options.port,
@@ -174,9 +185,9 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
     )
     finder.check(asked, wanted)
     try:
-        run_folder, result = finder.run(wanted, asked, Console(stderr=True, markup=False))
+        run_folder, result = finder.run(wanted, asked, Terminal())
     except runner.Interrupted as stop:
-        sys.stderr.write(f"interrupted: {stop}\n")
+        complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
     return _tell_found(options, run_folder, result)
 
@@ -185,7 +196,7 @@ def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResu
     if options.json:
         sys.stdout.write(folder.find_path.read_text(encoding="utf-8"))
     else:
-        sys.stdout.write(find_text(result))
+        show(find_text(result))
         _tell_report(folder)
     return find_exit_code(result)
 
@@ -193,9 +204,9 @@ def _tell_found(options: argparse.Namespace, folder: RunFolder, result: FindResu
 def _tell_report(folder: RunFolder) -> None:
     """Where the report is, or where it can be made."""
     if folder.report_path.is_file():
-        sys.stdout.write(f"\nreport  {folder.report_path}\n")
+        show(f"\nreport  {folder.report_path}\n")
     else:
-        sys.stdout.write(f"\nrun     {folder.path}\n")
+        show(f"\nrun     {folder.path}\n")
 
 
 def _plan(options: argparse.Namespace, _command: list[str]) -> int:
@@ -209,8 +220,9 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
         capacity_images_per_s=1.0 if relative else capacity,
         capacity_basis=basis,
     )
+    unused.check_scenario(unused.given(options), scenario, source)
     plan, _ = make_plan(scenario, source, node)
-    sys.stdout.write(plan_text(scenario, source, plan, demand(scenario, source), relative))
+    show(plan_text(scenario, source, plan, demand(scenario, source), relative))
     return 0
 
 
@@ -243,8 +255,8 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
     if options.json:
         sys.stdout.write(folder.summary_path.read_text(encoding="utf-8"))
     else:
-        sys.stdout.write(summary_text(summary, folder.manifest()))
-        sys.stdout.write(f"\nreport  {path}\n")
+        show(summary_text(summary, folder.manifest()))
+        show(f"\nreport  {path}\n")
     return 0
 
 
@@ -268,7 +280,7 @@ def _doctor(options: argparse.Namespace, _command: list[str]) -> int:
     if options.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     else:
-        sys.stdout.write(doctor_text(found))
+        show(doctor_text(found))
     return 1 if found.checkup.failure else 0
 
 
@@ -285,7 +297,7 @@ def _sample(options: argparse.Namespace, command: list[str]) -> int:
         for_s=options.duration,
         metrics_port=options.metrics_port,
     )
-    folder, found = sample(told, Console(stderr=True, markup=False))
+    folder, found = sample(told, Terminal())
     return _tell_sampled(found, folder, options.json)
 
 
@@ -293,7 +305,7 @@ def _tell_sampled(found: Sampled, folder: RunFolder, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     else:
-        sys.stdout.write(f"{sampled_text(found)}\nreadings  {folder.path}\n")
+        show(f"{sampled_text(found)}\nreadings  {folder.path}\n")
     return 0
 
 
@@ -310,14 +322,14 @@ def _fleet(options: argparse.Namespace, _command: list[str]) -> int:
     if options.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(played)).decode() + "\n")
     else:
-        sys.stdout.write(f"{fleet_text(played, needed)}\nreport      {report}\n")
+        show(f"{fleet_text(played, needed)}\nreport      {report}\n")
     return 0
 
 
 def _list(_options: argparse.Namespace, _command: list[str]) -> int:
     for name in scenarios.builtin_names():
         scenario = scenarios.parse_scenario(scenarios.scenario_text(name)[0])
-        sys.stdout.write(f"{name:14} {scenario.title}\n")
+        show(f"{name:14} {scenario.title}\n")
     return 0
 
 

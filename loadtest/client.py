@@ -6,7 +6,8 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,9 @@ LOCAL_ERRNOS = (
 
 _sockets: Any = gevent.socket  # cooperative in a process that is not patched, too
 _tls: Any = gevent.ssl
+
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Exchange(msgspec.Struct, kw_only=True):
@@ -51,6 +55,12 @@ class ImageClient:
     unseen. A request is sent again only where a kept connection turns out to be closed before any
     byte of an answer came, as HTTP/1.1 servers do to idle ones.
 
+    Args:
+        url: http(s), percent-encoded.
+        timeout_s: For a whole exchange.
+        headers: Beside those that every request has; ASCII, checked where they were given.
+        clock: Monotonic seconds.
+
     Attributes:
         unasked: Connections on which bytes came that nobody had asked for.
     """
@@ -59,7 +69,7 @@ class ImageClient:
         self,
         url: str,
         timeout_s: float,
-        key: str | None,
+        headers: Mapping[str, str] = NO_HEADERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
@@ -78,10 +88,11 @@ class ImageClient:
             f"Host: {parts.netloc.rpartition('@')[2]}",
             "Content-Type: application/json",
             "Accept: application/json",
-            *([f"Authorization: Bearer {key}"] if key else []),
+            "Accept-Encoding: identity",
+            *(f"{name}: {value}" for name, value in headers.items()),
             "Content-Length: ",
         ]
-        self._head = "\r\n".join(lines).encode("latin-1")
+        self._head = _ascii("\r\n".join(lines))
 
     def exchange(self) -> Exchange:
         """An exchange that begins now."""
@@ -200,6 +211,13 @@ def _unasked(plug: Any) -> bytes | None:
     except OSError:
         return b""
     return came
+
+
+def _ascii(head: str) -> bytes:
+    try:
+        return head.encode("ascii")
+    except UnicodeEncodeError:  # its text holds what was to be sent, keys included
+        raise ValueError("an address or a header holds a letter beyond ASCII") from None
 
 
 def _turn() -> None:

@@ -8,7 +8,6 @@ the `Calibration`. A request that fails ends it with exit code 1 and its words o
 asked for is what the run will ask for: the rows of `asks.npy` beside the job, again and again.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,10 +18,13 @@ import msgspec
 import numpy as np
 
 from loadtest import open_files
-from loadtest.answer import check, error_message, is_sampled, most_bytes
+from loadtest.answer import is_sampled, most_bytes
 from loadtest.client import Exchange, ImageClient
 from loadtest.climb import Calibration, Climb, Done
-from loadtest.job import Job, Rows, decode
+from loadtest.credentials import Credentials, of_this_process
+from loadtest.job import Ask, Job, Rows, decode
+from loadtest.judged import held, words
+from profiles.printable import printable
 from profiles.run import RunFolder
 
 REFUSED = (429, 503)
@@ -42,14 +44,15 @@ class ClosedLoop:
 
     Args:
         job: The run.
-        key: The API key.
+        opened: What opens the server.
         asks: What requests ask for, a row each; None: all what the job says.
     """
 
-    def __init__(self, job: Job, key: str | None, asks: Rows | None) -> None:
+    def __init__(self, job: Job, opened: Credentials, asks: Rows | None) -> None:
         self._job = job
         self._asks = asks
-        self._client = ImageClient(job.endpoint, job.timeout_s, key)
+        self._opened = opened
+        self._client = ImageClient(opened.url(job.endpoint), job.timeout_s, opened.headers)
         self._next = 0
         self._fault: Exception | None = None
 
@@ -99,6 +102,10 @@ class ClosedLoop:
             )
         return found
 
+    def close(self) -> None:
+        """Hang up on connections that wait."""
+        self._client.close()
+
     def _again(self, plan: Climb) -> None:
         """One of those in flight: asks again and again."""
         while not plan.is_over and self._fault is None:
@@ -123,22 +130,18 @@ class ClosedLoop:
         exchange = self._client.exchange()
         most = most_bytes(images, ask.width, ask.height, self._job.image_bytes)
         self._client.post(exchange, self._job.body(seq, images, ask), most_bytes=most)
+        fault = self._fault_of(exchange, images, ask, seq)
+        return exchange, None if fault is None else printable(self._opened.mask(fault)), images
+
+    def _fault_of(self, exchange: Exchange, images: int, ask: Ask, seq: int) -> str | None:
         if exchange.timed_out:
-            return exchange, f"no answer in {self._job.timeout_s:g} s", images
+            return f"no answer in {self._job.timeout_s:g} s"
         if exchange.error is not None:
-            return exchange, exchange.error, images
+            return exchange.error
         if exchange.status != 200:
-            words = error_message(exchange.body)
-            return exchange, f"HTTP {exchange.status}" + (f": {words}" if words else ""), images
-        checked = check(
-            exchange.body,
-            images,
-            ask.width,
-            ask.height,
-            self._job.output_format,
-            decode=is_sampled(seq),
-        )
-        return exchange, checked.fault, images
+            return words(exchange, self._job, self._opened)
+        decode = is_sampled(seq)
+        return held(exchange, images, ask, self._job, self._opened, decode=decode).fault
 
 
 def main(argv: list[str]) -> int:
@@ -147,7 +150,7 @@ def main(argv: list[str]) -> int:
     job = decode(path.read_bytes())
     open_files.raise_limit()
     asks = RunFolder(path.parent).asks_path
-    loop = ClosedLoop(job, os.environ.get(job.key_env), np.load(asks) if asks.exists() else None)
+    loop = ClosedLoop(job, of_this_process(), np.load(asks) if asks.exists() else None)
     try:
         if what == "alone":
             for _ in range(count):

@@ -15,12 +15,15 @@ from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading
 from profiles.lines import LineWriter
+from profiles.printable import printable
 from profiles.run import RunFolder
 from profiles.schema import SCHEMA_VERSION, ClockSample, RunEvent
 
 SILENT_S = 5.0  # a worker speaks several times a second ...
 BUSY_S = 30.0  # ... once the load is on; before, it may look for the target
 STREAMS = ("requests", "load")
+MOST_HOST_CHARS = 64  # of the name a worker gives its machine (HOST_NAME_MAX of Linux)
+MOST_REFUSED = 100  # are told; more are refused without a word
 
 
 class Seat:
@@ -28,7 +31,7 @@ class Seat:
 
     def __init__(self, share: int, host: str, now_s: float) -> None:
         self.share = share
-        self.host = host
+        self.host = printable(host, MOST_HOST_CHARS)
         self.generator = f"locust-{share}"
         self.heard_s = now_s
         self.is_ready = False  # it has schedule and clock, and its Locust is connected
@@ -72,6 +75,7 @@ class Crew:
         with folder.schedule_path.open("rb") as file:
             self._schedule_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self._seats: dict[str, Seat] = {}  # by the worker's own name
+        self._refused = 0
         self._locusts: set[str] = set()  # names under which Locust knows them
         self.has_begun = False
         self.is_over = False
@@ -155,7 +159,9 @@ class Crew:
     def _greet(self, worker: str, hello: protocol.Hello) -> msgspec.Struct:
         fault = self._fault_of(worker, hello)
         if fault is not None:
-            self._note("worker_refused", f"{hello.host}: {fault}")
+            self._refused += 1
+            if self._refused <= MOST_REFUSED:  # whoever reaches the port can ask without end
+                self._note("worker_refused", f"{printable(hello.host, MOST_HOST_CHARS)}: {fault}")
             return protocol.Refusal(refused=fault)
         if worker not in self._seats:
             taken = {seat.share for seat in self._seats.values()}
@@ -172,11 +178,13 @@ class Crew:
         """Why such a worker cannot take part."""
         own = protocol.version()
         if (hello.version, hello.schema) != (own, SCHEMA_VERSION):
+            theirs = printable(hello.version, MOST_HOST_CHARS)
             return (
-                f"it is viralload {hello.version} with schema {hello.schema}, the master is "
+                f"it is viralload {theirs} with schema {hello.schema}, the master is "
                 f"{own} with schema {SCHEMA_VERSION}; install the same version on both"
             )
-        if not hmac.compare_digest(hello.proof, protocol.proof(self._token, worker)):
+        due = protocol.proof(self._token, worker)
+        if not hmac.compare_digest(hello.proof.encode(errors="replace"), due.encode()):
             return f"it does not know the run's token; set {TOKEN_ENV} as the master says"
         if worker not in self._seats and (self.has_begun or len(self._seats) == self._size):
             return f"the run has its {self._size} workers already"

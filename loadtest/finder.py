@@ -6,7 +6,6 @@ before is still on, from what is recorded so far. Everything counts in the searc
 the server included.
 """
 
-import os
 import time
 from typing import Any
 
@@ -23,7 +22,7 @@ from loadtest.prepare import Options, job_for, locust_command
 from loadtest.processes import Child
 from loadtest.search import Goal, Next, choose, found
 from loadtest.source import Source
-from loadtest.target import Offer, ask_models
+from loadtest.target import Offer
 from loadtest.window_player import Player, Requests
 from loadtest.windows import Images
 from profiles import columns
@@ -72,7 +71,6 @@ class Finder(runner.Run):
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options, asked = self.options, self.asked
-        key = os.environ.get(options.key_env)
         rows = asks(self.mixed, source)
         np.save(self.folder.asks_path, rows)
         images = float(rows["images"].mean())
@@ -87,14 +85,14 @@ class Finder(runner.Run):
         self._update(search=search)
         if settings is not None:
             self._start_server(settings)
-        offer = ask_models(self.manifest.target.url, key, options.model, options.key_env)
-        self._learn_target(offer)
+        offer = self._learn_target()
         job = msgspec.structs.replace(
             job_for(options, self.manifest, self.folder, offer), in_windows=True
         )
         self.folder.job_path.write_bytes(encode(job))
         log = self.folder.log_path("closed-loop")
-        _, *lone = alone(self.folder.job_path, log, 1 + LONE_REQUESTS)  # the first warms caches up
+        # the first one warms caches up
+        _, *lone = alone(self.folder.job_path, log, 1 + LONE_REQUESTS, self._opened)
         cpu_s = pace.cpu_s_per_request(self.folder.job_path, max(1, round(images)))
         most = None if cpu_s is None else PACE_TRUST * pace.SHARE / cpu_s * job.processes
         search = msgspec.structs.replace(search, lone_latency_s=lone, most_per_s=most)
@@ -107,13 +105,18 @@ class Finder(runner.Run):
         self._start_sampler()
         self._search(job, search, rows["images"], start)
 
+    @property
+    def _opened(self) -> dict[str, str]:
+        """What opens the server, as environment variables."""
+        return self.options.credentials.environment
+
     def _start_rate(self, offer: Offer, lone_s: float) -> float:
         """Requests/s the ramp begins with."""
         first = in_flight_for(offer.max_batch, offer.replicas)
         self._say(f"a first look at the capacity, from {first} requests in flight on")
         try:
             log = self.folder.log_path("closed-loop")
-            measured = calibrate(self.folder.job_path, first, log)
+            measured = calibrate(self.folder.job_path, first, log, opened=self._opened)
         except ViralloadError as err:
             self._say(f"it gave none ({err}); the ramp begins with one request at a time")
             return 1.0 / lone_s
@@ -149,6 +152,7 @@ class Finder(runner.Run):
 
     def _player(self, job: Job, search: SearchPlan, images: Images) -> Player:
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
+        env |= self._opened
         self.loading = True
         command = locust_command(job, self.options.web_port)
         locust = Child("load generator", command, self.folder.log_path("locust"), env)

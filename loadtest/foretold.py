@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.terminal import show
 from profiles import arrived, columns, ledger, predictions
 from profiles.capacity import servers_in_use
 from profiles.ledger import FILE_NAME, LedgerError
@@ -39,7 +40,7 @@ def scored(options: argparse.Namespace, _command: list[str]) -> int:
         told = {"record": record, "scores": scores, "damaged_lines": book.damaged}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
     else:
-        sys.stdout.write(arrived.ledger_text(path, book, scores, record))
+        show(arrived.ledger_text(path, book, scores, record))
     return 0
 
 

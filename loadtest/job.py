@@ -24,11 +24,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One run's instructions for its generators. Holds no secret: the key is in the environment."""
+    """One run's instructions for its generators. Holds no secret: those are in the environment."""
 
     run_dir: str
     clock_zero_monotonic_s: float
-    base_url: str  # scheme://host:port[/prefix], no trailing slash
+    base_url: str  # scheme://host:port, no trailing slash
+    path: str = "/v1/images/generations"  # with what of the query is no secret
     model: str | None
     width: int
     height: int
@@ -47,7 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     is_remote: bool = False  # every generator is a worker that comes over the network
     share: int | None = None  # on a worker: its own, and ...
     worker: str | None = None  # ... the name under which the master knows it
-    key_env: str = "OPENAI_API_KEY"
+    fields: dict[str, Any] = {}  # of the body, beside or in place of ours; null: left out
     retry: Retry | None = None  # of people; None: requests come by themselves
     load_s: float = 0.0  # the load's length; people begin no image after it
     in_windows: bool = False  # arrivals come window by window, while the load is on
@@ -56,7 +57,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def endpoint(self) -> str:
         """The URL requests go to."""
-        return f"{self.base_url}/v1/images/generations"
+        return self.base_url + self.path
 
     def ask(self, seq: int, schedule: Rows | None = None) -> Ask:
         """What request `seq` asks for: what its row of the schedule says, else as all do.
@@ -79,7 +80,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def body(
         self, seq: int, images: int, ask: Ask | None = None, priority: str | None = None
     ) -> bytes:
-        """The JSON body of request `seq`; keys that were not asked for are left out."""
+        """The JSON body of request `seq`; keys that were not asked for are left out.
+
+        What `fields` holds comes last, so that it takes the place of ours.
+        """
         ask = ask or self.ask(seq)
         fields: dict[str, Any] = {
             "model": self.model,
@@ -93,6 +97,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             "guidance_scale": self.guidance_scale,
             "user": ask.user,
             "priority": priority if self.tells_priority else None,
+            **self.fields,
         }
         return msgspec.json.encode(
             {key: value for key, value in fields.items() if value is not None}

@@ -29,7 +29,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import open_files, people, remote, standing, vitals, web, windows
+from loadtest import credentials, open_files, people, remote, standing, vitals, web, windows
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
 from loadtest.job import decode
@@ -40,6 +40,7 @@ from profiles.run import RunFolder
 from profiles.schema import Outcome, RequestRecord, RunEvent
 
 JOB = decode(Path(os.environ["VIRALLOAD_JOB"]).read_bytes())
+CREDENTIALS = credentials.of_this_process()
 FOLDER = RunFolder(Path(JOB.run_dir))
 LEAD_S = 1.0  # from "everyone is connected" to the first arrival that may come
 LOOK_UP_S = 0.1  # how often a sleeping dispatcher looks whether it should stop
@@ -63,7 +64,8 @@ class Crowd(User):
 
     def on_start(self) -> None:
         """Map the schedule and open the record."""
-        self.client = ImageClient(JOB.endpoint, JOB.timeout_s, os.environ.get(JOB.key_env))
+        url = CREDENTIALS.url(JOB.endpoint)
+        self.client = ImageClient(url, JOB.timeout_s, CREDENTIALS.headers)
         self.requests = gevent.pool.Group()
         self.stopped = gevent.event.Event()  # people send nothing any more
         self.alarm = Alarm()
@@ -93,7 +95,8 @@ class Crowd(User):
         load_start_s: float = start_told.get()
         rows = FOLDER.asks_path if JOB.in_windows else FOLDER.schedule_path
         schedule = np.load(rows, mmap_mode="r")
-        self.recorder = Recorder(JOB, FOLDER.requests_writer(self.generator), run_clock)
+        writer = FOLDER.requests_writer(self.generator)
+        self.recorder = Recorder(JOB, writer, run_clock, CREDENTIALS)
         self.sender = Sender(JOB, self.client, self.recorder, schedule)
         watch = gevent.spawn(self._watch)
         gc.collect()

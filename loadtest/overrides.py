@@ -116,6 +116,26 @@ def _scalar(text: str) -> Any:
     return text if isinstance(value, str | list | dict) else value
 
 
+def fields_of(words: Sequence[str]) -> dict[str, Any]:
+    """The fields of --body: JSON where the value is some, else the words themselves.
+
+    Raises:
+        ConfigurationError: a word without its key or equals sign, or JSON that no body can hold.
+    """
+    fields: dict[str, Any] = {}
+    for key, text in pairs(words, "--body").items():
+        try:
+            fields[key] = json.loads(text, parse_constant=str)
+            msgspec.json.encode(fields[key])
+        except RecursionError as err:
+            raise ConfigurationError(f"--body {key}: it is nested too deeply") from err
+        except (msgspec.MsgspecError, UnicodeEncodeError, OverflowError, TypeError) as err:
+            raise ConfigurationError(f"--body {key}: no body can hold it") from err
+        except ValueError:
+            fields[key] = text
+    return fields
+
+
 def pairs(words: Sequence[str], option: str) -> dict[str, str]:
     """`["a=1"]` as `{"a": "1"}`.
 

@@ -133,7 +133,7 @@ def measure(job: Job, images: int) -> float:
 
     server = gevent.server.StreamServer(("127.0.0.1", 0), serve)
     server.start()
-    client = ImageClient(f"http://127.0.0.1:{server.server_port}/v1/images/generations", 5.0, None)
+    client = ImageClient(f"http://127.0.0.1:{server.server_port}/v1/images/generations", 5.0)
     with TemporaryDirectory() as folder:
         lines = LineWriter(Path(folder) / "requests-self-test.jsonl")
         sender = Sender(job, client, Recorder(job, lines, time.monotonic))

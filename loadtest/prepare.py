@@ -5,17 +5,20 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from loadtest import environment
+from loadtest.address import Address, parse
+from loadtest.answer import FORMATS
+from loadtest.credentials import NONE, Credentials
 from loadtest.job import Job
+from loadtest.model_choice import always_base64
 from loadtest.prompts import PromptMix, load_texts
 from loadtest.protocol import zmq_host
 from loadtest.scenario import Scenario, parse_size
 from loadtest.spread import quantile
-from loadtest.target import FALLBACK_SIZE, Offer, check_port_free, free_port, normalize_url
+from loadtest.target import FALLBACK_SIZE, Offer, free_port
 from loadtest.workers import Workers
 from profiles.host import Host, node_name
 from profiles.run import RunFolder
@@ -34,8 +37,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     out: Path = Path("runs")
     label: str | None = None
     labels: dict[str, str] = {}
-    host: str | None = None  # an existing server; None: start one
-    key_env: str = "OPENAI_API_KEY"
+    host: str | None = None  # an existing server, without what opens it; None: start one
+    credentials: Credentials = NONE  # what opens it
+    fields: dict[str, Any] = {}  # of a request's body, beside or in place of ours
+    given: tuple[str, ...] = ()  # options of the command line that were given, by their names
     model: str | None = None
     settings: dict[str, Any] = {}  # of the embedded server
     port: int | None = None
@@ -49,18 +54,24 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     gpu_price_basis: str
     carbon_g_per_kwh: float | None = None
 
+    @property
+    def address(self) -> Address | None:
+        """Of the existing server.
+
+        Raises:
+            TargetError: --host is no URL.
+        """
+        return None if self.host is None else parse(self.host)
+
 
 def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | None:
     """Settings of the server to start; None where an existing one is the target.
 
     Raises:
-        TargetError: the port is taken, or --host is no URL.
+        TargetError: --host is no URL.
     """
-    if options.host is not None:
-        normalize_url(options.host)
+    if options.address is not None:
         return None
-    if options.port is not None:
-        check_port_free(options.port)
     own = options.scenario.server
     model = options.model or own.get("model")
     chosen: dict[str, Any] = {"model": model or ("sd15" if gpus else "tiny")}
@@ -126,10 +137,8 @@ def first_manifest(
     """The manifest as it is before anything runs; `zero_s` is monotonic."""
     scenario = options.scenario
     commit, dirty = environment.git_state()
-    if settings is not None:
-        url = f"http://127.0.0.1:{settings['port']}"
-    else:
-        url = normalize_url(options.host or "")
+    address = options.address
+    url = address.shown if address is not None else f"http://127.0.0.1:{(settings or {})['port']}"
     target = TargetInfo(
         url=url, embedded=settings is not None, model=options.model, settings=settings
     )
@@ -154,7 +163,9 @@ def first_manifest(
         loop_cpu_bound_pct=100 * scenario.validity.loop_cpu,
         loop_cpu_bound_for_s=float(scenario.validity.loop_cpu_for),
         local_error_bound=scenario.validity.local_errors,
-        gpus=gpus if target.embedded or _is_loopback(url) else [],  # else they are not the target's
+        gpus=gpus
+        if address is None or address.is_loopback
+        else [],  # else they are not the target's
         hosts=[Host(node_name()).describe()],
         gpu_price_usd_per_h=options.gpu_price_usd_per_h,
         gpu_price_basis=options.gpu_price_basis,
@@ -167,20 +178,22 @@ def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: O
     scenario = options.scenario
     request, load, session = scenario.request, scenario.load, scenario.session
     width, height = parse_size(request.size or offer.default_size or FALLBACK_SIZE)
-    # OpenAI's own GPT image models always answer base64 and refuse the field
-    always_base64 = (offer.model or "").startswith("gpt-image")
+    address = options.address or parse(manifest.target.url)
+    made_as = options.fields.get("output_format", request.output_format)
     return Job(
         run_dir=str(folder.path.resolve()),
         clock_zero_monotonic_s=manifest.clock_zero_monotonic_s,
-        base_url=manifest.target.url,
+        base_url=address.origin,
+        path=offer.path,
+        fields=options.fields,
         model=offer.model,
         width=width,
         height=height,
         steps=request.steps,
         guidance_scale=request.guidance_scale,
         negative_prompt=request.negative_prompt,
-        output_format=request.output_format,
-        response_format=None if always_base64 else "b64_json",
+        output_format=made_as if made_as in FORMATS else None,
+        response_format=None if always_base64(offer.model) else "b64_json",
         prompts=load_texts(request.prompts, options.folder),
         prompt_mix=request.prompts if isinstance(request.prompts, PromptMix) else PromptMix(),
         seed=scenario.seed,
@@ -189,7 +202,6 @@ def job_for(options: Options, manifest: RunManifest, folder: RunFolder, offer: O
         drain_s=_drain_s(scenario) if load.drain is None else float(load.drain),
         processes=options.workers.count if options.workers else options.processes,
         is_remote=options.workers is not None,
-        key_env=options.key_env,
         retry=None if session is None else session.retry,
         tells_priority=offer.is_viralload,
     )
@@ -238,7 +250,3 @@ def locust_command(job: Job, web_port: int | None, workers: Workers | None = Non
         command += ["--processes", str(job.processes), "--master-bind-host", "127.0.0.1"]
         command += ["--master-bind-port", port, "--master-port", port]
     return command
-
-
-def _is_loopback(url: str) -> bool:
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -5,13 +5,17 @@ from collections.abc import Callable
 import msgspec
 
 from loadtest import told
-from loadtest.answer import Checked, error_message
+from loadtest.answer import Checked
 from loadtest.client import Exchange
+from loadtest.credentials import NONE, Credentials
 from loadtest.job import Ask, Job
+from loadtest.judged import words
 from profiles.lines import LineWriter
+from profiles.printable import printable
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)
+MOST_CHARS = 400  # of what a server says, in a record
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +36,17 @@ class Recorder:
         job: the run.
         lines: where records go.
         clock: seconds on the run's clock.
+        credentials: what opens the server: taken out of what it said, in case it repeats them.
     """
 
-    def __init__(self, job: Job, lines: LineWriter, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        lines: LineWriter,
+        clock: Callable[[], float],
+        credentials: Credentials = NONE,
+    ) -> None:
+        self.credentials = credentials
         self._job = job
         self._lines = lines
         self._clock = clock
@@ -53,7 +65,7 @@ class Recorder:
         whose: Attempt = FIRST,
     ) -> RequestRecord:
         """Record a request that left; `checked` is what a 200 answer's check found."""
-        outcome, error = _judge(exchange, checked)
+        outcome, error = self._judge(exchange, checked)
         ask = ask or self._job.ask(seq)
         took_s = None if exchange.done_s is None else exchange.done_s - exchange.sent_s
         headers, pixels = exchange.headers, ask.width * ask.height
@@ -78,28 +90,32 @@ class Recorder:
             done_s=None if exchange.done_s is None else exchange.done_s - zero,
             outcome=outcome,
             status=exchange.status,
-            error=error,
+            error=self._told(error),
             images=images,
             width=ask.width,
             height=ask.height,
             steps=ask.steps,
             prompt_chars=len(ask.prompt),
             bytes_in=len(exchange.body) if exchange.status is not None else None,
-            request_id=exchange.headers.get("x-request-id"),
+            request_id=self._told(headers.get("x-request-id")),
             queue_s=stages.get("queue"),
             text_s=stages.get("text"),
             denoise_s=stages.get("denoise"),
             decode_s=stages.get("decode"),
             encode_s=stages.get("encode"),
             batch_mean=batch_mean,
-            replica=exchange.headers.get("x-replica"),
-            gpu_uuid=exchange.headers.get("x-gpu-uuid"),
+            replica=self._told(headers.get("x-replica")),
+            gpu_uuid=self._told(headers.get("x-gpu-uuid")),
             flop=flop,
             decoded=None if checked is None else checked.decoded,
         )
         self.done += 1
         self._lines.add(record)
         return record
+
+    def _told(self, said: str | None) -> str | None:
+        """What a server said, printable and without secrets."""
+        return None if said is None else printable(self.credentials.mask(said), MOST_CHARS)
 
     def unsent(
         self,
@@ -130,6 +146,19 @@ class Recorder:
             )
         )
 
+    def _judge(self, exchange: Exchange, checked: Checked | None) -> tuple[Outcome, str | None]:
+        if exchange.gave_up:
+            return Outcome.ABANDONED, "the person ran out of patience"
+        if exchange.timed_out:
+            return Outcome.TIMEOUT, exchange.error or "no complete answer within the time limit"
+        if exchange.error is not None:
+            return Outcome.FAILED, (LOCAL_ERROR if exchange.is_local else "") + exchange.error
+        if exchange.status == 200:
+            fault = checked.fault if checked is not None else None
+            return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
+        error = words(exchange, self._job, self.credentials)
+        return (Outcome.REJECTED if exchange.status in REFUSED else Outcome.FAILED), error
+
     def flush(self) -> None:
         """Put what is queued on disk."""
         self._lines.flush()
@@ -157,21 +186,6 @@ class Recorder:
             unasked=unasked,
             untrue=self.untrue,
         )
-
-
-def _judge(exchange: Exchange, checked: Checked | None) -> tuple[Outcome, str | None]:
-    if exchange.gave_up:
-        return Outcome.ABANDONED, "the person ran out of patience"
-    if exchange.timed_out:
-        return Outcome.TIMEOUT, exchange.error or "no complete answer within the time limit"
-    if exchange.error is not None:
-        return Outcome.FAILED, (LOCAL_ERROR if exchange.is_local else "") + exchange.error
-    if exchange.status == 200:
-        fault = checked.fault if checked is not None else None
-        return (Outcome.OK, None) if fault is None else (Outcome.FAILED, fault)
-    message = error_message(exchange.body)
-    error = f"HTTP {exchange.status}" + (f": {message}" if message else "")
-    return (Outcome.REJECTED if exchange.status in REFUSED else Outcome.FAILED), error
 
 
 def _number(text: str | None) -> float | None:

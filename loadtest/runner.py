@@ -20,9 +20,11 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import drawing, open_files, pace, server, workers
+from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, refusal
 from loadtest.climb import Calibration, Window
+from loadtest.credentials import NONE
 from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
@@ -40,7 +42,9 @@ from loadtest.prepare import (
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
-from loadtest.target import Offer, ask_models, check_port_free
+from loadtest.target import Offer, ask_models
+from loadtest.target_checks import check_options, told_of
+from loadtest.unused import check_scenario
 from loadtest.watch import watch
 from profiles.run import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
@@ -71,6 +75,7 @@ class Run:
     def __init__(self, options: Options, console: Console) -> None:
         self.options = options
         self.console = console
+        self.offer: Offer | None = None  # of an existing server
         self.interrupts = 0
         self.loading = False
         self.children: list[Child] = []
@@ -98,9 +103,10 @@ class Run:
         options = self.options
         if options.workers is not None:
             workers.check(options.workers, options.host)
-        if options.metrics_port is not None:
-            check_port_free(options.metrics_port, "--metrics-port")
+        for said in check_options(options):
+            self._say(said)
         source = load_source(options.scenario, options.folder)
+        check_scenario(options.given, options.scenario, source)
         process_of(options.scenario, source)  # a wrong one is said before anything is started
         load_texts(options.scenario.request.prompts, options.folder)  # told now if it cannot be
         if options.host is not None and options.scenario.server:
@@ -111,6 +117,8 @@ class Run:
             )
         gpus, unread = usable_gpus(options)
         settings = server_settings(options, gpus)
+        if (address := options.address) is not None:  # before there is any folder
+            self.offer = ask_models(address, options.credentials, options.model)
         self.folder = _create_folder(options)
         self.zero = time.monotonic()
         self.manifest = first_manifest(options, self.folder, self.zero, gpus, settings)
@@ -124,7 +132,8 @@ class Run:
             try:
                 self._run_processes(source, settings)
             except BaseException as err:
-                self._finish(_reason(err), str(err) or type(err).__name__)
+                told = self.options.credentials.mask(str(err) or type(err).__name__)
+                self._finish(_reason(err), told)
                 raise
             finally:
                 self._end_children()
@@ -133,12 +142,9 @@ class Run:
 
     def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
         options = self.options
-        key = os.environ.get(options.key_env)
         if settings is not None:
             self._start_server(settings)
-        url = self.manifest.target.url
-        offer = ask_models(url, key, options.model, options.key_env)
-        self._learn_target(offer)
+        offer = self._learn_target()
         job = job_for(options, self.manifest, self.folder, offer)
         self.folder.job_path.write_bytes(encode(job))
         self._check_patience(job, offer)
@@ -178,8 +184,12 @@ class Run:
         )  # fmt: skip
         self._update(target=target)
 
-    def _learn_target(self, offer: Offer) -> None:
-        target = self.manifest.target
+    def _learn_target(self) -> Offer:
+        options, target = self.options, self.manifest.target
+        offer = self.offer or ask_models(parse(target.url), NONE, options.model)
+        for said in told_of(options, offer):
+            self._event("target", said)
+            self._say(f"target: {said}")
         self._update(
             target=msgspec.structs.replace(
                 target,
@@ -192,6 +202,7 @@ class Run:
                 approximations=offer.approximations,
             )
         )
+        return offer
 
     def _check_patience(self, job: Job, offer: Offer) -> None:
         """Refuse people whom no server could serve in time; warn where some are like that."""
@@ -201,7 +212,9 @@ class Run:
         try:
             image_s = offer.image_s
             if image_s is None:
-                (image_s,) = alone(self.folder.job_path, self.folder.log_path("closed-loop"))
+                log = self.folder.log_path("closed-loop")
+                opened = self.options.credentials.environment
+                (image_s,) = alone(self.folder.job_path, log, opened=opened)
         except ViralloadError as err:
             self.console.print(f"patience: not checked: {err}", highlight=False)
             image_s = 0.0
@@ -256,7 +269,8 @@ class Run:
                 )
 
             log = self.folder.log_path("closed-loop")
-            return calibrate(self.folder.job_path, first, log, tell)
+            opened = self.options.credentials.environment
+            return calibrate(self.folder.job_path, first, log, tell, opened)
 
     def _check_pace(self, plan: LoadPlan, schedule: Schedule, job: Job) -> None:
         """Warn where this machine cannot send as fast as the schedule's busiest second asks."""
@@ -295,6 +309,7 @@ class Run:
         if self.options.web_port is not None:
             self.console.print(f"Locust's web UI: http://127.0.0.1:{self.options.web_port}")
         env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
+        env |= self.options.credentials.environment
         own = os.environ.get(TOKEN_ENV)
         if crew is not None:
             env[TOKEN_ENV] = workers.token_for(crew, own)

@@ -25,6 +25,7 @@ from loadtest.target import check_port_free
 from profiles import figures
 from profiles.columns import read
 from profiles.host import Host, node_name
+from profiles.printable import printable
 from profiles.run import RunError, RunFolder
 from profiles.sampled import SCENARIO, Sampled, summarize_sampled
 from profiles.schema import EndReason, GpuSample, HostSample, RunEvent, RunManifest, TargetInfo
@@ -133,7 +134,9 @@ def table(
         for host in hosts.values()
     ]
     words += [
-        Text(f"{event.kind}: {event.detail}", "yellow", no_wrap=True, overflow="ellipsis")
+        Text(
+            printable(f"{event.kind}: {event.detail}"), "yellow", no_wrap=True, overflow="ellipsis"
+        )
         for event in events[-SHOWN_EVENTS:]
     ]
     return Group(drawn, *words)

@@ -9,9 +9,10 @@ import gevent
 import gevent.lock
 import msgspec
 
-from loadtest.answer import Checked, check, is_sampled, most_bytes
+from loadtest.answer import Checked, is_sampled, most_bytes
 from loadtest.client import Exchange, ImageClient
 from loadtest.job import Ask, Job, Rows
+from loadtest.judged import held
 from loadtest.recorder import FIRST, Attempt, Recorder
 from profiles.schema import Outcome, RequestRecord
 
@@ -79,7 +80,7 @@ class Sender:
             self._client.post(exchange, made.body, patience_s, most)
             if exchange.status == 200 and not exchange.timed_out and exchange.error is None:
                 with self._one_after_another():
-                    checked = self._checked(exchange.body, images, ask, seq)
+                    checked = self._checked(exchange, images, ask, seq)
         except gevent.GreenletExit:
             exchange.timed_out, exchange.error = True, "no answer before the run ended"
         record = self._recorder.answered(seq, due_s, images, exchange, checked, ask, whose)
@@ -103,23 +104,23 @@ class Sender:
         finally:
             self._waiting -= 1
 
-    def _checked(self, body: bytes | bytearray, images: int, ask: Ask, seq: int) -> Checked:
+    def _checked(self, exchange: Exchange, images: int, ask: Ask, seq: int) -> Checked:
         """A check that whatever came survives: one answer must not cost a run its record."""
         try:
-            return self._check(body, images, ask, seq)
+            return self._check(exchange, images, ask, seq)
         except Exception as err:  # noqa: BLE001
             return Checked(fault=f"the answer cannot be checked: {type(err).__name__}")
 
-    def _check(self, body: bytes | bytearray, images: int, ask: Ask, seq: int) -> Checked:
+    def _check(self, exchange: Exchange, images: int, ask: Ask, seq: int) -> Checked:
         """A check that takes long is made in a thread, so that the loop goes on meanwhile."""
         decode = is_sampled(seq) and (now_s := time.monotonic()) > self._decoded_s + DECODE_GAP_S
-        due = (body, images, ask.width, ask.height, self._job.output_format)
+        due = (exchange, images, ask, self._job, self._recorder.credentials)
         if decode:
             self._decoded_s = now_s
-        elif len(body) <= INLINE_BYTES:
-            return check(*due, decode=False)
+        elif len(exchange.body) <= INLINE_BYTES and "content-encoding" not in exchange.headers:
+            return held(*due, decode=False)
         off_loop = gevent.get_hub().threadpool.apply
-        found: Checked = off_loop(check, due, {"decode": decode})
+        found: Checked = off_loop(held, due, {"decode": decode})
         return found
 
     def leave(

@@ -1,36 +1,31 @@
 """The server to load: what it says of itself, asked before any load is sent."""
 
 import contextlib
-import http.client
 import json
 import secrets
 import socket
-import ssl
 from collections.abc import Mapping
-from typing import Annotated, Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
 from loadtest import told
+from loadtest.address import MODELS, Address
+from loadtest.credentials import Credentials
 from loadtest.errors import TargetError
+from loadtest.model_choice import choose
+from loadtest.plain import Answer, Unanswered, ask
+from loadtest.server_words import error_message
+from profiles.printable import printable
 from profiles.schema import Approximation, DeviceLimits
 
 FALLBACK_SIZE = "1024x1024"  # what the OpenAI Images API makes unless told otherwise
 MAX_BATCH_TOLD = 256
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A redirect is an error: the key must not travel to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-# No proxy either: the load itself goes straight to the target.
-_OPENER = build_opener(ProxyHandler({}), _NoRedirect)
+LIST_S = 10.0  # for the list of models, from the connection to its last byte
+MISSING = (404, 405, 410, 501)  # a server that makes images may list nothing
+REFUSED = (401, 403)
+LEAST_MASKED = 12  # characters of a secret that a model's name is cleaned of
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,58 +43,140 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     approximations: list[Approximation] = []
     image_s: Annotated[float, msgspec.Meta(ge=0)] | None = None  # an image takes alone
     is_viralload: bool = False  # it takes fields beyond OpenAI's
+    path: str = "/v1/images/generations"  # where its images are asked for, query included
+    said: tuple[str, ...] = ()  # what was taken for granted, to be told to the user
 
 
-def normalize_url(url: str) -> str:
-    """`http://host:port[/prefix]`, without a trailing slash or /v1.
+def ask_models(address: Address, credentials: Credentials, model: str | None) -> Offer:
+    """What the server offers under `model`, or under the one model that makes images.
 
-    Raises:
-        TargetError: no http(s) URL.
-    """
-    text = url if "://" in url else f"http://{url}"
-    try:
-        parts = urlsplit(text)
-        bad = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
-    except ValueError:
-        bad = True
-    if bad:
-        raise TargetError(f"--host: {url!r} is no URL such as http://127.0.0.1:8000")
-    return text.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
-def ask_models(base_url: str, key: str | None, model: str | None, key_env: str) -> Offer:
-    """What the server offers under `model`, or under its first model.
+    The API is where the list of models is found, among the paths where `address` says it may be;
+    where there is no list at all, at the first of them.
 
     Raises:
-        TargetError: unreachable, refuses the key, does not offer the model, or does not answer as
-            an OpenAI-compatible server does.
+        TargetError: unreachable, refuses the key, does not offer the model, offers several, or
+            does not answer as an OpenAI-compatible server does.
     """
-    url = f"{base_url}/v1/models"
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    bases = address.bases()
+    none: list[_NoList] = []
+    entries: list[dict[str, Any]] = []
+    for base in bases:
+        found = _entries(address, base, credentials)
+        if not isinstance(found, _NoList):
+            entries = found
+            break
+        none.append(found)
+    else:
+        base = bases[0]
+        if none[0].is_odd:
+            raise TargetError(none[0].why)
+    offered = {one["id"]: one for one in entries}
+    name, said = choose(offered, model, address.shown)
+    offer = _offer(name, offered.get(name or "", {}).get("viralload"))
+    path = address.images(base)
+    notes = [] if said is None else [said]
+    if base != bases[0] or not offered:
+        at = f"{address.origin}{path.partition('?')[0]}"
+        why = ", ".join(one.why for one in none) or "its list is empty"
+        notes.append(f"images are asked for at {at} ({why})")
+    return msgspec.structs.replace(offer, path=path, said=tuple(notes))
+
+
+class _NoList(msgspec.Struct, frozen=True):
+    """What there is where a list of models was looked for."""
+
+    why: str
+    is_odd: bool = False  # an answer, and none of such a server
+
+
+def _entries(
+    address: Address, base: str, credentials: Credentials
+) -> list[dict[str, Any]] | _NoList:
+    """The models listed at `base`; or, where there is no list, what there is instead.
+
+    Raises:
+        TargetError: There is no answer, or one that says more than that no list is there.
+    """
+    url = address.origin + address.models(base)
+    shown = printable(url, 200)
+    for _ in range(2):  # a second time where only the slash at the end was wrong
+        try:
+            answer = ask(credentials.url(url), credentials.headers, timeout_s=LIST_S)
+        except Unanswered as err:
+            up = ". Is the server up?" if err.may_be_down else ""
+            why = printable(credentials.mask(str(err)))
+            raise TargetError(f"cannot reach {address.shown}: {why}{up}") from None
+        moved = urljoin(url, answer.headers.get("location", url))
+        if not (300 <= answer.status < 400 and moved.rstrip("/") == url.rstrip("/") != moved):
+            break
+        url = moved
+    if answer.status in MISSING:
+        return _NoList(f"{answer.status} at {shown}")
+    if answer.status != 200 and base != address.bases()[0] and answer.status not in REFUSED:
+        return _NoList(f"{answer.status} at {shown}")
+    if answer.status != 200:
+        _refused(address, credentials, answer, url)
+    entries = _listed(answer.body, credentials)
+    if entries is None:
+        words = error_message(credentials.mask_bytes(answer.body))
+        says = f": {words}" if words else ""
+        return _NoList(f"{shown} did not answer as an OpenAI server does{says}", is_odd=True)
+    return entries
+
+
+def _listed(body: bytes, credentials: Credentials) -> list[dict[str, Any]] | None:
+    """The entries of a list of models, OpenAI's or a bare JSON list; None if it is neither."""
     try:
-        body = _get(url, headers)
-    except HTTPError as err:
-        err.close()
-        if err.code in (401, 403):
-            hint = "is not accepted" if key else "is not set, and the server asks for a key"
-            raise TargetError(f"{base_url} answered {err.code}: {key_env} {hint}") from err
-        if 300 <= err.code < 400:
-            raise TargetError(
-                f"{base_url} redirects to {err.headers.get('Location')}: give --host that address"
-            ) from err
-        if err.code in (404, 405):
-            return Offer(model=model)  # a server that makes images and lists nothing
-        raise TargetError(f"{url} answered {err.code}: is the server healthy?") from err
-    except (URLError, OSError, http.client.HTTPException) as err:
-        raise TargetError(f"cannot reach {base_url}: {_reason(err)}. Is the server up?") from err
-    entries = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(entries, list):
-        raise TargetError(f"{url} did not answer as an OpenAI server does")
-    offered = {e["id"]: e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str)}
-    name = model or next(iter(offered), None)
-    if model is not None and offered and model not in offered:
-        raise TargetError(f"{base_url} has no model {model!r}; it has: {', '.join(offered)}")
-    return _offer(name, offered.get(name or "", {}).get("viralload"))
+        told: Any = json.loads(body)  # with the NaN and infinities that some servers tell
+        if isinstance(told, dict):
+            told = told.get("data")
+        if not isinstance(told, list):
+            return None
+        told = json.loads(credentials.mask(json.dumps(told), LEAST_MASKED))
+    except (ValueError, RecursionError):
+        return None
+    return [one for one in told if isinstance(one, dict) and _is_name(one.get("id"))]
+
+
+def _is_name(value: object) -> bool:
+    """Whether it is text that can be sent back: no half of a surrogate pair."""
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _refused(address: Address, credentials: Credentials, answer: Answer, url: str) -> NoReturn:
+    """Say why a list of models was not given.
+
+    Raises:
+        TargetError: Always.
+    """
+    status = answer.status
+    words = error_message(credentials.mask_bytes(answer.body))
+    says = f": {words}" if words else ""
+    if status in REFUSED:
+        raise TargetError(
+            f"{address.shown} answered {status}: {credentials.refused}"
+            + (f" (it says{says})" if says else "")
+        )
+    if 300 <= status < 400:
+        raise TargetError(_redirected(address, answer, url, credentials))
+    if status == 429:
+        raise TargetError(f"{address.shown} answered 429, too many requests{says}")
+    raise TargetError(f"{printable(url, 200)} answered {status}{says}. Is the server healthy?")
+
+
+def _redirected(address: Address, answer: Answer, url: str, credentials: Credentials) -> str:
+    """A redirect is an error: the key must not travel to another place."""
+    told = urlsplit(urljoin(url, answer.headers.get("location", "")))
+    target = f"{told.scheme}://{told.netloc.rpartition('@')[2]}{told.path}"
+    start = f"{address.shown} redirects to"
+    target = credentials.mask(target)
+    base = target.rstrip("/").removesuffix(MODELS)
+    if (base == target.rstrip("/") and told.path.strip("/")) or target == url.partition("?")[0]:
+        return f"{start} {printable(target, 200)}, which is no list of models: see --host"
+    return f"{start} {printable(target, 200)}: give --host {printable(base, 200)}"
 
 
 def _offer(model: str | None, extra: Any) -> Offer:
@@ -124,12 +201,8 @@ def _offer(model: str | None, extra: Any) -> Offer:
 def is_healthy(base_url: str, timeout_s: float = 2.0) -> bool | None:
     """Whether /health answers 200 (True) or 503 (False); None if there is no answer at all."""
     try:
-        with _OPENER.open(f"{base_url}/health", timeout=timeout_s) as answer:
-            return bool(answer.status == 200)
-    except HTTPError as err:
-        err.close()
-        return False
-    except (URLError, OSError, http.client.HTTPException):
+        return ask(f"{base_url}/health", {}, timeout_s=timeout_s).status == 200
+    except Unanswered:
         return None
 
 
@@ -161,25 +234,26 @@ def check_port_free(port: int, option: str = "--port") -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as err:
+            free = ", or leave it out to take any free one" if option == "--port" else ""
             raise TargetError(
-                f"port {port} cannot be used: {err.strerror}. Choose another with {option}, or "
-                "leave it out to take any free one"
+                f"port {port} cannot be used: {err.strerror}. Choose another with {option}{free}"
             ) from err
 
 
-def _get(url: str, headers: Mapping[str, str]) -> Any:
-    with _OPENER.open(Request(url, headers=dict(headers)), timeout=10) as answer:  # noqa: S310
-        data = answer.read(1 << 20)
-    try:
-        return json.loads(data)
-    except ValueError:
-        return None
+def check_ports(ports: Mapping[str, int | None]) -> None:
+    """Make sure that every port of this machine that was named can be listened on.
 
+    Args:
+        ports: By option; None: not asked for.
 
-def _reason(err: Exception) -> str:
-    cause = err.reason if isinstance(err, URLError) else err
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS failed ({cause.reason})"
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause) or type(cause).__name__
+    Raises:
+        TargetError: One is taken, may not be used, or is named twice.
+    """
+    named: dict[int, str] = {}
+    for option, port in ports.items():
+        if port is None:
+            continue
+        if port in named:
+            raise TargetError(f"{named[port]} and {option} name the same port, {port}")
+        named[port] = option
+        check_port_free(port, option)

@@ -16,6 +16,7 @@ from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan import demand
 from loadtest.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.source import load_source
+from loadtest.terminal import show
 from profiles import arrived, columns, predictions
 from profiles.bursts import Arrivals
 from profiles.capacity import (
@@ -293,7 +294,7 @@ def _print(
         }
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
         return
-    sys.stdout.write(capacity_text(found, lines, record, notes))
+    show(capacity_text(found, lines, record, notes))
     if options.sweep:
         for title, _, unit, points in sweeps:
-            sys.stdout.write("\n" + sweep_text(title, unit, points))
+            show("\n" + sweep_text(title, unit, points))

@@ -22,6 +22,8 @@ READS_A_TURN = 16  # of up to 64 KiB each; a loop that always finds data would n
 MOST_HEAD_BYTES = 1 << 16
 ROOM_BYTES = 1 << 22  # given to a body at once; a longer one has to come first
 END_OF_HEAD = b"\r\n\r\n"
+START = b"HTTP/1."
+MOST_QUOTED = 40
 NO_BODY = (204, 304)
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?$")
@@ -36,6 +38,26 @@ class WireError(Exception):
 
 class HungUp(WireError):  # noqa: N818 - not a fault while a connection is idle
     """The peer closed the connection."""
+
+
+# First bytes by which other protocols are known, where HTTP/1.1 was expected
+_OTHERS = (
+    (b"SSH-", "SSH"),
+    (b"\x15\x03", "TLS: give --host https://..."),
+    (b"\x16\x03", "TLS: give --host https://..."),
+    (b"PRI * HTTP/2", "HTTP/2 only"),
+    (b"HTTP/2", "HTTP/2 only"),
+    (b"RTSP/", "RTSP"),
+    (b"-ERR ", "Redis or POP3"),
+    (b"+OK", "POP3"),
+    (b"* OK", "IMAP"),
+    (b"220 ", "SMTP or FTP"),
+    (b"220-", "SMTP or FTP"),
+    (b"RFB ", "VNC"),
+    (b"AMQP", "AMQP"),
+    (b"\xff\x00\x00\x00\x00\x00\x00\x00", "ZeroMQ"),
+    (b"<", "HTML without HTTP"),
+)
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -57,7 +79,7 @@ def parse_head(head: bytes) -> Reply:
     first, *lines = head.split(b"\r\n")
     found = _STATUS.match(first)
     if found is None:
-        raise WireError("the answer is no HTTP/1.1")
+        raise WireError(f"the answer is no HTTP/1.1{_other(first)}")
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
@@ -69,7 +91,7 @@ def parse_head(head: bytes) -> Reply:
     is_kept = "close" not in words if found[1] == b"1" else "keep-alive" in words
     coding = headers.get("transfer-encoding", "").lower()
     if coding not in ("", "identity", "chunked"):
-        raise WireError(f"the answer's transfer encoding is {coding[:40]}")
+        raise WireError(f"the answer's transfer encoding is {quoted(coding)}")
     if status in NO_BODY or status < 200:
         return Reply(status=status, headers=headers, is_kept=is_kept, length=0)
     if coding == "chunked":
@@ -79,8 +101,35 @@ def parse_head(head: bytes) -> Reply:
         return Reply(status=status, headers=headers, is_kept=False, length=None)
     lengths = {each.strip() for each in told.split(",")}
     if len(lengths) != 1 or _LENGTH.fullmatch(min(lengths)) is None:
-        raise WireError(f"the answer's Content-Length is {told[:40]}")
+        raise WireError(f"the answer's Content-Length is {quoted(told)}")
     return Reply(status=status, headers=headers, is_kept=is_kept, length=int(min(lengths)))
+
+
+def quoted(value: str) -> str:
+    """A header's value for a message: whole or not at all, so that half a secret never stands."""
+    return value if len(value) <= MOST_QUOTED else f"of {len(value):,} characters"
+
+
+def check_start(data: bytes) -> None:
+    """Whether a head may begin so; told at once, since its end may never come.
+
+    Raises:
+        WireError: It is another protocol's, or its lines do not end as HTTP's do.
+    """
+    if not START.startswith(data[: len(START)]):
+        raise WireError(f"the answer is no HTTP/1.1{_other(data)}")
+    end = data.find(b"\n")
+    if end >= 0 and data[end - 1 : end] != b"\r":
+        raise WireError("the answer's lines end in LF alone, where HTTP/1.1 wants CR LF")
+
+
+def _other(data: bytes) -> str:
+    """What else it is, as far as its first bytes tell."""
+    name = next((name for start, name in _OTHERS if data.startswith(start)), None)
+    # A frame of HTTP/2 (RFC 9113, 4.1): three bytes of length, type 4 (SETTINGS), flags, stream 0
+    if name is None and len(data) >= 9 and data[3] == 4 and data[5:9] == b"\0\0\0\0":
+        name = "HTTP/2 only"
+    return "" if name is None else f": the server speaks {name}"
 
 
 class Plug(Protocol):
@@ -105,11 +154,19 @@ class Wire:
     Args:
         plug: the socket.
         pause: lets the event loop go on; called every few reads.
+        scratch: what heads are read into. The one that all share is for greenlets of one thread;
+            who runs in threads brings its own.
     """
 
-    def __init__(self, plug: Plug, pause: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        plug: Plug,
+        pause: Callable[[], object] = lambda: None,
+        scratch: memoryview = _scratch,
+    ) -> None:
         self.plug = plug
         self._pause = pause
+        self._scratch = scratch
         self._reads = 0
         self.is_reused = False
 
@@ -132,10 +189,12 @@ class Wire:
         data = self._some()
         came()
         for _ in range(MOST_INTERIM + 1):
+            check_start(data)
             while (end := data.find(END_OF_HEAD)) < 0:
                 if len(data) > MOST_HEAD_BYTES:
                     raise WireError("the answer's head is too long")
                 data += self._some()
+                check_start(data)
             reply = parse_head(data[:end])
             data = data[end + len(END_OF_HEAD) :]
             if reply.status >= 200:
@@ -168,10 +227,10 @@ class Wire:
         return self.plug.recv_into(buffer)
 
     def _some(self) -> bytes:
-        count = self._read(_scratch)
+        count = self._read(self._scratch)
         if not count:
             raise HungUp("the server closed the connection before its answer was whole")
-        return bytes(_scratch[:count])
+        return bytes(self._scratch[:count])
 
     def _sized(self, data: bytes, length: int) -> bytearray:
         body = bytearray(min(length, max(ROOM_BYTES, len(data))))

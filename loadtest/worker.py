@@ -25,8 +25,10 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import open_files, pace, protocol
+from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading, read_offset
+from loadtest.credentials import Credentials, in_the_clear
 from loadtest.errors import ViralloadError
 from loadtest.job import Job, decode, encode
 from loadtest.processes import Child, adopt_orphans, kill_descendants
@@ -40,7 +42,12 @@ OVER_PATIENCE_S = 30.0
 
 
 def work(
-    host: str, port: int, processes: int, wait_s: float, key_env: str, console: Console
+    host: str,
+    port: int,
+    processes: int,
+    wait_s: float,
+    credentials: Credentials,
+    console: Console,
 ) -> int:
     """Play shares of the run of the master at that address; the exit code.
 
@@ -49,8 +56,8 @@ def work(
         port: that its Locust listens on.
         processes: so many shares, each by a process of its own.
         wait_s: for a master that is not there yet.
-        key_env: the environment variable with the API key. The master has no say in it, or it could
-            have any secret of this machine sent to a server that it names as well.
+        credentials: what opens the target. The master has no say in it, or it could have any
+            secret of this machine sent to a server that it names as well.
         console: for progress.
 
     Raises:
@@ -58,13 +65,14 @@ def work(
         ViralloadError: no master came, it was lost, or the generator failed.
     """
     if processes > 1:
-        command = [sys.executable, "-m", "loadtest.cli", "worker", f"[{host}]:{port}"]
-        command += ["--wait", f"{wait_s:g}s", "--key-env", key_env]
-        started = [subprocess.Popen(command) for _ in range(processes)]
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        command = [sys.executable, "-m", "loadtest.cli", "worker", place, "--wait", f"{wait_s:g}s"]
+        env = {**os.environ, **credentials.environment}
+        started = [subprocess.Popen(command, env=env) for _ in range(processes)]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers have it from the terminal
         signal.signal(signal.SIGTERM, lambda *_: _end_all(started))
         return max(abs(process.wait()) for process in started)
-    return _Worker(host, port, key_env, console).work(wait_s)
+    return _Worker(host, port, credentials, console).work(wait_s)
 
 
 def _end_all(processes: list["subprocess.Popen[bytes]"]) -> None:
@@ -75,9 +83,9 @@ def _end_all(processes: list["subprocess.Popen[bytes]"]) -> None:
 class _Worker:
     """The share in progress."""
 
-    def __init__(self, host: str, port: int, key_env: str, console: Console) -> None:
+    def __init__(self, host: str, port: int, credentials: Credentials, console: Console) -> None:
         self.host, self.port = host, port
-        self.key_env = key_env
+        self.credentials = credentials
         self.console = console
         self.name = f"worker-{uuid.uuid4().hex}"
         self.stopped = False
@@ -182,7 +190,6 @@ class _Worker:
             clock_zero_monotonic_s=job.clock_zero_monotonic_s - reading.offset_s,
             share=welcome.share,
             worker=self.name,
-            key_env=self.key_env,
         )
 
     def _read_clock(self) -> Reading:
@@ -197,7 +204,11 @@ class _Worker:
         Raises:
             TargetError: it cannot.
         """
-        ask_models(job.base_url, os.environ.get(job.key_env), job.model, job.key_env)
+        address = parse(job.base_url + job.path)
+        clear = in_the_clear(address, self.credentials)
+        if clear is not None:
+            self._say(f"warning: {clear}")
+        ask_models(address, self.credentials, job.model)
 
     def _check_machine(self, folder: RunFolder, job: Job, share: int) -> None:
         """Warn where this machine may not send its share in time, or run out of open files."""
@@ -215,7 +226,7 @@ class _Worker:
         command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--worker"]
         command += ["--master-host", protocol.zmq_host(self.host), "--master-port", str(self.port)]
         command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]
-        env = {"VIRALLOAD_JOB": str(folder.job_path)}
+        env = {"VIRALLOAD_JOB": str(folder.job_path), **self.credentials.environment}
         return Child("load generator", command, folder.log_path("locust"), env)
 
     # -- while it goes -----------------------------------------------------------------------

@@ -1,20 +1,18 @@
 """The driver's side of a run with workers on other machines: may it be so, and have they come."""
 
-import ipaddress
 import secrets
 import socket
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import msgspec
 from rich.console import Console
 
+from loadtest.address import is_loopback, parse
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.processes import Child
-from loadtest.target import normalize_url
 from profiles.run import RunFolder
 
 LOOK_S = 0.25
@@ -36,18 +34,6 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True):
         return not is_loopback(self.host)
 
 
-def is_loopback(host: str | None) -> bool:
-    """Whether only this machine is reached by that name or address."""
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _host_of(url: str) -> str | None:
-    return urlsplit(normalize_url(url)).hostname
-
-
 def check(workers: Workers, target: str | None) -> None:
     """Whether such workers can play a run of `target`, the URL of --host.
 
@@ -60,7 +46,7 @@ def check(workers: Workers, target: str | None) -> None:
             "--expect-workers: the server that a run starts listens on loopback, where workers on "
             f"other machines cannot reach it; {remedy}"
         )
-    if target is not None and workers.is_open and is_loopback(_host_of(target)):
+    if target is not None and workers.is_open and parse(target).is_loopback:
         raise ConfigurationError(
             f"--host: {target} is each worker's own machine; name the address that all of them "
             f"reach; or {remedy}"

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.error_groups import ErrorGroups
 from profiles.run import RunFolder
 from profiles.schema import (
     ClockSample,
@@ -39,8 +40,7 @@ PRIORITIES = ("paying", "free")
 _CODES_OF_CLASSES: dict[str | None, int] = {name: k for k, name in enumerate(PRIORITIES)}
 
 CHUNK = 65_536
-MAX_ERROR_TEXTS = 10_000
-OTHER_ERRORS = "(other errors)"
+MAX_ERROR_TEXTS = 10_000  # groups of them, see ErrorGroups
 
 _PLAIN = (
     "images",
@@ -243,7 +243,7 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
     chunks: list[Floats] = []
     codes: list[NDArray[np.int8]] = []
     classes: list[NDArray[np.int8]] = []
-    errors: Counter[str] = Counter()
+    errors = ErrorGroups(MAX_ERROR_TEXTS)
     numbers: dict[Device, int] = {(None, None): -1}
     devices: list[NDArray[np.int32]] = []
     for chunk in _chunks(records):
@@ -260,8 +260,7 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
         )
         for record in chunk:
             if record.error is not None:
-                full = len(errors) >= MAX_ERROR_TEXTS and record.error not in errors
-                errors[OTHER_ERRORS if full else record.error] += 1
+                errors.add(record.error)
     table = np.concatenate(chunks).T if chunks else np.empty((len(_PLAIN) + 3, 0))
     names = [*_PLAIN, "service_s"]
     columns = dict(zip(names, np.ascontiguousarray(table[2:]), strict=True))
@@ -273,7 +272,7 @@ def request_columns(records: Iterable[RequestRecord]) -> Requests:
         **columns,
         device=np.concatenate(devices) if devices else np.empty(0, dtype=np.int32),
         devices=list(numbers)[1:],
-        errors=errors,
+        errors=errors.counts(),
     )
 
 

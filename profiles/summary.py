@@ -16,6 +16,7 @@ from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine
 from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import summarize_host
 from profiles.energy import Energy, gpu_energy
+from profiles.error_groups import most_frequent
 from profiles.evidence import Evidence, estimate
 from profiles.host_energy import host_energy
 from profiles.limits import attained, devices_in_use
@@ -116,7 +117,7 @@ def compute(recorded: Recorded) -> Summary:
         duration_s=window.duration_s if window else None,
         scheduled=tally.scheduled,
         outcomes=outcomes,
-        errors=dict(requests.errors.most_common(MAX_ERRORS)),
+        errors=most_frequent(requests.errors, MAX_ERRORS),
         scheduled_images=due_images,
         ok_images=int(images.sum()),
         decoded=_decoded(requests.decoded[ok]),

@@ -4,10 +4,12 @@ import textwrap
 from collections.abc import Iterable
 
 from profiles import facts, figures, group_facts, limit_facts, telemetry_facts
+from profiles.printable import printable
 from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
 LABEL = 12
+ERROR_LINES = 2  # of one error's text
 
 
 def headline(summary: Summary, manifest: RunManifest) -> str:
@@ -51,7 +53,7 @@ def summary_text(summary: Summary, manifest: RunManifest) -> str:
         lines += ["", *_capacity(summary.capacity)]
     if summary.warnings:
         lines += ["", *_sentences("warnings", summary.warnings)]
-    return "\n".join(map(_printable, lines)) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _rates(summary: Summary) -> list[str]:
@@ -135,8 +137,11 @@ def _retries(summary: Summary) -> list[str]:
 def _errors(summary: Summary) -> list[str]:
     lines = []
     for place, (text, times) in enumerate(summary.errors.items()):
-        told = textwrap.shorten(_printable(text), WIDTH - LABEL - 14, placeholder=" …")
-        lines.append(_row("" if place else "errors", f"{times:>7,} × {told}"))
+        told = textwrap.wrap(
+            printable(text), WIDTH - LABEL - 14, max_lines=ERROR_LINES, placeholder=" …"
+        ) or [""]
+        lines.append(_row("" if place else "errors", f"{times:>7,} × {told[0]}"))
+        lines += [_row("", f"{'':10}{more}") for more in told[1:]]
     return lines
 
 
@@ -250,11 +255,6 @@ def _images(images: int) -> str:
 
 def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
-
-
-def _printable(text: str) -> str:
-    """Error texts and details come from outside: no control character reaches a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _row(label: str, text: str) -> str:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from loadtest.answer import Checked, check, error_message, most_bytes, parse_server_timing
+from loadtest.answer import Checked, check, most_bytes, parse_server_timing
+from loadtest.server_words import error_message
 
 
 def fault_in(answer: bytes, *due: int, decode: bool = False) -> str | None:
@@ -61,7 +62,15 @@ def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("answer", "images", "said"),
     [
-        (b"<html>", 1, "the answer is no OpenAI Images JSON"),
+        (b"<html>", 1, "the answer is no OpenAI Images JSON: a web page"),
+        (b"data: {}\n\n", 1, "the answer is a stream of events, which nobody asked for"),
+        (
+            b'{"data": [], "error": {"message": "worker 3 ran out of memory"}}',
+            1,
+            "0 images came back where 1 were asked for: worker 3 ran out of memory",
+        ),
+        (b'{"data": [{"b64_json": null, "error": "nsfw"}]}', 1, "an image is missing: nsfw"),
+        (b'{"detail": "no worker"}', 1, "the answer has no data: no worker"),
         (b"\xff\xfe", 1, "the answer is no OpenAI Images JSON"),
         (b"{}", 1, "the answer has no data"),
         (b'{"data": []}', 1, "0 images came back where 1 were asked for"),
@@ -70,6 +79,23 @@ def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
         (b'{"data": [{"url": "http://x/1.png"}]}', 1, "an image came as a link, not as b64_json"),
         (body(None), 1, "an image is missing"),
         (b'{"data": [{"b64_json": "*"}]}', 1, "an image is not base64"),
+        (
+            b'{"data": [{"b64_json": "data:image/png;base64,AAAA"}]}',
+            1,
+            "an image is a data URI (data:...;base64,), where b64_json is bare base64",
+        ),
+        (b'{"data": [{"b64_json": "AA\\nAA"}]}', 1, "an image's base64 is broken into lines"),
+        (b'{"data": [{"b64_json": "AA\\r\\nAA"}]}', 1, "an image's base64 is broken into lines"),
+        (
+            b'{"data": [{"b64_json": "-_-_"}]}',
+            1,
+            "an image's base64 is the form for URLs, with - and _",
+        ),
+        (
+            b'{"data": [{"b64_json": "AAAAA"}]}',
+            1,
+            "an image's base64 is cut short, or lacks the = at its end",
+        ),
         (b'{"data": [{"b64_json": 7}]}', 1, "the answer is no OpenAI Images JSON"),
         (
             body(b"random bytes, as other tools count as a success"),
@@ -79,7 +105,7 @@ def test_what_was_asked_for_is_good(kind: str, size: tuple[int, int]) -> None:
         (body(encoded(64, 48, "GIF")), 1, "an image is no PNG, JPEG or WebP"),
         (body(b""), 1, "an image is no PNG, JPEG or WebP"),
         (b'{"data": [], "x": ' + b"[" * 100_000, 1, "the answer is no OpenAI Images JSON"),
-        (b'{"error": {"message": "busy"}}', 1, "the answer has no data"),
+        (b'{"error": {"message": "busy"}}', 1, "the answer has no data: busy"),
         (b'{"data": [null]}', 1, "the answer is no OpenAI Images JSON"),
         (body(header(60_000, 60_000)), 1, "an image is too large to check"),
         (body(WEBP_BOMB), 1, "an image is too large to check"),
@@ -165,20 +191,6 @@ def test_base64_with_escaped_slashes_is_read() -> None:
     answer = body(GOOD).replace(b"/", b"\\/")
     assert b"\\/" in answer
     assert fault_in(answer, 1, 64, 48, decode=True) is None
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (b'{"error": {"message": "queue\\nis full", "type": "x"}}', "queue is full"),
-        (b'{"error": "plain"}', "plain"),
-        (b'{"error": {}}', None),
-        (b"busy", None),
-        (b"[]", None),
-    ],
-)
-def test_error_messages(answer: bytes, message: str | None) -> None:
-    assert error_message(answer) == message
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from loadtest.client import ImageClient
 def test_whose_fault_a_socket_error_is(
     monkeypatch: pytest.MonkeyPatch, number: int, is_local: bool
 ) -> None:
-    client = ImageClient("http://127.0.0.1:1/v1/images/generations", 5.0, None)
+    client = ImageClient("http://127.0.0.1:1/v1/images/generations", 5.0)
 
     def fail(*_: Any) -> None:
         raise OSError(number, os.strerror(number))

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest import protocol
 from loadtest.clock import Reading
-from loadtest.crew import BUSY_S, SILENT_S, Crew
+from loadtest.crew import BUSY_S, MOST_REFUSED, SILENT_S, Crew
 from loadtest.job import encode
 from profiles.run import RunFolder
 from profiles.schema import Outcome
@@ -155,3 +155,14 @@ def test_workers_hear_that_the_run_is_over(crew: Crew) -> None:
     assert not ask(crew, "a", sign).over
     crew.is_over = True
     assert ask(crew, "a", sign).over
+
+
+def test_a_stranger_moves_no_terminal_and_fills_no_disk(crew: Crew, folder: RunFolder) -> None:
+    hello = protocol.hello("x", "\x1b[2J" + "h" * 10_000, "wrong")
+    odd = msgspec.structs.replace(hello, proof="größe\ud800")  # no proof, and no ASCII
+    version = msgspec.structs.replace(hello, version="\x1b[31m" + "9" * 10_000)
+    for question in (odd, version, *[hello] * 500):
+        assert isinstance(crew._greet("x", question), protocol.Refusal)
+    told = folder.events().read()
+    assert len(told) == MOST_REFUSED
+    assert all(event.detail.isprintable() and len(event.detail) < 400 for event in told)

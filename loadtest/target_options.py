@@ -1,0 +1,75 @@
+"""What the command line says of a server that is there: taken in here, kept from all that shows."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from loadtest import ps
+from loadtest.address import parse
+from loadtest.credentials import NONE, Credentials, gather, of_this_process, shown_command
+from loadtest.errors import ConfigurationError
+from loadtest.overrides import fields_of
+from loadtest.terminal import complain
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A server to load, and how to speak to it."""
+
+    host: str | None = None  # without what opens it; None: a run starts one
+    credentials: Credentials = NONE
+    fields: dict[str, Any] = {}
+    command: list[str]  # as it may be recorded
+
+
+def target_of(options: argparse.Namespace, command: Sequence[str]) -> Target:
+    """The target of `run` and `find`. What is taken for granted of it is said on stderr.
+
+    Raises:
+        ConfigurationError: --host, --header, --body or the key cannot be used so.
+    """
+    ps.hide(_typed_secrets(options.host, options.header))
+    fields = fields_of(options.body)
+    if options.host is None:
+        return Target(fields=fields, command=list(command))
+    address = parse(options.host)
+    if address.secret_query and getattr(options, "expect_workers", None) is not None:
+        raise ConfigurationError(
+            "--host: its query may hold a key, and workers are sent none: leave it out, and give "
+            "each worker what opens the server with --header or --key-env"
+        )
+    credentials, said = gather(address, options.key_env, options.header, os.environ)
+    for one in said:
+        complain(f"target: {one}")
+    return Target(
+        host=address.plain,
+        credentials=credentials,
+        fields=fields,
+        command=shown_command(command, options.host, address, options.header),
+    )
+
+
+def credentials_of_worker(options: argparse.Namespace) -> Credentials:
+    """What opens the target of a worker, from its own command line and environment.
+
+    Raises:
+        ConfigurationError: --header or the key cannot be used so.
+    """
+    ps.hide(_typed_secrets(None, options.header))
+    given = of_this_process()  # of the worker that started this one
+    if given:
+        return given
+    credentials, said = gather(None, options.key_env, options.header, os.environ)
+    for one in said:
+        complain(f"worker: {one}")
+    return credentials
+
+
+def _typed_secrets(host: str | None, headers: Sequence[str]) -> list[str]:
+    """Words of the command line that `ps` need not show."""
+    whole = host or ""
+    typed = [word.partition(":")[2].strip() for word in headers]
+    user = (whole.partition("://")[2] or whole).rpartition("@")[0]
+    return [user, whole.partition("?")[2], *(word for word in typed if not word.startswith("$"))]

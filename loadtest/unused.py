@@ -1,0 +1,91 @@
+"""Options that say something about what a run does not have: refused, never ignored."""
+
+import argparse
+
+from loadtest.arguments import parser
+from loadtest.errors import ConfigurationError
+from loadtest.plan import compression, needs_capacity
+from loadtest.scenario import Scenario
+from loadtest.source import Source
+from loadtest.trace import Arrivals
+from loadtest.units import format_duration
+
+OF_OWN_SERVER = ("weights", "policy", "replicas", "port", "set")
+OF_FOREIGN_SERVER = ("key_env", "header")
+
+
+def given(options: argparse.Namespace) -> tuple[str, ...]:
+    """The options that were given, by their names here: whose value is not the default."""
+    verb = parser().parse_args(_least(options.verb))
+    return tuple(
+        name
+        for name, value in vars(options).items()
+        if name != "verb" and value != getattr(verb, name, None)
+    )
+
+
+def check_server(options: argparse.Namespace) -> None:
+    """Of `run` and `find`: is the server started by it, or there already?
+
+    Raises:
+        ConfigurationError: An option is of the other kind.
+    """
+    for name in OF_OWN_SERVER if options.host is not None else ():
+        if getattr(options, name) not in (None, []):
+            raise ConfigurationError(
+                f"--{name}: it is of a server that viralload starts, and --host names one that is "
+                "there; leave one of them out"
+            )
+    for name in OF_FOREIGN_SERVER if options.host is None else ():
+        if getattr(options, name) not in (None, []):
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')}: it is for a server that is there; name it with --host"
+            )
+
+
+def check_scenario(told: tuple[str, ...], scenario: Scenario, source: Source) -> None:
+    """Of `run` and `plan`: does the scenario have what the options speak of?
+
+    Args:
+        told: The options that were given.
+        scenario: With what they changed.
+        source: Its curve or trace.
+
+    Raises:
+        ConfigurationError: An option would change nothing.
+    """
+    peak, shape = scenario.load.peak, source.shape
+    if "capacity" in told and not needs_capacity(scenario):
+        raise ConfigurationError(
+            f"--capacity: a peak such as 1.5x refers to it, and this one is {_peak(peak)}; give "
+            "--peak 1.5x, or leave it out"
+        )
+    if "gpus" in told and peak != "share":
+        raise ConfigurationError(
+            f'--gpus: a peak of "share" refers to them, and this one is {_peak(peak)}; give '
+            "--peak share, or leave it out"
+        )
+    if "compress_to" in told and compression(scenario, source) <= 1.0:
+        raise ConfigurationError(
+            f"--compress-to: the load lasts {format_duration(source.duration_s)} as it is, so "
+            "there is nothing to compress; give less, or leave it out"
+        )
+    rows = shape.asks if isinstance(shape, Arrivals) else {}
+    for name, column in (("size", "width"), ("steps", "steps")):
+        if name in told and column in rows:
+            raise ConfigurationError(
+                f"--{name}: each row of the trace tells its own {name}, and that is what is asked "
+                "for; leave it out"
+            )
+
+
+def _peak(peak: float | str | None) -> str:
+    if peak is None:
+        return "the curve's own"
+    return f'"{peak}"' if isinstance(peak, str) else f"{peak:g} images/s"
+
+
+def _least(verb: str) -> list[str]:
+    """The shortest command line of a verb."""
+    more = {"worker": ["HOST"], "report": ["RUN"], "fleet": ["--service", "PATH"]}
+    return [verb, *more.get(verb, [])]
