@@ -5,6 +5,9 @@ worker and end the run. But one frame that is no message need not deafen its mas
 Locust 2.47, nor a huge one fill the memory.
 """
 
+# mypy: disallow-untyped-calls=False
+# Parts of Locust are untyped.
+
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +26,8 @@ def bound_frames() -> None:
     if hasattr(zmqrpc.BaseSocket, "viralload_bounds"):
         return
     socket: Any = zmqrpc.BaseSocket
-    begin, receive, read = socket.__init__, socket.recv_from_client, Message.unserialize.__func__
+    words: Any = Message
+    begin, receive, read = socket.__init__, socket.recv_from_client, words.unserialize.__func__
 
     def set_up(self: Any, sock_type: int, ipv4_only: bool) -> None:
         begin(self, sock_type, ipv4_only)
@@ -47,8 +51,7 @@ def bound_frames() -> None:
 
     socket.__init__, socket.recv_from_client = set_up, recv_from_client
     socket.viralload_bounds = MOST_BYTES
-    message: Any = Message
-    message.unserialize = classmethod(unserialize)
+    words.unserialize = classmethod(unserialize)
 
 
 def hear_on(runner: Any, note: Callable[[str], None]) -> None:
@@ -58,17 +61,20 @@ def hear_on(runner: Any, note: Callable[[str], None]) -> None:
         runner: Locust's master.
         note: is told of the first one.
     """
-    handle, told = runner.handle_message, []
+    handle = runner.handle_message
+    is_told = False
 
     def told_once() -> None:
-        if not told:
-            told.append(True)
+        nonlocal is_told
+        if not is_told:
+            is_told = True
             note("a message at the workers' port made no sense; others like it are not told")
 
     def handle_message(client_id: str, message: Message) -> None:
         is_known = client_id in runner.clients or message.type in runner.custom_messages
         if not is_known and message.type != "client_ready":
-            return told_once()
+            told_once()
+            return
         try:
             handle(client_id, message)
         except (RPCError, RPCReceiveError, RPCSendError):

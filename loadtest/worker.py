@@ -35,7 +35,7 @@ from loadtest.job import Job, decode, encode
 from loadtest.meant import check_target
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.target import ask_models
-from profiles.run import RunFolder
+from profiles.run import PRIVATE, RunFolder
 
 LOOK_S = 0.25
 SAY_EVERY_S = 10.0
@@ -110,6 +110,7 @@ class _Worker:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         self.channel = protocol.Channel(self.host, self.port, self.name)
+        os.umask(PRIVATE)
         scratch = Path(tempfile.mkdtemp(prefix="viralload-worker-"))
         is_kept = False
         try:

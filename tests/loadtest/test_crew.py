@@ -209,7 +209,8 @@ def test_a_stranger_moves_no_terminal_and_fills_no_disk(crew: Crew, folder: RunF
     hello = protocol.hello("\x1b[2J" + "h" * 10_000, nonce())
     version = msgspec.structs.replace(hello, version="\x1b[31m" + "9" * 10_000)
     ask(crew, "x", hello)
-    for question in (version, *[protocol.Prove(proof="0" * 64)] * 500):
+    questions: list[protocol.Question] = [version, *[protocol.Prove(proof="0" * 64)] * 500]
+    for question in questions:
         assert isinstance(ask(crew, "x", question), protocol.Refusal)
     odd = crew.answer("x", {"type": "prove", "proof": "größe\ud800"})  # no proof, and no ASCII
     assert isinstance(odd, protocol.Refusal)

@@ -24,8 +24,8 @@ def replica_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     context = SimpleNamespace(replica_id=SimpleNamespace(unique_id="one"))
     monkeypatch.setattr(rayserve, "get_replica_context", lambda: context)
-    bind = ray_replica.add_port_to_grpc_server
-    monkeypatch.setattr(ray_replica, "add_port_to_grpc_server", bind)
+    name = "add_port_to_grpc_server"
+    monkeypatch.setattr(ray_replica, name, getattr(ray_replica, name))
     protocol = type("Protocol", (auto.AutoHTTPProtocol,), {})
     monkeypatch.setattr(auto, "AutoHTTPProtocol", protocol)
     yield deployment.ImageReplica

@@ -88,7 +88,7 @@ def test_only_the_door_listens_where_it_is_told(server: Server) -> None:
 )
 def test_headers_of_rays_harm_nothing(http: httpx.Client, header: str) -> None:
     """F15: with a byte that is no UTF-8, each was a 500."""
-    answer = http.post(GENERATIONS, json={"prompt": "x"}, headers={header: b"\xff"})
+    answer = http.post(GENERATIONS, json={"prompt": "x"}, headers=[(header.encode(), b"\xff")])
     assert answer.status_code == 200
     assert answer.headers["x-request-id"].isascii()
 

@@ -98,11 +98,11 @@ def test_ten_sizes_are_counted_and_all_others_follow(monkeypatch: pytest.MonkeyP
     counted = counting(monkeypatch, is_odd=False)
     from serve import flops
 
-    costs = flops.Costs(Pipeline())  # type: ignore[arg-type]
+    costs = flops.Costs(Pipeline())
     sizes = random_sizes(200)
     told = [costs.of(size) for size in sizes]
     assert len(counted) == 10  # nine are independent, and one is the proof
-    assert told == [flops.count(None, size.width, size.height, None) for size in sizes]  # type: ignore[arg-type]
+    assert told == [flops.count(None, size.width, size.height, None) for size in sizes]
     assert all(costs.known(size) == cost for size, cost in zip(sizes, told, strict=True))
 
 
@@ -112,7 +112,7 @@ def test_a_model_that_does_not_scale_so_is_counted_every_time(
     counted = counting(monkeypatch, is_odd=True)
     from serve import flops
 
-    costs = flops.Costs(Pipeline())  # type: ignore[arg-type]
+    costs = flops.Costs(Pipeline())
     sizes = random_sizes(40)
     for size in sizes:
         costs.of(size)
@@ -124,7 +124,7 @@ def test_so_many_sizes_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
     from serve import flops
 
     monkeypatch.setattr(flops, "KEPT", 20)
-    costs = flops.Costs(Pipeline())  # type: ignore[arg-type]
+    costs = flops.Costs(Pipeline())
     sizes = random_sizes(100)
     for size in sizes:
         costs.of(size)
@@ -133,12 +133,12 @@ def test_so_many_sizes_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["tiny", "tiny-sdxl", "tiny-sd35", "tiny-flux"])
-def test_real_pipelines_scale_so(model: str) -> None:
+def test_real_pipelines_scale_so(model: Any) -> None:
     """UNets with deep features reused, MM-DiT and FLUX: derived and counted are the same."""
     from serve.flops import Costs, count
     from tests.serve.test_flops import laid_out
 
-    defaults = MODEL_DEFAULTS[model]  # type: ignore[index]
+    defaults = MODEL_DEFAULTS[model]
     layers = defaults.cache_layers if defaults.unet_layers else None
     pipeline, step = laid_out(model), defaults.side_step
     costs = Costs(pipeline, cache_layers=layers)
