@@ -130,6 +130,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="play so many shares, each in a process of its own (default: 1)",
     )
+    worker.add_argument(
+        "--host",
+        metavar="URL",
+        help="the only server that may be loaded; needed where this machine's key would cross a "
+        f"network unencrypted, or where no {TOKEN_ENV} is set (default: the one that the master "
+        "names)",
+    )
     add_key(worker)
     worker.add_argument(
         "--wait",

@@ -209,8 +209,8 @@ def _worker(options: argparse.Namespace, _command: list[str]) -> int:
     host, port = options.master
     wait_s = _duration(options.wait, "--wait")
     console = Terminal()
-    credentials = credentials_of_worker(options)
-    return work(host, port, options.processes, wait_s, credentials, console)
+    credentials, target = credentials_of_worker(options)
+    return work(host, port, options.processes, wait_s, credentials, console, target)
 
 
 def _price(stated: float | None) -> tuple[float, str]:

@@ -4,7 +4,6 @@ Knows no network and no Locust: questions come as values, and so do the answers.
 """
 
 import hashlib
-import hmac
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ import msgspec
 from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading
+from loadtest.handshake import NONCE_CHARS, Meeting, nonce
 from profiles.lines import LineWriter
 from profiles.printable import printable
 from profiles.run import RunFolder
@@ -23,6 +23,8 @@ SILENT_S = 5.0  # a worker speaks several times a second ...
 BUSY_S = 30.0  # ... once the load is on; before, it may look for the target
 STREAMS = ("requests", "load")
 MOST_HOST_CHARS = 64  # of the name a worker gives its machine (HOST_NAME_MAX of Linux)
+MOST_NAME_CHARS = 64  # of the name it goes by
+MOST_MEETINGS = 1000  # that have not come to their end; the oldest are given up
 MOST_REFUSED = 100  # are told; more are refused without a word
 
 
@@ -51,7 +53,7 @@ class Crew:
 
     Args:
         size: how many there are to be.
-        token: what they must know; empty: nothing.
+        token: what they must know, and what the master proves to know; empty: nothing.
         folder: of the run; its job.json and schedule.npy are what they play.
         clock: seconds, monotonic, of this machine.
         zero_s: what that clock showed at the run's zero.
@@ -71,10 +73,12 @@ class Crew:
         self._clock = clock
         self._zero_s = zero_s
         self._job = folder.job_path.read_bytes()
+        self._job_sha256 = hashlib.sha256(self._job).hexdigest()
         self._schedule_bytes = folder.schedule_path.stat().st_size
         with folder.schedule_path.open("rb") as file:
             self._schedule_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self._seats: dict[str, Seat] = {}  # by the worker's own name
+        self._meetings: dict[str, tuple[Meeting, str]] = {}  # and the host's name
         self._refused = 0
         self._locusts: set[str] = set()  # names under which Locust knows them
         self.has_begun = False
@@ -134,14 +138,16 @@ class Crew:
             question: protocol.Question = msgspec.convert(raw, protocol.Question)
         except msgspec.ValidationError as err:
             return protocol.Refusal(refused=f"its question is not understood: {err}")
-        if isinstance(question, protocol.TellTime):
-            return protocol.Now(monotonic_s=self._clock())
         if isinstance(question, protocol.Hello):
             return self._greet(worker, question)
+        if isinstance(question, protocol.Prove):
+            return self._welcome(worker, question)
         seat = self._seats.get(worker)
         if seat is None:
             return protocol.Refusal(refused="it is not, or no longer, one of this run")
         seat.heard_s = self._clock()
+        if isinstance(question, protocol.TellTime):
+            return protocol.Now(monotonic_s=seat.heard_s)
         if isinstance(question, protocol.FetchSchedule):
             with self._folder.schedule_path.open("rb") as file:
                 file.seek(question.offset)
@@ -157,25 +163,53 @@ class Crew:
         return protocol.Received(over=self.is_over)
 
     def _greet(self, worker: str, hello: protocol.Hello) -> msgspec.Struct:
-        fault = self._fault_of(worker, hello)
+        fault = self._misfit(worker, hello)
         if fault is not None:
-            self._refused += 1
-            if self._refused <= MOST_REFUSED:  # whoever reaches the port can ask without end
-                self._note("worker_refused", f"{printable(hello.host, MOST_HOST_CHARS)}: {fault}")
-            return protocol.Refusal(refused=fault)
-        if worker not in self._seats:
-            taken = {seat.share for seat in self._seats.values()}
-            share = min(set(range(self._size)) - taken)
-            self._seats[worker] = Seat(share, hello.host, self._clock())
-        return protocol.Welcome(
-            share=self._seats[worker].share,
-            job=self._job,
-            schedule_bytes=self._schedule_bytes,
+            return self._refuse(hello.host, fault)
+        if worker not in self._meetings and len(self._meetings) >= MOST_MEETINGS:
+            del self._meetings[next(iter(self._meetings))]
+        meeting = Meeting(
+            worker=worker,
+            worker_nonce=hello.nonce,
+            master_nonce=nonce(),
+            job_sha256=self._job_sha256,
+            schedule_sha256=self._schedule_sha256,
+        )
+        self._meetings[worker] = meeting, printable(hello.host, MOST_HOST_CHARS)
+        return protocol.Challenge(
+            nonce=meeting.master_nonce,
+            job_sha256=self._job_sha256,
             schedule_sha256=self._schedule_sha256,
         )
 
-    def _fault_of(self, worker: str, hello: protocol.Hello) -> str | None:
-        """Why such a worker cannot take part."""
+    def _welcome(self, worker: str, prove: protocol.Prove) -> msgspec.Struct:
+        if worker not in self._meetings:
+            return protocol.Refusal(refused="it has not said hello")
+        meeting, host = self._meetings[worker]
+        if not meeting.proves(self._token, "worker", prove.proof):
+            fault = f"it does not know the run's token; set {TOKEN_ENV} as the master says"
+            return self._refuse(host, fault)
+        if worker not in self._seats:
+            if self.has_begun or len(self._seats) == self._size:
+                return self._refuse(host, f"the run has its {self._size} workers already")
+            taken = {seat.share for seat in self._seats.values()}
+            share = min(set(range(self._size)) - taken)
+            self._seats[worker] = Seat(share, host, self._clock())
+        return protocol.Welcome(
+            proof=meeting.proof(self._token, "master"),
+            share=self._seats[worker].share,
+            job=self._job,
+            schedule_bytes=self._schedule_bytes,
+        )
+
+    def _refuse(self, host: str, fault: str) -> protocol.Refusal:
+        self._refused += 1
+        if self._refused <= MOST_REFUSED:  # whoever reaches the port can ask without end
+            self._note("worker_refused", f"{printable(host, MOST_HOST_CHARS)}: {fault}")
+        return protocol.Refusal(refused=fault)
+
+    def _misfit(self, worker: str, hello: protocol.Hello) -> str | None:
+        """Why such a worker cannot take part, whatever it knows."""
         own = protocol.version()
         if (hello.version, hello.schema) != (own, SCHEMA_VERSION):
             theirs = printable(hello.version, MOST_HOST_CHARS)
@@ -183,11 +217,8 @@ class Crew:
                 f"it is viralload {theirs} with schema {hello.schema}, the master is "
                 f"{own} with schema {SCHEMA_VERSION}; install the same version on both"
             )
-        due = protocol.proof(self._token, worker)
-        if not hmac.compare_digest(hello.proof.encode(errors="replace"), due.encode()):
-            return f"it does not know the run's token; set {TOKEN_ENV} as the master says"
-        if worker not in self._seats and (self.has_begun or len(self._seats) == self._size):
-            return f"the run has its {self._size} workers already"
+        if len(hello.nonce) != NONCE_CHARS or len(worker) > MOST_NAME_CHARS:
+            return "its hello is no viralload's"
         return None
 
     def _write(self, seat: Seat, lines: protocol.Lines) -> protocol.Received:

@@ -29,7 +29,17 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import credentials, open_files, people, remote, standing, vitals, web, windows
+from loadtest import (
+    credentials,
+    open_files,
+    people,
+    remote,
+    standing,
+    strangers,
+    vitals,
+    web,
+    windows,
+)
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
 from loadtest.job import decode
@@ -49,6 +59,8 @@ SWITCH_S = 5e-4  # the longest that a thread at work keeps the loop from running
 
 log = logging.getLogger("viralload")
 open_files.raise_limit()
+if JOB.is_remote:
+    strangers.bound_frames()  # before Locust opens its port
 start_told = gevent.event.AsyncResult()  # load start, on the run's clock
 
 

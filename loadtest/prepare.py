@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from loadtest import environment
-from loadtest.address import Address, parse
+from loadtest.address import Address, is_loopback, parse
 from loadtest.answer import FORMATS
 from loadtest.credentials import NONE, Credentials
+from loadtest.errors import ConfigurationError
 from loadtest.job import Job
 from loadtest.model_choice import always_base64
 from loadtest.prompts import PromptMix, load_texts
@@ -22,6 +23,7 @@ from loadtest.surroundings import python
 from loadtest.target import FALLBACK_SIZE, Offer, free_port
 from loadtest.workers import Workers
 from profiles.host import Host, node_name
+from profiles.printable import printable
 from profiles.run import RunFolder
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
 from profiles.vendors import other_gpus
@@ -70,10 +72,17 @@ def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | N
 
     Raises:
         TargetError: --host is no URL.
+        ConfigurationError: the scenario would open this machine to its network.
     """
     if options.address is not None:
         return None
     own = options.scenario.server
+    if "host" in own and not is_loopback(str(own["host"])) and "host" not in options.settings:
+        raise ConfigurationError(
+            f"[server] host: {printable(str(own['host']), 100)}: a scenario cannot open this "
+            "machine to its network, for scenarios come from others; leave it out, or say it "
+            "yourself with --set host=ADDRESS"
+        )
     model = options.model or own.get("model")
     chosen: dict[str, Any] = {"model": model or ("sd15" if gpus else "tiny")}
     if model is None and gpus:
@@ -82,6 +91,11 @@ def server_settings(options: Options, gpus: list[GpuInfo]) -> dict[str, Any] | N
         chosen["device"] = own.get("device", "cpu")
     chosen["port"] = free_port() if options.port is None else options.port
     settings = {**own, **chosen, **options.settings}
+    if not is_loopback(str(settings.get("host", "127.0.0.1"))):
+        sys.stderr.write(
+            f"warning: the server listens on {printable(str(settings['host']), 100)}, where other "
+            "machines reach it, and asks for no key\n"
+        )
     told = cpu_notice(settings, is_default=model is None, has_gpus=bool(gpus))
     if told is not None:
         sys.stderr.write(f"{told}\n")

@@ -4,15 +4,14 @@ Both sides speak over the port that Locust's master listens on (ZeroMQ), in Locu
 msgpack array of (kind, data, id). The worker asks and the master answers, one question at a time;
 `n` counts the questions, so that an answer which comes too late is not taken for the next one's.
 
-The channel is neither encrypted nor authenticated. The token is a guard against a worker that joins
-by accident, no more; it does not cross the wire itself, and neither does the API key.
+The channel is not encrypted. Both sides prove that they know the run's token before anything else
+(`loadtest.handshake`); what follows is not authenticated: whoever reaches the port can still end
+the run or forge its record. Neither the token nor the API key crosses the wire.
 """
 
-import hmac
 import importlib.metadata
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
 import msgpack
@@ -21,10 +20,16 @@ import zmq
 
 from loadtest.clock import Reading
 from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.handshake import Hash, Nonce
+from profiles.printable import printable
 from profiles.schema import SCHEMA_VERSION
 
 CHUNK_BYTES = 1 << 18
+MOST_BYTES = (
+    1 << 24
+)  # of a message, which ZeroMQ takes whole: the longest is a welcome with its job
 ANSWER = "answer"
+MOST_SHOWN = 300  # characters of what a master says
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -35,7 +40,13 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     version: str  # of viralload
     schema: int
     host: str
-    proof: str  # of the token
+    nonce: str = ""  # a `Nonce`; of other versions, whose hello is refused for that
+
+
+class Prove(msgspec.Struct, frozen=True, kw_only=True, tag="prove"):
+    """A worker proves that it knows the token."""
+
+    proof: Hash
 
 
 class FetchSchedule(msgspec.Struct, frozen=True, kw_only=True, tag="fetch_schedule"):
@@ -68,16 +79,25 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     fault: str | None = None
 
 
-Question = Hello | FetchSchedule | TellTime | Lines | Clock | Done
+Question = Hello | Prove | FetchSchedule | TellTime | Lines | Clock | Done
+
+
+class Challenge(msgspec.Struct, frozen=True, kw_only=True):
+    """What the worker's proof is to be about."""
+
+    nonce: Nonce
+    job_sha256: Hash
+    schedule_sha256: Hash
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker's share, and all it needs to play it."""
+    """The master's own proof, the worker's share, and all it needs to play it."""
+
+    proof: Hash
 
     share: int  # it plays the arrivals whose index is this modulo Job.processes
     job: bytes  # job.json
     schedule_bytes: int
-    schedule_sha256: str  # of the file
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,14 +130,9 @@ def version() -> str:
     return importlib.metadata.version("viralload")
 
 
-def proof(token: str, worker: str) -> str:
-    """That who calls itself `worker` knows the token, without telling it."""
-    return hmac.new(token.encode(), worker.encode(), sha256).hexdigest()
-
-
-def hello(worker: str, host: str, token: str) -> Hello:
+def hello(host: str, nonce: str) -> Hello:
     """What a worker says first."""
-    return Hello(version=version(), schema=SCHEMA_VERSION, host=host, proof=proof(token, worker))
+    return Hello(version=version(), schema=SCHEMA_VERSION, host=host, nonce=nonce)
 
 
 def zmq_host(host: str) -> str:
@@ -154,6 +169,7 @@ class Channel:
         self._socket.setsockopt(zmq.IDENTITY, worker.encode())
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IPV6, 1)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
         self._n = 0
         try:
             self._socket.connect(f"tcp://{zmq_host(host)}:{port}")
@@ -194,14 +210,20 @@ class Channel:
 
     def _read(self) -> Any | None:
         """An answer to the last question; None for anything else."""
-        kind, data, _ = msgpack.loads(self._socket.recv())
-        return data["answer"] if kind == ANSWER and data["n"] == self._n else None
+        try:
+            kind, data, _ = msgpack.loads(self._socket.recv())
+            return data["answer"] if kind == ANSWER and data["n"] == self._n else None
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+            return None  # nothing a master of ours would say
 
 
 def _understood(answer: Any, kind: type[A]) -> A:
-    if "refused" in answer:
-        raise ConfigurationError(f"the master refuses this worker: {answer['refused']}")
+    if isinstance(answer, dict) and "refused" in answer:
+        why = printable(str(answer["refused"]), MOST_SHOWN)
+        raise ConfigurationError(f"the master refuses this worker: {why}")
     try:
         return msgspec.convert(answer, kind)
     except msgspec.ValidationError as err:
-        raise ViralloadError(f"the master's answer is not understood: {err}") from err
+        raise ViralloadError(
+            f"the master's answer is not understood: {err}; is it the same version of viralload?"
+        ) from err

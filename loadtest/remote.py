@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from loadtest import protocol
+from loadtest import protocol, strangers
 from loadtest.arguments import TOKEN_ENV
 from loadtest.crew import Crew
 from loadtest.job import Job
@@ -69,6 +69,7 @@ class Reception:
         self._runner = environment.runner
         self._end = end
         self._failed = False
+        strangers.hear_on(self._runner, self._note_stranger)
         self._runner.register_message("viralload", self._answer)
         self._runner.register_message("viralload_joined", self._joined)
         environment.events.quitting.add_listener(self._quitting)
@@ -85,8 +86,10 @@ class Reception:
         self._crew.has_begun = True
 
     def _answer(self, environment: Any, msg: Any, **_: object) -> None:
+        if not (isinstance(msg.node_id, str) and isinstance(msg.data, dict) and "n" in msg.data):
+            return  # no worker of ours
         try:
-            answer = self._crew.answer(msg.node_id, msg.data["question"])
+            answer = self._crew.answer(msg.node_id, msg.data.get("question"))
         except OSError as err:
             self._fail(f"the record cannot be written: {err}")
             return
@@ -94,7 +97,13 @@ class Reception:
         self._runner.send_message(protocol.ANSWER, data, client_id=msg.node_id)
 
     def _joined(self, environment: Any, msg: Any, **_: object) -> None:
-        self._crew.locust_joined(msg.data["worker"], msg.node_id)
+        if isinstance(msg.data, dict) and isinstance(msg.data.get("worker"), str):
+            self._crew.locust_joined(msg.data["worker"], msg.node_id)
+
+    def _note_stranger(self, what: str) -> None:
+        now_s = time.monotonic() - self._job.clock_zero_monotonic_s
+        event = RunEvent(t_s=now_s, kind="worker_refused", source="locust", detail=what)
+        self._folder.append_event(event)
 
     def _watch(self) -> None:
         """End the run when every share is recorded, or when one never will be."""

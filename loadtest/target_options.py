@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from loadtest import ps
-from loadtest.address import parse
+from loadtest.address import Address, parse
 from loadtest.credentials import NONE, Credentials, gather, of_this_process, shown_command
 from loadtest.errors import ConfigurationError
 from loadtest.overrides import fields_of
@@ -51,20 +51,23 @@ def target_of(options: argparse.Namespace, command: Sequence[str]) -> Target:
     )
 
 
-def credentials_of_worker(options: argparse.Namespace) -> Credentials:
-    """What opens the target of a worker, from its own command line and environment.
+def credentials_of_worker(options: argparse.Namespace) -> tuple[Credentials, Address | None]:
+    """What opens the target of a worker, and where it is, if that is said.
+
+    From its own command line and environment.
 
     Raises:
-        ConfigurationError: --header or the key cannot be used so.
+        ConfigurationError: --host, --header or the key cannot be used so.
     """
-    ps.hide(_typed_secrets(None, options.header))
+    ps.hide(_typed_secrets(options.host, options.header))
+    target = None if options.host is None else parse(options.host)
     given = of_this_process()  # of the worker that started this one
     if given:
-        return given
-    credentials, said = gather(None, options.key_env, options.header, os.environ)
+        return given, target
+    credentials, said = gather(target, options.key_env, options.header, os.environ)
     for one in said:
         complain(f"worker: {one}")
-    return credentials
+    return credentials, target
 
 
 def _typed_secrets(host: str | None, headers: Sequence[str]) -> list[str]:

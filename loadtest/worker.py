@@ -24,16 +24,18 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import open_files, pace, protocol
-from loadtest.address import parse
+from loadtest.address import Address, parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading, read_offset
 from loadtest.credentials import Credentials, in_the_clear
-from loadtest.errors import ViralloadError
+from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.handshake import Meeting, nonce
 from loadtest.job import Job, decode, encode
+from loadtest.meant import check_target
 from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.surroundings import environ, python
 from loadtest.target import ask_models
-from profiles.run import RunFolder
+from profiles.run import PRIVATE, RunFolder
 
 LOOK_S = 0.25
 SAY_EVERY_S = 10.0
@@ -48,6 +50,7 @@ def work(
     wait_s: float,
     credentials: Credentials,
     console: Console,
+    target: Address | None = None,
 ) -> int:
     """Play shares of the run of the master at that address; the exit code.
 
@@ -59,20 +62,23 @@ def work(
         credentials: what opens the target. The master has no say in it, or it could have any
             secret of this machine sent to a server that it names as well.
         console: for progress.
+        target: the only server that may be loaded; None: the one that the master names.
 
     Raises:
-        ConfigurationError: the master refuses, or the target cannot be reached from here.
+        ConfigurationError: the master refuses, or cannot prove that it knows the run's token; or
+            the target is not the one that is meant, or cannot be reached from here.
         ViralloadError: no master came, it was lost, or the generator failed.
     """
     if processes > 1:
         command = python("loadtest.cli", "worker", told_address(host, port))
         command += ["--wait", f"{wait_s:g}s"]
+        command += ["--host", target.plain] if target is not None else []
         env = {**environ(), **credentials.environment}
         started = [subprocess.Popen(command, env=env) for _ in range(processes)]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workers have it from the terminal
         signal.signal(signal.SIGTERM, lambda *_: _end_all(started))
         return max(abs(process.wait()) for process in started)
-    return _Worker(host, port, credentials, console).work(wait_s)
+    return _Worker(host, port, credentials, console, target).work(wait_s)
 
 
 def told_address(host: str, port: int) -> str:
@@ -88,7 +94,16 @@ def _end_all(processes: list["subprocess.Popen[bytes]"]) -> None:
 class _Worker:
     """The share in progress."""
 
-    def __init__(self, host: str, port: int, credentials: Credentials, console: Console) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        credentials: Credentials,
+        console: Console,
+        target: Address | None,
+    ) -> None:
+        self.target = target
+        self.token = os.environ.get(TOKEN_ENV, "")
         self.host, self.port = host, port
         self.credentials = credentials
         self.console = console
@@ -100,6 +115,7 @@ class _Worker:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         self.channel = protocol.Channel(self.host, self.port, self.name)
+        os.umask(PRIVATE)
         scratch = Path(tempfile.mkdtemp(prefix="viralload-worker-"))
         is_kept = False
         try:
@@ -117,11 +133,11 @@ class _Worker:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _take_part(self, scratch: Path, wait_s: float) -> int:
-        welcome = self._greet(wait_s)
+        meeting, welcome = self._meet(wait_s)
         self._say(f"share {welcome.share} of the run at {self.host}:{self.port}")
         folder = RunFolder(scratch)
         try:
-            self._fetch_schedule(folder, welcome)
+            self._fetch_schedule(folder, welcome.schedule_bytes, meeting.schedule_sha256)
             job = self._own_job(welcome, folder)
             self._check_target(job)
             folder.job_path.write_bytes(encode(job))
@@ -146,8 +162,33 @@ class _Worker:
 
     # -- before the load ---------------------------------------------------------------------
 
-    def _greet(self, wait_s: float) -> protocol.Welcome:
-        hello = protocol.hello(self.name, socket.gethostname(), os.environ.get(TOKEN_ENV, ""))
+    def _meet(self, wait_s: float) -> tuple[Meeting, protocol.Welcome]:
+        """Prove that this worker knows the token, and have the master prove it, too.
+
+        Raises:
+            ConfigurationError: one of them does not know it.
+        """
+        own = nonce()
+        challenge = self._greet(protocol.hello(socket.gethostname(), own), wait_s)
+        meeting = Meeting(
+            worker=self.name,
+            worker_nonce=own,
+            master_nonce=challenge.nonce,
+            job_sha256=challenge.job_sha256,
+            schedule_sha256=challenge.schedule_sha256,
+        )
+        prove = protocol.Prove(proof=meeting.proof(self.token, "worker"))
+        welcome = self.channel.ask(prove, protocol.Welcome)
+        is_known = meeting.proves(self.token, "master", welcome.proof)
+        if not is_known or hashlib.sha256(welcome.job).hexdigest() != challenge.job_sha256:
+            raise ConfigurationError(
+                f"the master at {self.host}:{self.port} does not know the run's token: it is not "
+                f"the one that this worker was started for, or {TOKEN_ENV} is another's; nothing "
+                "was sent to the target that it names"
+            )
+        return meeting, welcome
+
+    def _greet(self, hello: protocol.Hello, wait_s: float) -> protocol.Challenge:
         said_s = 0.0
 
         def tick(waited_s: float) -> None:
@@ -162,24 +203,24 @@ class _Worker:
                 )
 
         try:
-            return self.channel.ask(hello, protocol.Welcome, wait_s, tick)
+            return self.channel.ask(hello, protocol.Challenge, wait_s, tick)
         except protocol.MasterLostError as err:
             raise ViralloadError(
                 f"no master at {self.host}:{self.port} in {wait_s:.0f} s: is `viralload run "
                 "--expect-workers N --master-bind-host ADDRESS` started there, and its port open?"
             ) from err
 
-    def _fetch_schedule(self, folder: RunFolder, welcome: protocol.Welcome) -> None:
+    def _fetch_schedule(self, folder: RunFolder, schedule_bytes: int, sha256: str) -> None:
         digest, size = hashlib.sha256(), 0
         with folder.schedule_path.open("wb") as file:
-            while size < welcome.schedule_bytes:
+            while size < schedule_bytes:
                 piece = self.channel.ask(protocol.FetchSchedule(offset=size), protocol.Data).data
                 if not piece:
                     break
                 file.write(piece)
                 digest.update(piece)
                 size += len(piece)
-        if digest.hexdigest() != welcome.schedule_sha256:
+        if digest.hexdigest() != sha256:
             raise ViralloadError("the schedule that arrived is not the master's: its hash differs")
 
     def _own_job(self, welcome: protocol.Welcome, folder: RunFolder) -> Job:
@@ -204,11 +245,19 @@ class _Worker:
         )
 
     def _check_target(self, job: Job) -> None:
-        """Whether the target can be reached from here, with this machine's own key.
+        """Whether the target is one that is meant, and can be reached from here.
 
         Raises:
-            TargetError: it cannot.
+            ConfigurationError: this machine's key would go where its user did not send it.
+            TargetError: it cannot be reached.
         """
+        check_target(
+            job.base_url,
+            job.path,
+            told=self.target,
+            has_token=bool(self.token),
+            has_secret=bool(self.credentials),
+        )
         address = parse(job.base_url + job.path)
         clear = in_the_clear(address, self.credentials)
         if clear is not None:

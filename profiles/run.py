@@ -22,6 +22,9 @@
         report.html
         <process>.log
 
+The folder is its user's alone (0700), and so is each file in it (0600): they hold prompts and
+command lines.
+
 JSON Lines files are append-only and written a whole line at a time, so a reader may look at any
 moment, and what a killed process had written stays readable.
 """
@@ -60,6 +63,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 RESERVE_NAME = ".reserve"
 RESERVE_BYTES = 16_384  # kept on the disk for the run's last words, should it fill meanwhile
+PRIVATE = 0o077  # a umask: nothing for other users
 
 
 class RunError(Exception):
@@ -76,6 +80,8 @@ class RunFolder:
     def create(cls, root: Path, scenario: str, label: str | None, now: datetime) -> "RunFolder":
         """Make `root/<UTC>-<scenario>[-label]`; an existing folder is never reused.
 
+        Whatever this process and its children make from here on is this user's alone (umask 077).
+
         Raises:
             RunError: the folder cannot be made or written (permission, space).
         """
@@ -89,9 +95,10 @@ class RunFolder:
             for attempt in range(1, 1000):
                 path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
                 try:
-                    path.mkdir()
+                    path.mkdir(mode=0o700)
                 except FileExistsError:
                     continue
+                os.umask(PRIVATE)
                 try:  # a full or read-only disk may still make folders
                     (path / RESERVE_NAME).write_bytes(b"0" * RESERVE_BYTES)
                 except OSError:

@@ -57,7 +57,13 @@ def server_timing(done: Done) -> str:
 
 
 def model_list(settings: Settings, facts: Mapping[str, object]) -> bytes:
-    """OpenAI's model list, with what a load generator wants to know under `viralload`.
+    """OpenAI's model list: the one model there is; see `model_entry`."""
+    entry = msgspec.Raw(model_entry(settings, facts))
+    return msgspec.json.encode({"object": "list", "data": [entry]})
+
+
+def model_entry(settings: Settings, facts: Mapping[str, object]) -> bytes:
+    """OpenAI's model object, with what a load generator wants to know under `viralload`.
 
     Args:
         settings: The server's.
@@ -88,7 +94,7 @@ def model_list(settings: Settings, facts: Mapping[str, object]) -> bytes:
         "owned_by": "viralload",
         "viralload": told,
     }
-    return msgspec.json.encode({"object": "list", "data": [entry]})
+    return msgspec.json.encode(entry)
 
 
 def _event(order: Order, kind: str, image: bytes, extra: bytes) -> bytes:

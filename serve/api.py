@@ -3,19 +3,22 @@
     POST /v1/images/generations    prompt, n, size, stream, … as OpenAI; and negative_prompt,
                                    num_inference_steps, guidance_scale, seed, scheduler,
                                    priority, deadline_s
-    GET  /v1/models                the one model served
+    GET  /v1/models[/{id}]         the one model served
 
 ApiError
     a request that is answered with an error; carries the status, the text and the headers
 """
 
+import codecs
 import random
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from serve.field_hints import hint
 from serve.models import SchedulerName
 from serve.settings import Settings, nearest, parse_size
 from serve.work import Encoding, Order, OutputFormat, Priority, Recipe, Row
@@ -23,7 +26,10 @@ from serve.work import Encoding, Order, OutputFormat, Priority, Recipe, Row
 MAX_IMAGES = 10
 MAX_PREVIEWS = 3
 MAX_DEADLINE_S = 86400.0
-SEED_LIMIT = 2**63
+SEED_LIMIT = 2**64  # torch's generators take as much, and ComfyUI draws as far
+ANY_SEED = -1  # what other servers' clients send for "draw one"
+EXACT_FLOAT = 2**53  # up to here every whole number is a float of its own
+INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")  # Unicode's categories of what draws nothing
 
 ERROR_TYPES = {400: "invalid_request_error", 429: "rate_limit_error", 503: "overloaded_error"}
 
@@ -67,6 +73,16 @@ class ApiError(Exception):
         return msgspec.json.encode({"error": error})
 
 
+def _whole(value: object) -> object:
+    """1 for 1.0: there are languages whose JSON has no other numbers. Anything else as it is."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_FLOAT:
+        return int(value)
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class ImageRequest(BaseModel):
     """The body of a generation request. Fields of OpenAI's that change nothing here are taken.
 
@@ -79,13 +95,13 @@ class ImageRequest(BaseModel):
 
     prompt: Annotated[str, Field(min_length=1)]
     model: str | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
+    n: Annotated[Whole, Field(ge=1, le=MAX_IMAGES)] | None = None
     size: str | None = None
     response_format: Literal["b64_json"] | None = None
     output_format: OutputFormat | None = None
-    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    output_compression: Annotated[Whole, Field(ge=0, le=100)] | None = None
     stream: bool | None = None
-    partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] | None = None
+    partial_images: Annotated[Whole, Field(ge=0, le=MAX_PREVIEWS)] | None = None
     background: Literal["auto", "opaque"] | None = None
     quality: str | None = None
     style: str | None = None
@@ -94,9 +110,9 @@ class ImageRequest(BaseModel):
     user: str | None = None
     safety_identifier: str | None = None
     negative_prompt: str | None = None
-    num_inference_steps: Annotated[int, Field(ge=1)] | None = None
+    num_inference_steps: Annotated[Whole, Field(ge=1)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] | None = None
+    seed: Annotated[Whole, Field(ge=ANY_SEED, lt=SEED_LIMIT)] | None = None
     scheduler: str | None = None
     priority: Priority | None = None
     deadline_s: Annotated[float, Field(gt=0, le=MAX_DEADLINE_S, allow_inf_nan=False)] | None = None
@@ -109,7 +125,7 @@ def parse(body: bytes, settings: Settings) -> Order:
         ApiError: 400, naming the field and the remedy.
     """
     try:
-        request = ImageRequest.model_validate_json(body)
+        request = ImageRequest.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as err:
         _refuse(err)
     if request.model not in (None, settings.model):
@@ -121,6 +137,8 @@ def parse(body: bytes, settings: Settings) -> Order:
         )
     for field in ("prompt", "negative_prompt"):
         _check_prompt(field, getattr(request, field) or "", settings.max_prompt_chars)
+    if is_blank(request.prompt):
+        _bad("prompt", "is blank; say what to draw")
     width, height = _size(request.size, settings)
     guidance = request.guidance_scale
     recipe = Recipe(
@@ -144,7 +162,8 @@ def parse(body: bytes, settings: Settings) -> Order:
 
 def _rows(request: ImageRequest) -> tuple[Row, ...]:
     """A row an image; image i of seed s draws from generator seed s + i."""
-    seed = random.randrange(SEED_LIMIT) if request.seed is None else request.seed
+    is_any = request.seed in (None, ANY_SEED)
+    seed = random.randrange(SEED_LIMIT) if is_any or request.seed is None else request.seed
     return tuple(
         Row(
             prompt=request.prompt,
@@ -204,6 +223,11 @@ def _check_prompt(field: str, text: str, max_chars: int) -> None:
         _bad(field, f"{len(text)} characters are too many; at most {max_chars}")
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text shows: it is empty, or spaces and control characters alone."""
+    return all(unicodedata.category(character) in INVISIBLE for character in text)
+
+
 def _refuse(err: ValidationError) -> NoReturn:
     """Translate pydantic's first finding."""
     fault: Any = err.errors(include_url=False)[0]
@@ -218,7 +242,7 @@ def _refuse(err: ValidationError) -> NoReturn:
     if not field:
         _bad(None, 'the body must be a JSON object, such as {"prompt": "a red fox"}')
     if fault["type"] == "extra_forbidden":
-        _bad(field, f"unknown field{nearest(field, list(ImageRequest.model_fields))}")
+        _bad(field, f"unknown field{hint(field, list(ImageRequest.model_fields))}")
     if fault["type"] == "missing":
         _bad(field, "is missing; say what to draw")
     reason = fault["msg"].removeprefix("Input ")
@@ -226,6 +250,7 @@ def _refuse(err: ValidationError) -> NoReturn:
 
 
 REMEDIES = {
+    "seed": "; leave it out, or send -1, for any",
     "response_format": "; images come as base64 in the body, never as a URL",
     "background": "; images have no transparency",
 }

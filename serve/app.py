@@ -113,7 +113,6 @@ def main(argv: list[str] | None = None) -> int:
                     gpus=gpus,
                     # What feeds a GPU must not wait for others; what burns the CPU makes way.
                     niceness=0 if gpus or settings.is_stub else 15,
-                    loopback_only=settings.loopback_only,
                     direct_ingress=ingress.is_direct,
                     metrics_port=metrics_port,
                 ):
@@ -174,7 +173,7 @@ def _route(ingress: Ingress) -> None:
     """Tell the ingress which replicas run now."""
     ports = replica_ports(APPLICATION) if ingress.is_direct else None
     if ports is not None:
-        ingress.route(ports)
+        ingress.follow(ports)
 
 
 def _is_warm() -> bool:

@@ -23,9 +23,12 @@ CONTROLLER_TIMEOUT_S = 5.0
 FOREIGN = ("RAY_", "SERVE_")  # variables that begin so are Ray's
 ROOT = Path(__file__).resolve().parent.parent  # the folder that `serve` is imported from
 TRIES = 2  # a machine that is busy just now may keep Ray from starting within its own time
+RAYS = "r"  # Ray's own folder within ours: it opens the one it is given to every user
+# At once, for whoever clears up behind a run may end this shell as well; and again, for those that
+# were about to write.
 GUARD = """
-read -r _; sleep 1; folder="$1"; shift; kill -9 "$@" 2>/dev/null
-for _ in 1 2 3; do rm -rf "$folder"; sleep 0.5; done
+read -r _; folder="$1"; shift; kill -9 "$@" 2>/dev/null
+for pause in 0 0.1 0.4 1; do sleep "$pause"; rm -rf "$folder"; done
 """
 
 
@@ -34,27 +37,25 @@ class ServerError(RuntimeError):
 
 
 @contextlib.contextmanager
-def own_ray(
-    *, gpus: int, niceness: int, loopback_only: bool, direct_ingress: bool, metrics_port: int
-) -> Iterator[None]:
+def own_ray(*, gpus: int, niceness: int, direct_ingress: bool, metrics_port: int) -> Iterator[None]:
     """Start Ray for the time of the block, and leave no process and no file behind.
+
+    All that it listens on is on loopback, but for the address that Serve is told for HTTP.
 
     Args:
         gpus: How many GPUs the replicas may take.
         niceness: What all of Ray's workers run at; Ray's own default is 15.
-        loopback_only: Whether nothing may listen beyond this machine.
         direct_ingress: Whether each replica listens by itself; see `replica_ports`.
         metrics_port: Port of the Prometheus metrics.
 
     Raises:
         ServerError: Ray does not start.
     """
-    folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))  # sockets need a short path
+    # Of this user alone (0700). Short, for the paths of sockets have at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="viralload-", dir="/tmp"))
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]  # settings of another Ray than ours
-    os.environ.update(
-        _environment(loopback_only=loopback_only, direct_ingress=direct_ingress, gpus=gpus)
-    )
+    os.environ.update(_environment(direct_ingress=direct_ingress, gpus=gpus))
     os.environ["RAY_worker_niceness"] = str(niceness)  # noqa: SIM112 - Ray's spelling
     import ray
 
@@ -73,7 +74,7 @@ def own_ray(
                     logging_level=logging.ERROR,
                     object_store_memory=OBJECT_STORE_BYTES,
                     _node_ip_address="127.0.0.1",
-                    _temp_dir=str(folder),
+                    _temp_dir=str(folder / RAYS),
                     _metrics_export_port=metrics_port,
                 ),
                 lambda: _clear(ray, before),
@@ -116,12 +117,22 @@ def _clear(ray: Any, before: set[psutil.Process]) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a folder, and again while a dying process still writes into it."""
+    """Delete Ray's folder, and end whatever would write into it again.
+
+    An agent of a Ray that did not come up may be nobody's child, and lives on for a minute.
+    """
+    named = [process for process in psutil.process_iter(["cmdline"]) if _names(process, folder)]
+    _end(named)
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return
         time.sleep(0.1)
+
+
+def _names(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process of Ray's was started for this folder."""
+    return any(str(folder / RAYS) in word for word in process.info["cmdline"] or ())
 
 
 def check_ray() -> None:
@@ -156,13 +167,15 @@ def replica_ports(application: str) -> set[int] | None:
     return {target.port for target in targets if ReplicaID.is_full_id_str(target.name)}
 
 
-def _environment(*, loopback_only: bool, direct_ingress: bool, gpus: int) -> dict[str, str]:
+def _environment(*, direct_ingress: bool, gpus: int) -> dict[str, str]:
     """What Ray and Serve read from the environment, in this process and all of its children."""
     root = str(ROOT)
     path = os.environ.get("PYTHONPATH")
     environment = {
         "PYTHONPATH": f"{root}:{path}" if path else root,
         "RAY_USAGE_STATS_ENABLED": "0",
+        # "No clusters": Ray then takes 127.0.0.1 as this node's address and binds nothing else.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.deployment:middlewares",
         # 188 -> 265 requests/s of the stub on two cores: proxy to replica without Ray's tasks,
@@ -179,9 +192,6 @@ def _environment(*, loopback_only: bool, direct_ingress: bool, gpus: int) -> dic
         # Ray ends workers when 95 % of the host's memory is taken, as it reads it: some virtual
         # machines begin with little and grow. A replica's tensors are on its GPU.
         environment["RAY_memory_monitor_refresh_ms"] = "0"
-    if loopback_only:
-        # "No clusters": Ray then takes 127.0.0.1 as this node's address and binds nothing else.
-        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     return environment
 
 

@@ -25,13 +25,14 @@ from serve.answers import (
     answer,
     completed_event,
     error_event,
+    model_entry,
     model_list,
     partial_event,
     server_timing,
 )
 from serve.api import ApiError, parse
-from serve.connections import let_go_of_lost
-from serve.faults import answer_to, outcome_of
+from serve.connections import keep_connections_in_bounds
+from serve.faults import BODY_S, answer_to, outcome_of, too_long, too_slow
 from serve.front import Front, Health
 from serve.meters import Meters
 from serve.policies import engine_for
@@ -68,9 +69,8 @@ class ImageReplica:
     """One model behind OpenAI's Images API."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
-        if settings.loopback_only:
-            _keep_grpc_on_loopback()
-        let_go_of_lost()
+        _keep_grpc_on_loopback()
+        keep_connections_in_bounds()
         self._settings = settings
         self._replica_id = rayserve.get_replica_context().replica_id.unique_id
         self._meters = Meters()
@@ -94,7 +94,10 @@ class ImageReplica:
     async def generate(self, request: Request) -> Response:
         """Make images: 200 with base64 files or a stream of events, 400, 429, 500, or 503."""
         try:
-            order = parse(await _read(request, self._settings.max_body_bytes), self._settings)
+            order = parse(
+                await read_body(request.stream(), self._settings.body_limit, BODY_S),
+                self._settings,
+            )
             ticket = await self._engine.enter(order)
             if order.stream:
                 return StreamingResponse(
@@ -138,6 +141,18 @@ class ImageReplica:
     async def models(self) -> Response:
         """The one model served."""
         return Response(model_list(self._settings, self._facts), media_type="application/json")
+
+    @routes.get("/v1/models/{model:path}")
+    async def model(self, model: str) -> Response:
+        """The model of that id, or 404."""
+        if model != self._settings.model:
+            raise ApiError(
+                404,
+                f"model: '{model}' is not served here; there is '{self._settings.model}'",
+                param="model",
+                code="model_not_found",
+            )
+        return Response(model_entry(self._settings, self._facts), media_type="application/json")
 
     @routes.get("/health")
     async def health(self) -> Response:
@@ -221,16 +236,26 @@ async def read_health() -> Health:
 
 def middlewares() -> list[Middleware]:
     """What Ray's proxy puts before the application (`RAY_SERVE_HTTP_PROXY_CALLBACK_…`)."""
+    keep_connections_in_bounds()
     return [Middleware(Front, health=read_health)]
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
-    """A request's body, as far as the limit."""
+async def read_body(stream: AsyncIterator[bytes], max_bytes: int, limit_s: float) -> bytes:
+    """A request's body.
+
+    Raises:
+        ApiError: 413, it is longer; 408, it is not here in time.
+        ClientDisconnect: The client has hung up.
+    """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise ApiError(413, f"the body is longer than {max_bytes} bytes", code="too_large")
+    try:
+        async with asyncio.timeout(limit_s):
+            async for chunk in stream:
+                body += chunk
+                if len(body) > max_bytes:
+                    raise too_long(max_bytes)
+    except TimeoutError as err:
+        raise too_slow(limit_s) from err
     return bytes(body)
 
 

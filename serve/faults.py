@@ -5,6 +5,20 @@ from serve.api import ApiError
 from serve.ticket import ExpiredError, RefusedError
 from serve.work import OutOfMemoryError
 
+BODY_S = 30.0  # a request's head has so long to arrive, and its body so long again
+
+
+def too_long(max_bytes: int) -> ApiError:
+    """The answer to a body that is too long: 413."""
+    return ApiError(413, f"the body is longer than {max_bytes} bytes", code="too_large")
+
+
+def too_slow(limit_s: float) -> ApiError:
+    """The answer to a body that does not come: 408."""
+    return ApiError(
+        408, f"the request did not arrive within {limit_s:.0f} s; send it again", code="too_slow"
+    )
+
 
 def outcome_of(err: Exception) -> str:
     """The label of `image_requests_total`."""

@@ -8,6 +8,8 @@ multiply-add of matrix products, convolutions and attention; the rest is noise b
 # mypy: disallow-untyped-calls=False
 # diffusers ships no types.
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -20,10 +22,12 @@ from transformers import T5EncoderModel
 from serve.architectures import Pipeline
 from serve.deep_features import ShallowUNet, WholeUNet
 from serve.parts import CLIP_TOKENS, T5_TOKENS
+from serve.scaling import combination, terms, total
 from serve.shortcuts import NONE, Shortcuts
 from serve.work import Recipe, Size
 
 META = torch.device("meta")
+KEPT = 4096  # sizes: there are tens of thousands
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +48,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Costs:
-    """What a pipeline's images cost, each size counted once.
+    """What a pipeline's images cost: a few sizes are counted, the others follow from them.
+
+    One thread may ask `of` at a time, and any `known`.
 
     Args:
         pipeline: A loaded pipeline.
@@ -59,29 +65,72 @@ class Costs:
         self._shortcuts = shortcuts
         self._layers = cache_layers
         self._known: dict[Size, Cost] = {}
+        self._counted: list[tuple[tuple[int, ...], Cost]] = []  # independent: nine at most
+        self._follows: bool | None = None  # whether one size did follow from others; None: not yet
 
-    def are_known(self, size: Size) -> bool:
-        """Whether a size is counted already."""
-        return size in self._known
+    def known(self, size: Size) -> Cost | None:
+        """FLOPs of an image of that size, if it was asked about already."""
+        return self._known.get(size)
 
     def of(self, size: Size) -> Cost:
-        """FLOPs of an image of that size; its first count takes a second or two of Python."""
-        if size not in self._known:
-            self._known[size] = count(self._pipeline, size.width, size.height, self._layers)
-        return self._known[size]
+        """FLOPs of an image of that size.
+
+        A new one takes a second or two of Python while it must be counted, which ten are at most,
+        and milliseconds where it follows from those.
+        """
+        cost = self.known(size) or self._found(size)
+        self._keep(size, cost)
+        return cost
+
+    def _found(self, size: Size) -> Cost:
+        multiples = None
+        if self._follows is not False:
+            counted = [terms for terms, _ in self._counted]
+            multiples = combination(counted, self._terms(size))
+        derived = None if multiples is None else self._derived(multiples)
+        if derived is not None and self._follows:
+            return derived
+        cost = count(self._pipeline, size.width, size.height, self._layers)
+        if multiples is not None:
+            self._follows = derived == cost
+        elif self._follows is not False:
+            self._counted.append((self._terms(size), cost))
+        return cost
+
+    def _derived(self, multiples: Sequence[Fraction]) -> Cost | None:
+        """The cost that is such multiples of the counted ones; None: it is none."""
+        told: dict[str, Any] = {}
+        for field in Cost.__struct_fields__:
+            values = [getattr(cost, field) for _, cost in self._counted]
+            told[field] = None if None in values else total(multiples, values)
+            if told[field] is None and None not in values:
+                return None
+        return Cost(**told)
+
+    def _terms(self, size: Size) -> tuple[int, ...]:
+        scale = self._pipeline.vae_scale_factor
+        return terms(size.height // scale, size.width // scale)
+
+    def _keep(self, size: Size, cost: Cost) -> None:
+        if size not in self._known and len(self._known) >= KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[size] = cost
 
     def steps(self, recipe: Recipe) -> list[float]:
         """FLOPs of each step of one image."""
         guided = recipe.is_guided
         flops = step_flops(
-            self.of(recipe.size), recipe.steps, guided=guided, shortcuts=self._shortcuts
+            self.known(recipe.size) or self.of(recipe.size),
+            recipe.steps,
+            guided=guided,
+            shortcuts=self._shortcuts,
         )
         return [float(flop) for flop in flops]
 
     def image(self, recipe: Recipe) -> float:
         """FLOPs of one image, from prompt to pixels."""
         guided = recipe.is_guided
-        cost = self.of(recipe.size)
+        cost = self.known(recipe.size) or self.of(recipe.size)
         return float(image_flop(cost, recipe.steps, guided=guided, shortcuts=self._shortcuts))
 
 

@@ -11,6 +11,12 @@ from typing import Any, TypeAlias
 import msgspec
 
 from serve.api import ApiError
+from serve.foreign_headers import (
+    NO_PATH,
+    NO_UPGRADE,
+    asks_for_another_protocol,
+    without,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +24,10 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+# What probes of Ray's own proxy ask (KubeRay's, for one); its other paths tell of Ray's insides.
+RAYS_HEALTH = "/-/healthz"
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +65,16 @@ class Front:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] != "http" or scope["path"].startswith("/-/"):
+        if scope["type"] != "http" or scope["path"] == RAYS_HEALTH:
             await self._app(scope, receive, send)
             return
+        if asks_for_another_protocol(scope["headers"]):
+            await _send(send, 400, _refusal(400, NO_UPGRADE), is_last=True)
+            return
+        if scope["path"].startswith("/-"):
+            await _send(send, 404, _refusal(404, NO_PATH))
+            return
+        scope["headers"] = without(scope["headers"])
         is_health = scope["path"] == "/health" and scope["method"] in ("GET", "HEAD")
         if is_health or not self._was_ready:
             health = await self._health()
@@ -103,20 +120,25 @@ class _Rewriter:
 def _translate(status: int) -> tuple[int, bytes]:
     """Status and body in place of a plain error of the proxy's own."""
     texts = {
-        404: "no such path; see POST /v1/images/generations, GET /v1/models, GET /health",
+        404: NO_PATH,
         408: "the request took too long",
         500: "the replica failed while it held the request; try again",
         503: "no replica can take the request; try again soon",
     }
     text = texts.get(status, "the request failed inside the server; try again")
-    return status, ApiError(status, text, code="proxy_error").body()
+    return status, _refusal(status, text)
 
 
-async def _send(send: Send, status: int, body: bytes) -> None:
+def _refusal(status: int, text: str) -> bytes:
+    return ApiError(status, text, code="proxy_error").body()
+
+
+async def _send(send: Send, status: int, body: bytes, *, is_last: bool = False) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *([(b"retry-after", b"1")] if status == 503 else []),
+        *([(b"connection", b"close")] if is_last else []),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

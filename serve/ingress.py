@@ -13,17 +13,20 @@ file, and the kernel ends it with this process, whatever ends that.
 import contextlib
 import ctypes
 import os
+import resource
 import secrets
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from serve.cluster import ServerError
-from serve.haproxy import SPARE_PLACES, assign, configure
+from serve.faults import BODY_S
+from serve.haproxy import SPARE_PLACES, Settled, assign, configure, connections_for
 from serve.settings import Settings, SettingsError
 
 PROMPT = b"\n> "
@@ -86,6 +89,9 @@ class RayProxy:
     def route(self, ports: Collection[int]) -> None:
         """Nothing to do."""
 
+    def follow(self, ports: Collection[int]) -> None:
+        """Nothing to do."""
+
 
 class HAProxy:
     """A running HAProxy; it is told where the replicas listen.
@@ -104,6 +110,7 @@ class HAProxy:
         }
         self._control = control
         self._places: list[int | None] = [None] * (replicas + SPARE_PLACES)
+        self._settled = Settled()
 
     def route(self, ports: Collection[int]) -> None:
         """Send requests to the replicas at these ports of loopback, and to no others.
@@ -123,6 +130,14 @@ class HAProxy:
                 commands.append(f"set {server} addr 127.0.0.1 port {port}")
                 commands.append(f"set {server} state ready")
         self.tell("; ".join(commands))
+
+    def follow(self, ports: Collection[int]) -> None:
+        """Route to the replicas that Serve's controller tells of now; see `Settled`.
+
+        Raises:
+            ServerError: HAProxy has ended.
+        """
+        self.route(self._settled.after(ports, time.monotonic()))
 
     def tell(self, line: str) -> bytes:
         """Send a line of commands to the control socket; returns what HAProxy says.
@@ -159,8 +174,12 @@ def open_ingress(settings: Settings) -> contextlib.AbstractContextManager[Ingres
 
 
 @contextlib.contextmanager
-def own_haproxy(settings: Settings) -> Iterator[HAProxy]:
+def own_haproxy(settings: Settings, *, patience_s: float = BODY_S) -> Iterator[HAProxy]:
     """Listen at the settings' address for the time of the block; 503 until replicas are routed.
+
+    Args:
+        settings: The server's.
+        patience_s: How long clients may take to send and to read; see `serve.haproxy`.
 
     Raises:
         ServerError: HAProxy does not start.
@@ -174,6 +193,12 @@ def own_haproxy(settings: Settings) -> Iterator[HAProxy]:
             replicas=replicas,
             threads=max(1, min(4, len(os.sched_getaffinity(0)) // 2)),
             control=listening.fileno(),
+            connections=connections_for(
+                replicas * (settings.max_queue + settings.batch_limit),
+                resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            ),
+            body_limit=settings.body_limit,
+            patience_s=patience_s,
         )
         process = subprocess.Popen(
             [binary, "-db", "-f", "/dev/stdin"],

@@ -2,7 +2,7 @@
 
 Three threads compute, so that the event loop stays free: one denoises, one embeds texts and
 prepares images, one decodes; on a GPU the latter two work on streams of their own beside the first.
-A pool of threads makes files.
+A pool of threads makes files, and one more counts what new sizes cost.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -116,6 +116,7 @@ class DiffusionModel:
         self.decoder = Decoder(network)
         self._stock = StockLoop(network, self.decoder)
         self._preparing = ThreadPoolExecutor(1, "prepare", self._start_thread, (threads, True))
+        self._counting = ThreadPoolExecutor(1, "count", self._start_thread, (threads, False))
         self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, False))
         self._encoding = ThreadPoolExecutor(ENCODE_THREADS, "encode")
 
@@ -133,14 +134,14 @@ class DiffusionModel:
         return gpu_uuid(about.name, str(about.uuid))
 
     async def step_flops(self, recipe: Recipe) -> Sequence[float]:
-        """Floating point operations of each step of one image; counted once a size."""
-        if not self.costs.are_known(recipe.size):
-            await _in(self._preparing, lambda: self.costs.of(recipe.size))
+        """Floating point operations of each step of one image; counted for a few sizes only."""
+        if self.costs.known(recipe.size) is None:  # on a thread that nobody else waits for
+            await _in(self._counting, lambda: self.costs.of(recipe.size))
         return self.costs.steps(recipe)
 
     def image_flop(self, recipe: Recipe) -> float | None:
         """Floating point operations of one image, from prompt to pixels; None if not counted."""
-        return self.costs.image(recipe) if self.costs.are_known(recipe.size) else None
+        return None if self.costs.known(recipe.size) is None else self.costs.image(recipe)
 
     async def generate(self, recipe: Recipe, rows: Sequence[Row]) -> Generated[Pixels]:
         """Denoise one whole batch with the stock pipeline's loop."""

@@ -25,7 +25,8 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 Policy = Literal["none", "request", "step"]
 MIN_SIDE = 64
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+ESCAPED_CHAR_BYTES = 12  # of JSON, where an emoji is two escapes: \\ud83e\\udd8a
+OTHER_FIELDS_BYTES = 8192
 
 
 class SettingsError(ValueError):
@@ -89,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         max_steps: Most steps a request may ask for; models have 1000 timesteps to step over.
         max_side: Longest width or height in pixels a request may ask for; None: the model's own.
         max_prompt_chars: Longest prompt in characters.
-        max_body_bytes: Longest HTTP body.
+        max_body_bytes: Longest HTTP body; None: what two longest prompts take, however escaped.
         stub_fixed_s: Time the stub takes for a batch, beside its steps.
         stub_step_s: Time the stub takes for one step of a batch, whatever the batch's size.
         stub_image_bytes: Least size of the stub's image files; shorter ones are padded.
@@ -130,7 +131,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 150
     max_side: Annotated[int, msgspec.Meta(ge=64, le=8192)] | None = None
     max_prompt_chars: PositiveInt = 4000
-    max_body_bytes: PositiveInt = 65536
+    max_body_bytes: PositiveInt | None = None
     stub_fixed_s: Seconds = 0.01
     stub_step_s: Seconds = 0.002
     stub_image_bytes: Annotated[int, msgspec.Meta(ge=0, le=16_000_000)] = 0
@@ -303,14 +304,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return 1 if self.policy == "none" else self.max_batch
 
     @property
+    def body_limit(self) -> int:
+        """Longest HTTP body in bytes."""
+        texts = 2 * self.max_prompt_chars * ESCAPED_CHAR_BYTES
+        return self.max_body_bytes or texts + OTHER_FIELDS_BYTES
+
+    @property
     def is_stub(self) -> bool:
         """Whether no model computes at all."""
         return self.model == "stub"
-
-    @property
-    def loopback_only(self) -> bool:
-        """Whether nothing may listen beyond this machine."""
-        return self.host in LOOPBACK_HOSTS
 
     @property
     def cpu_threads(self) -> int:

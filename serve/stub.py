@@ -4,7 +4,6 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +24,7 @@ from serve.work import (
 )
 
 DECODE_BATCH = 8
+KEPT_BYTES = 256 * 2**20  # of prepared files
 # All images of a stub are this one.
 Picture: TypeAlias = Literal["prepared"]
 
@@ -57,6 +57,7 @@ class StubModel:
         self._outage_s = outage_s
         self._clock = clock
         self._first_s: float | None = None
+        self._files: dict[tuple[int, int, Encoding], bytes] = {}
         self.whole_every = 1
         self.rate = StepRate()
         for step_flop in (1.0, 100.0):
@@ -108,7 +109,18 @@ class StubModel:
 
     async def encode(self, image: Picture, recipe: Recipe, encoding: Encoding) -> bytes:
         """The prepared file of that size and format, in base64."""
-        return prepared_base64(recipe.width, recipe.height, encoding, self._image_bytes)
+        asked = (recipe.width, recipe.height, encoding)
+        file = self._files.get(asked)
+        if file is None:  # on a thread, so that no other request waits for it
+            file = await asyncio.to_thread(prepared_base64, *asked, self._image_bytes)
+            self._keep(asked, file)
+        return file
+
+    def _keep(self, asked: tuple[int, int, Encoding], file: bytes) -> None:
+        """Remember a file, and forget the oldest beyond `KEPT_BYTES`."""
+        self._files[asked] = file
+        while sum(map(len, self._files.values())) > KEPT_BYTES:
+            del self._files[next(iter(self._files))]
 
     def image_s(self, steps: int) -> float:
         """Seconds an image takes alone."""
@@ -132,7 +144,6 @@ def outage_within(start_s: float, seconds: float, begin_s: float, length_s: floa
     return max(0.0, begin_s + length_s - max(start_s, begin_s))
 
 
-@lru_cache(maxsize=64)
 def prepared_base64(width: int, height: int, encoding: Encoding, least_bytes: int) -> bytes:
     """A gradient of that size as a base64 file, padded with zeros behind the image's end.
 

@@ -1,5 +1,6 @@
 """The master's side without a network: questions in, answers out, a clock that is set."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from loadtest import protocol
 from loadtest.clock import Reading
 from loadtest.crew import BUSY_S, MOST_REFUSED, SILENT_S, Crew
+from loadtest.handshake import Meeting, nonce
 from loadtest.job import encode
 from profiles.run import RunFolder
 from profiles.schema import Outcome
@@ -47,7 +49,23 @@ def ask(crew: Crew, worker: str, question: protocol.Question) -> Any:
 
 
 def come(crew: Crew, worker: str, token: str = "secret") -> Any:
-    return ask(crew, worker, protocol.hello(worker, f"host-{worker}", token))
+    """What a worker is told in the end: a Welcome, or why not."""
+    own = nonce()
+    challenge = ask(crew, worker, protocol.hello(f"host-{worker}", own))
+    if isinstance(challenge, protocol.Refusal):
+        return challenge
+    meeting = Meeting(
+        worker=worker,
+        worker_nonce=own,
+        master_nonce=challenge.nonce,
+        job_sha256=challenge.job_sha256,
+        schedule_sha256=challenge.schedule_sha256,
+    )
+    welcome = ask(crew, worker, protocol.Prove(proof=meeting.proof(token, "worker")))
+    if isinstance(welcome, protocol.Welcome):
+        assert meeting.proves(token, "master", welcome.proof)
+        assert hashlib.sha256(welcome.job).hexdigest() == challenge.job_sha256
+    return welcome
 
 
 def kinds(folder: RunFolder) -> list[str]:
@@ -75,21 +93,50 @@ def test_workers_get_shares_and_what_they_need_to_play_them(crew: Crew, folder: 
     ("changes", "said"),
     [
         ({"version": "0.0.9"}, "it is viralload 0.0.9 with schema"),
+        ({"version": "0.0.9", "nonce": ""}, "it is viralload 0.0.9 with schema"),
         ({"schema": 99}, "with schema 99, the master is"),
-        ({"proof": protocol.proof("guess", "c")}, "it does not know the run's token"),
-        ({}, "the run has its 2 workers already"),
+        ({"nonce": "ab"}, "its hello is no viralload's"),
     ],
 )
 def test_who_does_not_fit_is_refused_and_noted(
     crew: Crew, folder: RunFolder, changes: dict[str, Any], said: str
 ) -> None:
-    come(crew, "a"), come(crew, "b")
-    hello = msgspec.structs.replace(protocol.hello("c", "host-c", "secret"), **changes)
+    hello = msgspec.structs.replace(protocol.hello("host-c", nonce()), **changes)
     assert said in ask(crew, "c", hello).refused
     (event,) = folder.events().read()
     assert event.kind == "worker_refused"
     assert said in event.detail
+    assert ask(crew, "c", protocol.Prove(proof="0" * 64)).refused == "it has not said hello"
     assert ask(crew, "c", protocol.Done()).refused == "it is not, or no longer, one of this run"
+
+
+def test_one_worker_too_many_and_one_without_the_token_are_refused(
+    crew: Crew, folder: RunFolder
+) -> None:
+    come(crew, "a"), come(crew, "b")
+    assert come(crew, "c").refused == "the run has its 2 workers already"
+    assert "does not know the run's token" in come(crew, "c", "guess").refused
+    assert kinds(folder) == ["worker_refused", "worker_refused"]
+    assert ask(crew, "c", protocol.TellTime()).refused  # nothing for strangers
+
+
+def test_a_proof_is_worth_nothing_in_another_meeting(crew: Crew) -> None:
+    """F2: a proof that somebody has read is no proof of the reader's."""
+    own = nonce()
+    challenge = ask(crew, "a", protocol.hello("h", own))
+    meeting = Meeting(
+        worker="a",
+        worker_nonce=own,
+        master_nonce=challenge.nonce,
+        job_sha256=challenge.job_sha256,
+        schedule_sha256=challenge.schedule_sha256,
+    )
+    prove = protocol.Prove(proof=meeting.proof("secret", "worker"))
+    ask(crew, "b", protocol.hello("h", own))
+    assert ask(crew, "b", prove).refused  # another worker
+    assert isinstance(ask(crew, "a", prove), protocol.Welcome)
+    ask(crew, "a", protocol.hello("h", own))  # the master draws a new nonce each time
+    assert ask(crew, "a", prove).refused
 
 
 def test_nonsense_is_refused(crew: Crew) -> None:
@@ -158,11 +205,27 @@ def test_workers_hear_that_the_run_is_over(crew: Crew) -> None:
 
 
 def test_a_stranger_moves_no_terminal_and_fills_no_disk(crew: Crew, folder: RunFolder) -> None:
-    hello = protocol.hello("x", "\x1b[2J" + "h" * 10_000, "wrong")
-    odd = msgspec.structs.replace(hello, proof="größe\ud800")  # no proof, and no ASCII
+    """F18."""
+    hello = protocol.hello("\x1b[2J" + "h" * 10_000, nonce())
     version = msgspec.structs.replace(hello, version="\x1b[31m" + "9" * 10_000)
-    for question in (odd, version, *[hello] * 500):
-        assert isinstance(crew._greet("x", question), protocol.Refusal)
+    ask(crew, "x", hello)
+    questions: list[protocol.Question] = [version, *[protocol.Prove(proof="0" * 64)] * 500]
+    for question in questions:
+        assert isinstance(ask(crew, "x", question), protocol.Refusal)
+    odd = crew.answer("x", {"type": "prove", "proof": "größe\ud800"})  # no proof, and no ASCII
+    assert isinstance(odd, protocol.Refusal)
+    assert isinstance(ask(crew, "x" * 1000, hello), protocol.Refusal)
     told = folder.events().read()
     assert len(told) == MOST_REFUSED
     assert all(event.detail.isprintable() and len(event.detail) < 400 for event in told)
+
+
+def test_hellos_without_end_take_no_memory_without_end(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F18: and whoever speaks last is not the one who is forgotten."""
+    monkeypatch.setattr("loadtest.crew.MOST_MEETINGS", 3)
+    for i in range(10):
+        ask(crew, f"stranger-{i}", protocol.hello("h", nonce()))
+    assert len(crew._meetings) == 3
+    assert come(crew, "a").share == 0

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from loadtest.errors import ConfigurationError
 from loadtest.prepare import Options, cpu_notice, server_settings
 from loadtest.scenario import parse_scenario, scenario_text
 from profiles.schema import GpuInfo
@@ -49,3 +51,40 @@ def test_the_cpu_is_never_taken_in_silence(
 
 def test_gpus_that_are_there_need_no_notice() -> None:
     assert cpu_notice({"model": "sdxl"}, is_default=False, has_gpus=True) is None
+
+
+@pytest.mark.parametrize(
+    ("scenario", "told", "host"),
+    [
+        (None, {}, None),
+        ("127.0.0.1", {}, "127.0.0.1"),
+        ("::1", {}, "::1"),
+        ("0.0.0.0", {"host": "127.0.0.1"}, "127.0.0.1"),
+        ("10.0.0.5", {"host": "0.0.0.0"}, "0.0.0.0"),
+        ("0.0.0.0", {}, "refused"),
+        ("::", {}, "refused"),
+        ("gpu-node", {}, "refused"),
+        ("", {}, "refused"),
+        (0, {}, "refused"),  # which is 0.0.0.0 to a resolver
+        ("\x1b[2J", {}, "refused"),
+    ],
+)
+def test_a_scenario_cannot_open_this_machine_to_its_network(
+    scenario: Any, told: dict[str, Any], host: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F13."""
+    asked = options(model="stub", settings=told)
+    own = {} if scenario is None else {"host": scenario}
+    asked = msgspec.structs.replace(
+        asked, scenario=msgspec.structs.replace(asked.scenario, server=own)
+    )
+    if host == "refused":
+        with pytest.raises(ConfigurationError, match=r"\[server\] host: .*--set host=") as caught:
+            server_settings(asked, [])
+        assert str(caught.value).isprintable()
+        return
+    settings = server_settings(asked, [])
+    assert settings is not None
+    assert settings.get("host") == host
+    warned = "where other machines reach it" in capsys.readouterr().err
+    assert warned == (host == "0.0.0.0")

@@ -1,11 +1,15 @@
 """Workers that share no files with the master: real processes, and clocks 5,000 s apart."""
 
 import subprocess
+import threading
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
+import zmq
 
+from loadtest.protocol import MOST_BYTES
 from loadtest.target import free_port
 from profiles.schema import EndReason, Verdict
 from tests.loadtest.command import Viralload, scenario
@@ -36,6 +40,32 @@ def worker(folder: Path, port: int, before: list[str] | None = None) -> Viralloa
     return Viralload(folder, ["worker", f"127.0.0.1:{port}"], before=before)
 
 
+def babble(port: int) -> None:
+    """What no worker says, sent to the master's port before anybody comes (F19)."""
+    context = zmq.Context()
+    frames = [
+        b"\xc1\xc1\xc1",
+        b"",
+        msgpack.dumps(3),
+        msgpack.dumps([[], {}, []]),
+        msgpack.dumps(("client_ready", 5, "x")),
+        msgpack.dumps(("stats", "none", "x")),
+        msgpack.dumps(("viralload", 5, "x")),
+        msgpack.dumps(("viralload", {"n": 1, "question": {"type": "hello"}}, ["x"])),
+        msgpack.dumps(("viralload_joined", None, "x")),
+        bytes(MOST_BYTES + 1),
+    ]
+    names = [f"stranger-{i}".encode() for i in range(len(frames))]
+    for name, frame in [*zip(names, frames, strict=True), (b"\xff", b"x")]:
+        socket = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.IDENTITY, name)
+        socket.setsockopt(zmq.LINGER, 60_000)
+        socket.connect(f"tcp://127.0.0.1:{port}")
+        socket.send(frame)
+        socket.close()
+    threading.Thread(target=context.term, daemon=True).start()
+
+
 def test_clocks_thousands_of_seconds_apart_make_one_record(
     tmp_path: Path, image_server: StartServer
 ) -> None:
@@ -43,10 +73,14 @@ def test_clocks_thousands_of_seconds_apart_make_one_record(
         pytest.skip("no time namespaces here (unshare -T)")
     port = free_port()
     command = start(tmp_path, image_server(), port)
+    babble(port)
     here = worker(tmp_path / "here", port)
     there = worker(tmp_path / "there", port, OTHER_CLOCK)
     assert command.finish() == 0, command.stderr
     assert (here.finish(), there.finish()) == (0, 0), here.stderr + there.stderr
+    refused = [one for one in command.folder.events().read() if one.kind == "worker_refused"]
+    assert [one.source for one in refused if "made no sense" in one.detail] == ["locust"]
+    assert len(refused) <= 3  # not a line a frame
     records = command.folder.requests().read()
     assert sorted(one.seq for one in records) == list(range(80))
     counts = [

@@ -21,7 +21,7 @@ ALWAYS = {  # by verb: what every mode of it uses
     "plan": "scenario peak arrivals seed timeout real_time compression no_default_thresholds help",
     "serve": "model weights policy replicas port set host help",
     "sample": "duration pid gpu hz out label metrics_port json help",
-    "worker": "master processes wait header help",
+    "worker": "master host processes wait header help",
 }
 # Options that a mode of the verb has no use for: the words, and what is said
 UNUSED: list[tuple[str, str, list[str], str]] = [

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,13 @@ class Server:
             if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and connection.laddr
             if not (beyond_loopback and is_loopback(connection.laddr.ip))
         ]
+
+    def ray_folder(self) -> Path:
+        """Where Ray keeps its files."""
+        words = [word for process in self.family() for word in process.cmdline()]
+        paths = {match[0] for word in words if (match := re.search(r"/tmp/viralload-\w+", word))}
+        (path,) = paths
+        return Path(path)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""

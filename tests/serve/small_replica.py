@@ -11,8 +11,15 @@ Answer: TypeAlias = Callable[[Reader, Writer], Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager
-async def replica(answer: Answer) -> AsyncIterator[int]:
-    """A server on loopback for the time of the block; gives its port."""
+async def replica(
+    answer: Answer, note: Callable[[bytes], None] = lambda head: None
+) -> AsyncIterator[int]:
+    """A server on loopback for the time of the block; gives its port.
+
+    Args:
+        answer: Answers one request.
+        note: Is told each request's head, as it came.
+    """
 
     serving: set[asyncio.Task[None]] = set()
 
@@ -23,8 +30,12 @@ async def replica(answer: Answer) -> AsyncIterator[int]:
         with closing(writer):
             try:
                 while True:
-                    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                    came = await reader.readuntil(b"\r\n\r\n")
+                    note(came)
+                    head = came.lower()
                     length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+                    if b"transfer-encoding: chunked" in head:
+                        await reader.readuntil(b"0\r\n\r\n")
                     await reader.readexactly(length)
                     await answer(reader, writer)
                     await writer.drain()

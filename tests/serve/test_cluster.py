@@ -1,12 +1,21 @@
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
 import pytest
 
-from serve.cluster import ServerError, _environment, _start
+from serve.cluster import RAYS, ServerError, _environment, _remove, _start
+from tests.serve.conftest import ROOT
 
 
 @pytest.mark.parametrize(("gpus", "off"), [(0, None), (2, "0")])
 def test_the_hosts_memory_ends_no_replica_of_a_gpu(gpus: int, off: str | None) -> None:
     """GPU finding 9: Ray's memory monitor reads a virtual machine's memory before it has grown."""
-    made = _environment(loopback_only=True, direct_ingress=True, gpus=gpus)
+    made = _environment(direct_ingress=True, gpus=gpus)
     assert made.get("RAY_memory_monitor_refresh_ms") == off
 
 
@@ -35,3 +44,55 @@ def test_ray_that_did_not_come_up_in_time_is_started_once_more(
         with pytest.raises(ServerError, match=said):
             _start(start, lambda: clears.append(1))
     assert len(clears) == cleared
+
+
+def test_ray_stays_on_loopback_whatever_the_door_listens_on() -> None:
+    """F13."""
+    for direct_ingress in (True, False):
+        made = _environment(direct_ingress=direct_ingress, gpus=0)
+        assert made["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def test_whoever_is_killed_leaves_no_folder(tmp_path: Path) -> None:
+    """F22: though whoever clears up behind a run may end the guard soon after."""
+    folder = tmp_path / "viralload-x"
+    (folder / RAYS / "session").mkdir(parents=True)
+    program = (
+        "import time\n"
+        "from pathlib import Path\n"
+        "from serve.cluster import _guard\n"
+        f"with _guard(Path({str(folder)!r})):\n"
+        "    print('up', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "up\n"
+        parent.send_signal(signal.SIGKILL)
+    wait_for(lambda: not folder.exists())
+
+
+def test_what_would_write_into_the_folder_again_is_ended_first(tmp_path: Path) -> None:
+    """F22: an agent of a Ray that did not come up, and is nobody's child."""
+    (tmp_path / "ours" / RAYS).mkdir(parents=True)
+    agents = [
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", word])
+        for word in (f"--temp-dir={tmp_path}/ours/{RAYS}", f"{tmp_path}/theirs/{RAYS}")
+    ]
+    try:
+        _remove(tmp_path / "ours")
+        assert [psutil.pid_exists(agent.pid) for agent in agents] == [False, True]
+        assert not (tmp_path / "ours").exists()
+    finally:
+        for agent in agents:
+            agent.kill()
+            agent.wait()

@@ -24,7 +24,13 @@ def proxy(status: int, body: bytes, kind: bytes = b"text/plain") -> App:
     return app
 
 
-def ask(app: App, health: Health, path: str, method: str = "GET") -> tuple[int, bytes]:
+def ask(
+    app: App,
+    health: Health,
+    path: str,
+    method: str = "GET",
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> tuple[int, bytes]:
     """Status and body of one request through the front."""
     sent: list[MutableMapping[str, Any]] = []
 
@@ -37,7 +43,7 @@ def ask(app: App, health: Health, path: str, method: str = "GET") -> tuple[int, 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": path, "method": method}
+    scope = {"type": "http", "path": path, "method": method, "headers": headers or []}
     asyncio.run(_call(Front(app, read_health), scope, receive, send))
     assert [m["type"] for m in sent].count("http.response.start") == 1
     return sent[0]["status"], b"".join(m.get("body", b"") for m in sent)
@@ -111,3 +117,44 @@ def test_an_answer_that_breaks_off_stays_broken() -> None:
 
     with pytest.raises(ConnectionError):
         ask(breaks, WARM, "/v1/images/generations")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/-/routes", [], 404),
+        ("/-", [], 404),
+        ("/v1/models", [(b"upgrade", b"websocket")], 400),
+        ("/v1/models", [(b"upgrade", b"h2c")], 200),
+        ("/-/healthz", [], 200),  # what probes ask of Ray's own proxy
+    ],
+)
+def test_rays_own_paths_and_other_protocols_are_refused(
+    path: str, headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    """F16."""
+    answered, body = ask(proxy(200, b"{}"), WARM, path, headers=headers)
+    assert answered == status
+    assert status == 200 or set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+
+
+def test_headers_of_rays_do_not_reach_ray() -> None:
+    """F15."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        await proxy(200, b"{}")(scope, receive, send)
+
+    kept = [(b"accept", b"*/*"), (b"x-request-id", b"0d9f-A")]
+    dropped = [
+        (b"x-request-id", b"\xff"),
+        (b"x-request-id", b"a" * 129),
+        (b"serve-multiplexed_model_id", b"\xff"),
+        (b"x-request-timeout-seconds", b"0.001"),
+        (b"x-request-disconnect-disabled", b"?1"),
+        (b"x_session_id", b"\xff"),
+        (b"x-serve-router-x", b"1"),
+    ]
+    ask(app, WARM, "/v1/models", headers=kept + dropped)
+    assert seen == kept

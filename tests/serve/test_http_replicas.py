@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from serve.ingress import free_port
-from tests.serve.conftest import Server
+from tests.serve.conftest import Server, is_loopback
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -24,10 +24,11 @@ BOTH = ["haproxy", pytest.param("proxy", marks=pytest.mark.slow)]
 
 @pytest.fixture(scope="module", params=BOTH)
 def server(start_server: Callable[..., Server], request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Two replicas, batches of one, 10 ms a step."""
+    """Two replicas, batches of one, 10 ms a step; at an address that Ray would not choose (F13)."""
     metrics_port = free_port()
     server = start_server(
         model="stub",
+        host="127.0.0.2",
         policy="none",
         replicas=2,
         ingress=request.param,
@@ -73,9 +74,23 @@ def test_both_replicas_take_their_share(server: Server, http: httpx.Client) -> N
     assert min(first, second) >= 12
 
 
-def test_nothing_listens_beyond_loopback(server: Server) -> None:
-    assert server.open_sockets()
+def test_only_the_door_listens_where_it_is_told(server: Server) -> None:
+    """F13: what `host` opens is HTTP, not Ray."""
+    sockets = server.open_sockets()
+    assert {ip for _, ip in sockets if is_loopback(ip)} >= {"127.0.0.1", "127.0.0.2"}
+    assert len([ip for _, ip in sockets if ip == "127.0.0.2"]) == 1
     assert server.open_sockets(beyond_loopback=True) == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Request-ID", "serve_multiplexed_model_id", "X-Request-Timeout-Seconds", "X-Session-Id"],
+)
+def test_headers_of_rays_harm_nothing(http: httpx.Client, header: str) -> None:
+    """F15: with a byte that is no UTF-8, each was a 500."""
+    answer = http.post(GENERATIONS, json={"prompt": "x"}, headers=[(header.encode(), b"\xff")])
+    assert answer.status_code == 200
+    assert answer.headers["x-request-id"].isascii()
 
 
 def test_a_client_that_hangs_up_cancels_its_request(server: Server, http: httpx.Client) -> None:
@@ -116,7 +131,8 @@ def test_a_replica_that_dies_leaves_the_rest_to_the_other(
 
 def test_a_kill_leaves_nothing_behind(server: Server) -> None:
     """The last test of a server: it ends it."""
-    family = server.family()
+    family, folder = server.family(), server.ray_folder()
     server.stop(signal.SIGKILL)
     _, alive = psutil.wait_procs(family, timeout=10)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    wait_for(lambda: not folder.exists(), 10)

@@ -2,7 +2,11 @@
 
 import base64
 import io
+import os
 import signal
+import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -172,6 +176,30 @@ def test_a_client_that_hangs_up_is_not_computed_for(http: httpx.Client) -> None:
         assert ask(1).status_code == 200
         assert first.result().status_code == 200
         assert time.monotonic() - started_s < 2.3  # 2.5 s and more, had it been computed
+
+
+def test_ray_keeps_its_files_from_other_users(server: Server) -> None:
+    """F1: Ray opens the folder that it is given to everyone, so it is given one within ours."""
+    folder = server.ray_folder()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (logs,) = folder.glob("*/session_2*/logs")
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    for path in (folder, logs, logs / "debug_state.txt"):
+        look = f"import os; os.setgroups([]); os.setuid(65534); os.stat({str(path)!r} + '/.')"
+        told = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+        assert "PermissionError" in told.stderr
+
+
+@pytest.mark.parametrize("model", ["stub", "nobody", "stub/x"])
+def test_a_model_can_be_asked_for(http: httpx.Client, client: openai.OpenAI, model: str) -> None:
+    """K14: openai's `models.retrieve`."""
+    if model == "stub":
+        assert client.models.retrieve(model).id == "stub"
+        return
+    answer = http.get(f"/v1/models/{model}")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_found"
 
 
 def test_nothing_listens_beyond_loopback(server: Server) -> None:

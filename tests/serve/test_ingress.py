@@ -219,7 +219,7 @@ def test_a_replica_that_dies_loses_its_requests_alone(door: Door) -> None:
 
 @needs_haproxy
 @pytest.mark.parametrize("megabytes", [0.1, 20])
-def test_long_bodies_pass(megabytes: float, door: Door) -> None:
+def test_long_answers_pass(megabytes: float, door: Door) -> None:
     body = os.urandom(int(megabytes * 1e6))
 
     async def long(reader: Reader, writer: Writer) -> None:
@@ -228,7 +228,8 @@ def test_long_bodies_pass(megabytes: float, door: Door) -> None:
     async def scene() -> None:
         async with replica(long) as port:
             door.ingress.route([port])
-            assert (await door.http.post(GENERATIONS, content=body)).content == body
+            answer = await door.http.post(GENERATIONS, content=body[:100_000])
+            assert answer.content == body
 
     door.play(scene)
 

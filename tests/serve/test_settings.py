@@ -9,7 +9,6 @@ from serve.settings import Settings, SettingsError, from_json, from_strings, par
 def test_defaults_serve_the_tiny_model_on_loopback() -> None:
     settings = Settings()
     assert (settings.model, settings.host, settings.port) == ("tiny", "127.0.0.1", 8000)
-    assert settings.loopback_only
     assert settings.policy == "step"
     assert settings.deadline_s == 60.0
     assert settings.batch_limit == settings.max_batch
@@ -166,14 +165,6 @@ def test_what_a_model_can_make(model: Any, size: tuple[int, int], is_made: bool)
     else:
         with pytest.raises(ValueError, match=r"cannot be made; both sides .* such as 64x64"):
             settings.check_size(*size)
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)],
-)
-def test_loopback_hosts(host: str, loopback: bool) -> None:
-    assert Settings(host=host).loopback_only is loopback
 
 
 def test_threads_leave_a_core_but_take_one() -> None:

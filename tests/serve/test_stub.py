@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import io
+import threading
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from serve.engine import StepEngine
 from serve.stub import StubModel, prepared_base64
 from serve.ticket import complete
-from serve.work import Done, Encoding, OutputFormat, Tick
+from serve.work import Done, Encoding, OutputFormat, Recipe, Tick
 from tests.serve.fakes import LARGE, SMALL, order
 
 PNG = Encoding()
@@ -66,3 +67,27 @@ def test_a_whole_batch_tells_the_times_it_was_given() -> None:
     assert len(made.images) == 2
     assert (made.denoise_s, made.decode_s) == (0.0, 0.0)
     assert stub().image_flop(asked.recipe) is None
+
+
+def test_a_file_is_made_beside_the_event_loop_and_kept_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F31: sizes that nobody asked for yet held all other requests up."""
+    threads: list[str] = []
+
+    def make(width: int, height: int, encoding: Encoding, least_bytes: int) -> bytes:
+        threads.append(threading.current_thread().name)
+        return bytes(least_bytes)
+
+    monkeypatch.setattr("serve.stub.prepared_base64", make)
+    monkeypatch.setattr("serve.stub.KEPT_BYTES", 30)
+    model = StubModel(fixed_s=0, step_s=0, image_bytes=10)
+
+    async def scene() -> None:
+        for side in (64, 64, 72, 80, 80, 88, 64):
+            recipe = Recipe(width=side, height=side, steps=1, guidance_scale=1.0)
+            assert len(await model.encode("prepared", recipe, PNG)) == 10
+
+    asyncio.run(scene())
+    assert len(threads) == 5  # four sizes, and the first again: it was the oldest of four
+    assert threading.current_thread().name not in threads
