@@ -5,6 +5,7 @@ brings no more (`loadtest.climb`), and asks what the run will ask for. It is a q
 some ten percent; plan and report say so, with its interval.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +15,13 @@ import numpy as np
 
 from loadtest.climb import TIME_S, Calibration, Window
 from loadtest.errors import ViralloadError
+from loadtest.job import Job
 from loadtest.plan import Node, Schedule, expected_requests, make_plan
 from loadtest.processes import Child
 from loadtest.scenario import Scenario
 from loadtest.source import Source
 from loadtest.surroundings import python
+from profiles.mix import Mix
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 PATIENCE_S = 60.0  # beyond its own time: starting, and the last requests
@@ -48,6 +51,18 @@ def asks(scenario: Scenario, source: Source) -> Schedule:
     order = np.random.default_rng(scenario.seed).permutation(len(schedule))[:ASKS]
     rows: Schedule = schedule[order]
     return rows
+
+
+def mix_of_asks(rows: Schedule, job: Job) -> Mix:
+    """What such rows ask for, as a run's record would tell it."""
+    told = {"width": job.width, "height": job.height, "steps": job.steps or 0}
+
+    def column(name: str) -> list[int]:
+        own = rows[name].tolist() if name in (rows.dtype.names or ()) else [0] * len(rows)
+        return [value or told[name] for value in own]
+
+    kinds = zip(rows["images"].tolist(), *(column(name) for name in told), strict=True)
+    return Mix(len(rows), {kind: n / len(rows) for kind, n in Counter(kinds).items()})
 
 
 def calibrate(

@@ -157,6 +157,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 port=options.port,
                 capacity=capacity,
                 capacity_basis=basis,
+                capacity_mix=goal.mix_asked(options.capacity),
                 processes=options.processes,
                 workers=crew,
                 web_port=options.web,

@@ -10,7 +10,9 @@ from loadtest import scenario as scenarios
 from loadtest.errors import ConfigurationError
 from loadtest.scenario import Scenario
 from loadtest.units import parse_duration
+from profiles.columns import request_columns
 from profiles.find_text import interval
+from profiles.mix import Mix, mix_of
 from profiles.run import RunError, RunFolder
 from profiles.threshold import Threshold, ThresholdError, parse, spell
 
@@ -74,6 +76,13 @@ def capacity_of(word: str | None) -> tuple[float | None, str]:
     if not 0 < rate < float("inf"):
         raise ConfigurationError(f"--capacity: expected images/s above 0, got {word}")
     return rate, "given"
+
+
+def mix_asked(word: str | None) -> Mix | None:
+    """What the search that `--capacity` names asked for; None: a rate, or nothing was answered."""
+    if word is None or not Path(word).is_dir():
+        return None
+    return mix_of(request_columns(RunFolder(Path(word)).requests()))
 
 
 def _found(path: Path) -> tuple[float, str]:

@@ -23,6 +23,7 @@ from loadtest.surroundings import python
 from loadtest.target import FALLBACK_SIZE, Offer, free_port
 from loadtest.workers import Workers
 from profiles.host import Host, node_name
+from profiles.mix import Mix
 from profiles.printable import printable
 from profiles.run import RunFolder
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
@@ -49,6 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     capacity: float | None = None
     capacity_basis: str = "given"
+    capacity_mix: Mix | None = None  # what was asked for where it was found; None: not known
     processes: int = 1
     workers: Workers | None = None  # on other machines; then this one generates no load
     web_port: int | None = None

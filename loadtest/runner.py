@@ -24,7 +24,7 @@ from rich.console import Console
 from loadtest import drawing, open_files, pace, server, streams, workers
 from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
-from loadtest.calibrate import alone, asks, calibrate, in_flight_for, refusal
+from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
 from loadtest.climb import Calibration, Window
 from loadtest.credentials import NONE
 from loadtest.crowd import hopeless_retries, impatience
@@ -195,6 +195,7 @@ class Run:
         job = job_for(options, self.manifest, self.folder, offer)
         self.folder.job_path.write_bytes(encode(job))
         self._check_patience(job, offer)
+        self._check_mix(source, job)
         node = self._node(source, offer)
         plan, schedule = make_plan(options.scenario, source, node)
         job = msgspec.structs.replace(job, load_s=plan.duration_s)
@@ -276,6 +277,23 @@ class Run:
         if nobody:
             raise ConfigurationError(f"{told}; give people more time")
         self.console.print(f"warning: {told}", highlight=False)
+
+    def _check_mix(self, source: Source, job: Job) -> None:
+        """Refuse a capacity that was found with other requests than this run's.
+
+        Raises:
+            ConfigurationError: It was.
+        """
+        found = self.options.capacity_mix
+        if found is None:
+            return
+        own = mix_of_asks(asks(self.options.scenario, source), job)
+        if own.differs(found):
+            raise ConfigurationError(
+                f"--capacity: it was found with {found.told}, and this run asks for {own.told}, "
+                "which costs other: search with this scenario (`viralload find SCENARIO`), leave "
+                "it out, or give images/s"
+            )
 
     def _node(self, source: Source, offer: Offer) -> Node:
         gpus = self.manifest.target.replicas if self.manifest.gpus else None

@@ -4,12 +4,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest.calibrate import alone, asks, calibrate, in_flight_for, refusal
+from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
 from loadtest.climb import Calibration, Window
 from loadtest.errors import ViralloadError
 from loadtest.job import Job, encode
 from loadtest.scenario import parse_scenario
 from loadtest.source import load_source
+from profiles.mix import Mix
 from profiles.run import RunFolder
 from tests.loadtest.conftest import StartServer
 
@@ -119,3 +120,20 @@ def test_a_lone_request(image_server: StartServer, tmp_path: Path) -> None:
     took_s = alone(write(tmp_path, image_server(delay_s=0.1)), tmp_path / "log", 3)
     assert len(took_s) == 3
     assert all(0.1 <= seconds < 1.0 for seconds in took_s)
+
+
+def test_what_rows_ask_for_is_told_as_a_record_would() -> None:
+    """A capacity found with other requests is another capacity."""
+    scenario = parse_scenario(MIXED)
+    job = Job(
+        run_dir="", clock_zero_monotonic_s=0.0, base_url="http://127.0.0.1:1", model="m", width=16,
+        height=16, prompts=["x"], timeout_s=5.0, drain_s=5.0, steps=20,
+    )  # fmt: skip
+    mix = mix_of_asks(asks(scenario, load_source(scenario, Path())), job)
+    assert set(mix.shares) == {(n, 16, 16, steps) for n in (1, 4) for steps in (4, 8)}
+    assert sum(mix.shares.values()) == pytest.approx(1.0)
+    alone_1 = Mix(1000, {(1, 16, 16, 20): 1.0})
+    assert mix.differs(alone_1)
+    plain = msgspec.structs.replace(scenario, session=None, request=msgspec.structs.replace(
+        scenario.request, images=1))  # fmt: skip
+    assert not mix_of_asks(asks(plain, load_source(plain, Path())), job).differs(alone_1)
