@@ -10,7 +10,7 @@ from loadtest.cli import main
 from profiles import find_report, fleet_report
 from profiles.fleet import simulate, steady
 from profiles.schema import FindResult, FindVerdict, FindWindow
-from tests.profiles.steady import steady_run
+from tests.profiles.steady import full_run
 from tests.profiles.synthetic import gpu_info, manifest
 from tests.profiles.test_chart import CHROMIUM, PROBE, browse
 from tests.profiles.test_fleet import fleet
@@ -68,7 +68,7 @@ def fleet_page(_folder: Path) -> str:
 
 
 def capacity_page(folder: Path) -> str:
-    run = steady_run(folder, "a")
+    run = full_run(folder, "a")
     page = folder / "whatif.html"
     words = ["capacity", str(run.path), "--slo", "p(95) < 30s", "--no-ledger", "--html", str(page)]
     assert main(words) == 0

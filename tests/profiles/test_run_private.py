@@ -41,7 +41,7 @@ def test_a_run_is_its_users_alone(tmp_path: Path) -> None:
     folder.requests_writer("locust-0").close()
     folder.scenario_path.write_text("[curve]")
     assert {path.name: mode(path) for path in folder.path.iterdir()} == dict.fromkeys(
-        ["locust.log", "by-a-child", "requests-locust-0.jsonl", "scenario.toml"], 0o600
+        ["locust.log", "by-a-child", "requests-locust-0.jsonl", "scenario.toml", ".reserve"], 0o600
     )
 
 
