@@ -280,7 +280,7 @@ def test_a_gpu_is_recorded_beside_the_load_scraped_and_joined_to_its_energy(
     assert [g.uuid for g in summary.gpus] == [g.uuid for g in manifest.gpus]
     assert [g.energy_j for g in summary.gpus] == pytest.approx([1400.0, 1400.0], rel=0.03)
     assert summary.energy_j_per_image == pytest.approx(35.0, rel=0.05)
-    assert "GPU 0" in command.stderr
+    assert "2 GPUs" in command.stderr
     # what was scraped is what was recorded
     for sample in (samples[0], samples[1]):
         gpu = {"node": sample.node, "index": str(sample.index), "uuid": sample.uuid}
