@@ -249,7 +249,8 @@ def interval(
 
     mean ± t s / sqrt(n): s is the standard deviation of the rates of n blocks, t Student's. A block
     is as long as a request takes that waits for none, so that each holds about one wave of them; it
-    begins between two.
+    begins between two. Images come back in batches: a block holds its part of the batch that is
+    under way at its edges, else blocks of equally many whole batches would say the rate to a hair.
 
     Args:
         done: One after the other.
@@ -266,15 +267,21 @@ def interval(
     if blocks < LEAST_BLOCKS:
         return None, None
     edges = begin_s + block_s * np.arange(blocks + 1)
-    counts = np.histogram(
-        [each.t_s for each in done], edges, weights=[each.images for each in done]
-    )[0]
+    ends = _ends_of_clusters(done)
+    came_back = np.cumsum([each.images for each in done])[ends]
+    counts = np.diff(np.interp(edges, [done[end].t_s for end in ends], came_back))
     half = t_quantile(LEVEL, blocks - 1) * float(np.std(counts, ddof=1)) / block_s
     half /= math.sqrt(blocks)
     return max(0.0, mean_per_s - half), mean_per_s + half
 
 
 def _end_of_first_cluster(done: Sequence[Done]) -> int:
+    first = _ends_of_clusters(done)[0]
+    return first if first < len(done) - 1 else 0
+
+
+def _ends_of_clusters(done: Sequence[Done]) -> list[int]:
+    """Where a gap wider than a quarter of the mean gap follows, and the last."""
     wide = (done[-1].t_s - done[0].t_s) / (len(done) - 1) / 4
     pairs = enumerate(itertools.pairwise(done))
-    return next((k for k, (one, other) in pairs if other.t_s - one.t_s > wide), 0)
+    return [k for k, (one, other) in pairs if other.t_s - one.t_s > wide] + [len(done) - 1]
