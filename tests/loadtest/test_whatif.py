@@ -193,8 +193,9 @@ def test_published_rates_need_no_run(capsys: Capsys) -> None:
     assert found["capacity"]["factors"][0]["stand"] == "published"
     stands = {line["what"]: line["stand"] for line in found["table"]}
     assert "1,000 images draw in GPUs" not in stands
-    flux = {line["what"]: line for line in as_json(capsys, "--published", "flux-dev-h100")["table"]}
-    assert flux["1,000 images draw in GPUs"]["value"] == pytest.approx(7949 / 3600)
+    sd35 = as_json(capsys, "--published", "sd35-medium-h100")["table"]
+    (drawn,) = (line["value"] for line in sd35 if line["what"] == "1,000 images draw in GPUs")
+    assert drawn == pytest.approx(1000 * 1600 / 3.6e6)
     assert stands["GPU-hours of the nine days"] == "assumed"  # spare and site are
 
 
