@@ -6,11 +6,14 @@ Prints its port. Speaks just enough of the OpenAI Images API, and lies on reques
 """
 
 import base64
+import collections
+import contextlib
 import io
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,6 +39,34 @@ def png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
+class Queue:
+    """First come, first served: who asks again at once does not overtake, as with a semaphore."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: collections.deque[threading.Event] = collections.deque()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        turn = threading.Event()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                turn.set()
+            else:
+                self._waiting.append(turn)
+        turn.wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._waiting:
+                    self._waiting.popleft().set()
+                else:
+                    self._free += 1
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
@@ -47,7 +78,7 @@ class Server(ThreadingHTTPServer):
         self.first_s: float | None = None
         self.busy = 0
         self.lock = threading.Lock()
-        self.places = threading.Semaphore(options["places"] or 1_000_000)
+        self.queue = Queue(options["places"] or 1_000_000)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -95,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         fault = options["fault"]
         if fault == "hang":
             time.sleep(3600)
-        with self.server.places:
+        with self.server.queue.place():
             time.sleep(options["delay_s"])
         assert self.server.first_s is not None
         since = time.monotonic() - self.server.first_s
