@@ -25,7 +25,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.options import environment, parser_of, settings_of
-from serve.encode import encode
+from serve.image_files import encode
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings, SettingsError
 from serve.start import default_recipe, start

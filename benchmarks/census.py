@@ -24,7 +24,7 @@ from benchmarks.kernels import Recording
 from benchmarks.model_stages import Case, Stages, record
 from benchmarks.options import environment
 from benchmarks.roofline import H200, Assumed, Gpu, by_kind, images_per_s, total
-from serve.models import MODEL_DEFAULTS, ModelName
+from serve.catalog import MODEL_DEFAULTS, ModelName
 
 MODELS = [name for name in get_args(ModelName) if name != "stub"]
 

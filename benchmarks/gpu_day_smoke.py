@@ -14,7 +14,7 @@ from benchmarks.gpu_day_loops import denoise, pixels_of, rms_apart
 from benchmarks.gpu_day_models import settings_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
 from serve.doctor import examine
-from serve.encode import encode
+from serve.image_files import encode
 from serve.settings import Settings
 from serve.start import default_recipe, start
 from serve.work import Encoding, Row

@@ -29,7 +29,7 @@ from benchmarks.model_stages import Case, Stages, record
 from benchmarks.options import environment
 from benchmarks.roofline import A100, H200, Assumed, by_kind, total
 from benchmarks.rungs import FASTER, OPTIONS, Rung, each_stage, rate, rungs
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,10 +13,10 @@ from benchmarks.fake_cuda import CUDA, fake_gpu, move_to_fake
 from benchmarks.kernels import Recording
 from benchmarks.recorder import recording
 from serve.architectures import ARCHITECTURES
+from serve.catalog import MODEL_DEFAULTS
 from serve.decoder import Decoder
 from serve.fusion import fuse_pipeline
 from serve.graphs import INDICES, NUMBERS
-from serve.models import MODEL_DEFAULTS
 from serve.network import Network
 from serve.networks import network_of
 from serve.slots import Slots, Start

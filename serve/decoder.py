@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from serve.encode import Pixels
+from serve.image_files import Pixels
 from serve.marks import seconds, wait
 from serve.memory import split_on_oom
 from serve.network import Network

@@ -24,9 +24,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from serve.cluster import ServerError
 from serve.faults import BODY_S
 from serve.haproxy import SPARE_PLACES, Settled, assign, configure, connections_for
+from serve.ray_cluster import ServerError
 from serve.settings import Settings, SettingsError
 
 PROMPT = b"\n> "

@@ -22,9 +22,9 @@ import torch
 
 from serve.cuda_driver import gpu_uuid
 from serve.decoder import Decoder
-from serve.encode import Pixels, encode, to_base64
 from serve.flops import Costs
 from serve.forecast import StepRate
+from serve.image_files import Pixels, encode, to_base64
 from serve.networks import network_of
 from serve.preparation import Preparation
 from serve.shortcuts import NONE, Shortcuts

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import torch
 
+from serve.catalog import SchedulerName
 from serve.marks import wait
-from serve.models import SchedulerName
 from serve.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts
 from serve.slots import Start

@@ -35,9 +35,9 @@ import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 
+from serve.catalog import MODEL_DEFAULTS, is_twin
 from serve.device import Card
 from serve.meta_memory import peak_bytes, pipeline_of, weight_bytes
-from serve.models import MODEL_DEFAULTS, is_twin
 from serve.networks import network_of
 from serve.settings import MIN_SIDE, Settings
 from serve.weights import WITHOUT_WEIGHTS

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from serve.models import MODEL_DEFAULTS, ModelDefaults, ModelName
+from serve.catalog import MODEL_DEFAULTS, ModelDefaults, ModelName
 from serve.precision import Dtype
 from serve.shortcuts import Shortcuts
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from serve.decoder import Decoder
-from serve.encode import Pixels
+from serve.image_files import Pixels
 from serve.memory import split_on_oom
 from serve.network import Network
 from serve.solver import variant

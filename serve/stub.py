@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from serve.encode import encode
 from serve.forecast import StepRate
+from serve.image_files import encode
 from serve.work import (
     Decoded,
     Encoding,

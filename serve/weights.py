@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from serve.models import is_twin
+from serve.catalog import is_twin
 from serve.settings import Settings, SettingsError
 
 PIPELINES = {

@@ -5,8 +5,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
+from serve.catalog import SchedulerName
 from serve.forecast import StepRate
-from serve.models import SchedulerName
 
 Image = TypeVar("Image")
 

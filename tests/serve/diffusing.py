@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 from serve.shortcuts import NONE, Shortcuts
 from serve.work import Recipe, Row, Size, Tick
 

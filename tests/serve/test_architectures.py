@@ -5,7 +5,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from serve.models import MODEL_DEFAULTS, ModelName, is_twin
+from serve.catalog import MODEL_DEFAULTS, ModelName, is_twin
 from serve.weights import PIPELINES
 
 torch = pytest.importorskip("torch")

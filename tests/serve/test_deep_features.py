@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 from serve.shortcuts import Shortcuts
 from tests.serve.diffusing import (
     EXACT,

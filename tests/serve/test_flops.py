@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 
 torch = pytest.importorskip("torch")
 

@@ -14,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from serve.cluster import ServerError
 from serve.ingress import HAProxy, choose, find_haproxy, free_port, own_haproxy
+from serve.ray_cluster import ServerError
 from serve.settings import Settings, SettingsError
 from tests.serve.conftest import ROOT
 from tests.serve.small_replica import Answer, Reader, Writer, replica

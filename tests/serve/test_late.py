@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 from serve.shortcuts import Shortcuts
 from serve.work import Encoding, Order, Recipe, Row
 from tests.serve.diffusing import (

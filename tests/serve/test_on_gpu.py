@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 from serve.settings import Settings
 from tests.serve.diffusing import (
     TWINS,

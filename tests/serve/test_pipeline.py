@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 from serve.work import Encoding, Order, Recipe, Row, Size
 from tests.serve.diffusing import PIXEL_LEVELS, TWINS, levels, quiet, recipe, row, stock, twin
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from serve.models import ModelName
+from serve.catalog import ModelName
 from serve.settings import Settings, SettingsError, from_json, from_strings, parse_size
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 from serve.settings import Settings
 from serve.work import Size
 from tests.serve.diffusing import quiet, row

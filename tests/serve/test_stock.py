@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.models import MODEL_DEFAULTS
+from serve.catalog import MODEL_DEFAULTS
 from serve.work import Recipe, Row
 from tests.serve.diffusing import PIXEL_LEVELS, TWINS, levels, quiet, recipe, row, stock, twin
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve.cluster import RAYS, ServerError, _environment, _remove, _start
+from serve.ray_cluster import RAYS, ServerError, _environment, _remove, _start
 from tests.serve.conftest import ROOT
 
 
@@ -67,7 +67,7 @@ def test_whoever_is_killed_leaves_no_folder(tmp_path: Path) -> None:
     program = (
         "import time\n"
         "from pathlib import Path\n"
-        "from serve.cluster import _guard\n"
+        "from serve.ray_cluster import _guard\n"
         f"with _guard(Path({str(folder)!r})):\n"
         "    print('up', flush=True)\n"
         "    time.sleep(60)\n"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from serve.encode import BASE64_BYTES, encode, to_base64
+from serve.image_files import BASE64_BYTES, encode, to_base64
 from serve.stub import prepared_base64
 from serve.work import Encoding, OutputFormat
 
