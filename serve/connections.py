@@ -8,7 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http import auto
 
-from serve.api import ApiError
+from serve.api.requests import ApiError
 
 # Answers that wait in this process because their clients do not take them. HAProxy takes 128 KiB of
 # an answer at once, so only those of slow clients wait here at all.

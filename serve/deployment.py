@@ -21,7 +21,9 @@ from ray.serve._private.common import ReplicaState
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve.answers import (
+from serve.api.failures import BODY_S, answer_to, outcome_of, too_long, too_slow
+from serve.api.requests import ApiError, parse
+from serve.api.responses import (
     answer,
     completed_event,
     error_event,
@@ -30,9 +32,7 @@ from serve.answers import (
     partial_event,
     server_timing,
 )
-from serve.api import ApiError, parse
 from serve.connections import keep_connections_in_bounds
-from serve.faults import BODY_S, answer_to, outcome_of, too_long, too_slow
 from serve.front import Front, Health
 from serve.meters import Meters
 from serve.policies import engine_for

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from serve.api import ApiError
+from serve.api.requests import ApiError
 from serve.foreign_headers import (
     NO_PATH,
     NO_UPGRADE,

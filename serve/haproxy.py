@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
-from serve.api import ApiError
-from serve.faults import BODY_S, too_long, too_slow
+from serve.api.failures import BODY_S, too_long, too_slow
+from serve.api.requests import ApiError
 from serve.foreign_headers import (
     BAD_REQUEST_ID,
     NO_METHOD,

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from serve.faults import BODY_S
+from serve.api.failures import BODY_S
 from serve.haproxy import SPARE_PLACES, Settled, assign, configure, connections_for
 from serve.ray_cluster import ServerError
 from serve.settings import Settings, SettingsError

@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serve.api import ApiError
+from serve.api.requests import ApiError
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from serve.answers import model_entry, model_list
-from serve.api import ApiError, ImageRequest, is_blank, parse
-from serve.field_hints import OURS, hint
+from serve.api.field_hints import OURS, hint
+from serve.api.requests import ApiError, ImageRequest, is_blank, parse
+from serve.api.responses import model_entry, model_list
 from serve.settings import Settings
 from serve.work import Order
 

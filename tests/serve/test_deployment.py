@@ -66,7 +66,7 @@ async def _pieces(*pieces: bytes, pause_s: float = 0.0) -> AsyncIterator[bytes]:
 def test_a_body_is_read_within_bounds(
     pieces: list[bytes], pause_s: float, status: int | None
 ) -> None:
-    from serve.api import ApiError
+    from serve.api.requests import ApiError
     from serve.deployment import read_body
 
     reading = read_body(_pieces(*pieces, pause_s=pause_s), max_bytes=5, limit_s=0.05)

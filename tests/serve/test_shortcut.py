@@ -6,7 +6,7 @@ import pytest
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from serve.api import ApiError
+from serve.api.requests import ApiError
 from serve.shortcut import ShortcutAPI
 
 

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from serve.api.field_hints import hint
 from serve.catalog import SchedulerName
-from serve.field_hints import hint
 from serve.settings import Settings, nearest, parse_size
 from serve.work import Encoding, Order, OutputFormat, Priority, Recipe, Row
 

@@ -1,7 +1,7 @@
 """What a request that ends without images is answered. Pure."""
 
 from serve.admission import Refusal
-from serve.api import ApiError
+from serve.api.requests import ApiError
 from serve.ticket import ExpiredError, RefusedError
 from serve.work import OutOfMemoryError
 

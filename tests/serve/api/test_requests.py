@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 
-from serve.answers import (
+from serve.api.requests import ApiError, parse
+from serve.api.responses import (
     answer,
     completed_event,
     error_event,
@@ -13,7 +14,6 @@ from serve.answers import (
     partial_event,
     server_timing,
 )
-from serve.api import ApiError, parse
 from serve.settings import Settings
 from serve.work import Done, Encoding, Order, OutputFormat, Recipe, Timing
 

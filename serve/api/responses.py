@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from serve.api import ApiError
+from serve.api.requests import ApiError
 from serve.settings import Settings
 from serve.work import Done, Order
 

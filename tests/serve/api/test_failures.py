@@ -3,8 +3,8 @@ import json
 import pytest
 
 from serve.admission import Refusal
-from serve.api import ApiError
-from serve.faults import answer_to, outcome_of
+from serve.api.failures import answer_to, outcome_of
+from serve.api.requests import ApiError
 from serve.ticket import ExpiredError, RefusedError
 from serve.work import OutOfMemoryError
 
