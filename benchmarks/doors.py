@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from benchmarks.cell import Outcome
-from serve.ingress import free_port
+from serve.ingress.haproxy import free_port
 from serve.policies import engine_for
 from serve.settings import Settings
 from serve.start import default_recipe

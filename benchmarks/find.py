@@ -44,7 +44,7 @@ from benchmarks.queues import capacity, mdc_tail, mmc_tail
 from profiles import columns
 from profiles.run import RunFolder
 from profiles.schema import FindResult
-from serve.ingress import free_port
+from serve.ingress.haproxy import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = 8

@@ -20,7 +20,7 @@ from benchmarks.player import open_loop, prepare
 from benchmarks.serving import HOST, PATH, STOP_S, BenchmarkError
 from profiles.fleet import Demand, simulate
 from profiles.fleet_values import Fleet, Service
-from serve.ingress import free_port
+from serve.ingress.haproxy import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE_S = 0.4

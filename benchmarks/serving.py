@@ -35,7 +35,7 @@ import uvloop  # comes with Ray Serve's uvicorn
 
 from benchmarks.cell import poisson, quantile
 from benchmarks.player import AnswerError, closed_loop, open_loop, prepare
-from serve.ingress import choose, free_port
+from serve.ingress.haproxy import choose, free_port
 from serve.settings import Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent

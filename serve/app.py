@@ -29,7 +29,7 @@ import msgspec
 
 from serve.edge import in_words
 from serve.gpus import place
-from serve.ingress import Ingress, free_port, open_ingress
+from serve.ingress.haproxy import Ingress, free_port, open_ingress
 from serve.ray_cluster import ServerError, check_ray, own_ray, replica_ports
 from serve.settings import Settings, SettingsError, from_json, from_strings
 from serve.weights import locate

@@ -33,7 +33,7 @@ from serve.api.responses import (
     server_timing,
 )
 from serve.connections import keep_connections_in_bounds
-from serve.front import Front, Health
+from serve.ingress.asgi import Front, Health
 from serve.meters import Meters
 from serve.policies import engine_for
 from serve.settings import Settings

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from serve.ingress import free_port as find_free_port
+from serve.ingress.haproxy import free_port as find_free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_UP_S = 120

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serve.ingress import HAProxy, find_haproxy, free_port, own_haproxy
+from serve.ingress.haproxy import HAProxy, find_haproxy, free_port, own_haproxy
 from serve.settings import Settings
 from tests.serve.small_replica import Reader, Writer, replica
 

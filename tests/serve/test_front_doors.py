@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from serve.ingress import free_port
+from serve.ingress.haproxy import free_port
 from tests.serve.conftest import NO_NETWORK, Server
 
 pytestmark = pytest.mark.e2e

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from serve.ingress import free_port
+from serve.ingress.haproxy import free_port
 from tests.serve.conftest import Server, is_loopback
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]

@@ -13,7 +13,7 @@ import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 from PIL import Image
 
-from serve.ingress import free_port
+from serve.ingress.haproxy import free_port
 from tests.serve.conftest import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from serve.api.failures import BODY_S, too_long, too_slow
 from serve.api.requests import ApiError
-from serve.foreign_headers import (
+from serve.ingress.asgi import Health
+from serve.ingress.foreign_headers import (
     BAD_REQUEST_ID,
     NO_METHOD,
     NO_PATH,
@@ -12,7 +13,6 @@ from serve.foreign_headers import (
     OF_RAY,
     REQUEST_ID,
 )
-from serve.front import Health
 
 # A replica that ends is told of before its successor comes, so both may hold a place for a while.
 SPARE_PLACES = 4

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.haproxy import Settled, assign, configure, connections_for
+from serve.ingress.haproxy_config import Settled, assign, configure, connections_for
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serve.front import App, Front, Health
+from serve.ingress.asgi import App, Front, Health
 
 WARM = Health(is_ready=True, replicas_ready=2, replicas=2)
 HALF = Health(is_ready=False, replicas_ready=1, replicas=2)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from serve.api.requests import ApiError
-from serve.foreign_headers import (
+from serve.ingress.foreign_headers import (
     NO_PATH,
     NO_UPGRADE,
     asks_for_another_protocol,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from serve.api.failures import BODY_S
-from serve.haproxy import SPARE_PLACES, Settled, assign, configure, connections_for
+from serve.ingress.haproxy_config import SPARE_PLACES, Settled, assign, configure, connections_for
 from serve.ray_cluster import ServerError
 from serve.settings import Settings, SettingsError
 
@@ -179,7 +179,7 @@ def own_haproxy(settings: Settings, *, patience_s: float = BODY_S) -> Iterator[H
 
     Args:
         settings: The server's.
-        patience_s: How long clients may take to send and to read; see `serve.haproxy`.
+        patience_s: How long clients may take to send and to read; see `serve.ingress.haproxy_config`.
 
     Raises:
         ServerError: HAProxy does not start.

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from serve.ingress import HAProxy, choose, find_haproxy, free_port, own_haproxy
+from serve.ingress.haproxy import HAProxy, choose, find_haproxy, free_port, own_haproxy
 from serve.ray_cluster import ServerError
 from serve.settings import Settings, SettingsError
 from tests.serve.conftest import ROOT
@@ -39,12 +39,14 @@ LONG_S = 30.0
 def test_the_choice(
     ingress: Any, is_there: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.ingress.find_haproxy", lambda: "/bin/haproxy" if is_there else None)
+    monkeypatch.setattr(
+        "serve.ingress.haproxy.find_haproxy", lambda: "/bin/haproxy" if is_there else None
+    )
     assert choose(Settings(ingress=ingress)) == chosen
 
 
 def test_haproxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.ingress.find_haproxy", lambda: None)
+    monkeypatch.setattr("serve.ingress.haproxy.find_haproxy", lambda: None)
     with pytest.raises(SettingsError, match="use ingress=proxy"):
         choose(Settings(ingress="haproxy"))
 
@@ -263,7 +265,7 @@ def test_a_haproxy_that_ends_is_noticed() -> None:
 def test_it_dies_with_its_parent() -> None:
     program = (
         "import time\n"
-        "from serve.ingress import own_haproxy\n"
+        "from serve.ingress.haproxy import own_haproxy\n"
         "from serve.settings import Settings\n"
         f"with own_haproxy(Settings(model='stub', port={free_port()})):\n"
         "    print('up', flush=True)\n"
