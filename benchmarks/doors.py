@@ -13,7 +13,7 @@ import msgspec
 
 from benchmarks.cell import Outcome
 from serve.ingress.haproxy import free_port
-from serve.policies import engine_for
+from serve.replica.policies import engine_for
 from serve.settings import Settings
 from serve.start import default_recipe
 from serve.ticket import Engine, EngineError, complete

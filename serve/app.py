@@ -55,7 +55,7 @@ def build(settings: Settings) -> "Application":
     Raises:
         SettingsError: The settings ask for what this machine does not have.
     """
-    from serve.deployment import deploy
+    from serve.replica.deployment import deploy
 
     settings, gpus = resolve(settings)
     return deploy(settings, gpus=gpus)
@@ -137,7 +137,7 @@ def _serve(settings: Settings, gpus: int, ingress: Ingress) -> NoReturn:
     """
     from ray import serve as rayserve
 
-    from serve.deployment import deploy
+    from serve.replica.deployment import deploy
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _say(f"loading {settings.model}, weights {settings.weights}, replicas {settings.replicas}")
@@ -184,7 +184,7 @@ def _is_warm() -> bool:
     """
     from ray import serve as rayserve
 
-    from serve.deployment import START_UP_FAILED
+    from serve.replica.deployment import START_UP_FAILED
 
     check_ray()
     application = rayserve.status().applications.get(APPLICATION)

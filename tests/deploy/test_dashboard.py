@@ -84,7 +84,7 @@ def test_every_metric_of_ours_that_is_drawn_is_told() -> None:
 def test_every_metric_of_the_server_that_is_drawn_is_declared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from serve import meters
+    from serve.replica import metrics as meters
 
     declared: set[str] = set()
 

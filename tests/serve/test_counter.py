@@ -7,7 +7,7 @@ import pytest
 
 from serve.admission import Refusal
 from serve.counter import Counter, CounterEngine, service_times
-from serve.policies import engine_for
+from serve.replica.policies import engine_for
 from serve.settings import Settings
 from serve.stub import StubModel
 from serve.ticket import RefusedError, complete

@@ -32,12 +32,12 @@ from serve.api.responses import (
     partial_event,
     server_timing,
 )
-from serve.connections import keep_connections_in_bounds
 from serve.ingress.asgi import Front, Health
-from serve.meters import Meters
-from serve.policies import engine_for
+from serve.replica.connections import keep_connections_in_bounds
+from serve.replica.fast_route import ShortcutAPI
+from serve.replica.metrics import Meters
+from serve.replica.policies import engine_for
 from serve.settings import Settings
-from serve.shortcut import ShortcutAPI
 from serve.ticket import Engine, Ticket, complete
 from serve.weights import hub_environment
 from serve.work import Done, Model, Order

@@ -2,7 +2,7 @@ import pytest
 
 from serve.batches import BatchEngine
 from serve.engine import StepEngine
-from serve.policies import engine_for
+from serve.replica.policies import engine_for
 from serve.settings import Policy, Settings
 from tests.serve.fakes import Clock, FakeModel
 

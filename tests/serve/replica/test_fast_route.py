@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from serve.api.requests import ApiError
-from serve.shortcut import ShortcutAPI
+from serve.replica.fast_route import ShortcutAPI
 
 
 async def make(request: Request) -> Response:

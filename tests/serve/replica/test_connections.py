@@ -11,7 +11,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.server import ServerState
 
-from serve.connections import Unread, answer_as_openai, cut_off_unread, let_go_of_lost
+from serve.replica.connections import Unread, answer_as_openai, cut_off_unread, let_go_of_lost
 
 HOUR_S = 3600
 BY_POST = (

@@ -20,7 +20,7 @@ def replica_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray import serve as rayserve
     from ray.serve._private import replica as ray_replica
 
-    from serve import deployment
+    from serve.replica import deployment
 
     context = SimpleNamespace(replica_id=SimpleNamespace(unique_id="one"))
     monkeypatch.setattr(rayserve, "get_replica_context", lambda: context)
@@ -67,7 +67,7 @@ def test_a_body_is_read_within_bounds(
     pieces: list[bytes], pause_s: float, status: int | None
 ) -> None:
     from serve.api.requests import ApiError
-    from serve.deployment import read_body
+    from serve.replica.deployment import read_body
 
     reading = read_body(_pieces(*pieces, pause_s=pause_s), max_bytes=5, limit_s=0.05)
     if status is None:
