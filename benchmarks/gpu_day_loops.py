@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import torch
 
+from serve.engine.request import Recipe, Row, Tick
 from serve.pipeline import DiffusionModel
-from serve.work import Recipe, Row, Tick
 
 
 @torch.inference_mode()

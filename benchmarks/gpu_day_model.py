@@ -26,11 +26,11 @@ from benchmarks.doors import in_process
 from benchmarks.gpu_day_loops import denoise, rms_apart, stock, with_steps
 from benchmarks.gpu_day_models import settings_of, unknown, words_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
+from serve.engine.request import Encoding, Row
 from serve.image_files import encode
 from serve.pipeline import DiffusionModel
 from serve.settings import Settings
 from serve.start import Warm, default_recipe, start
-from serve.work import Encoding, Row
 
 EVENTS = "CUDA events"
 STEP_BUDGET_S = 4.0  # of each batch

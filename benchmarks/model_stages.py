@@ -15,6 +15,7 @@ from benchmarks.recorder import recording
 from serve.architectures import ARCHITECTURES
 from serve.catalog import MODEL_DEFAULTS
 from serve.decoder import Decoder
+from serve.engine.request import Size
 from serve.fusion import fuse_pipeline
 from serve.graphs import INDICES, NUMBERS
 from serve.network import Network
@@ -22,7 +23,6 @@ from serve.networks import network_of
 from serve.slots import Slots, Start
 from serve.start import to_fp8
 from serve.texts import Text, Texts
-from serve.work import Size
 
 
 class Case(msgspec.Struct, frozen=True):

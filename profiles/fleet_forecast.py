@@ -1,4 +1,4 @@
-"""When a server would have done one request more, by its own rule (`serve.forecast`)."""
+"""When a server would have done one request more, by its own rule (`serve.engine.forecast`)."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def _steps(cell: Any, slot: int) -> int:
 
 @compiled
 def _played_s(cell: Any, t_s: float, s: int, ahead: int, slot: int) -> float:
-    """Seconds until an image behind `ahead` others has had its steps (serve.forecast).
+    """Seconds until an image behind `ahead` others has had its steps (serve.engine.forecast).
 
     It is of the request in `slot`, whose other images are the last of those ahead.
     """

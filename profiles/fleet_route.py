@@ -1,4 +1,4 @@
-"""Which server gets a request, and whether it is taken at all (`serve.admission`)."""
+"""Which server gets a request, and whether it is taken at all (`serve.engine.admission`)."""
 
 import math
 from typing import Any

@@ -37,7 +37,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Service(_Table, frozen=True, kw_only=True):
-    """How long one GPU takes, as a line in the batch (after `serve.forecast.StepRate`).
+    """How long one GPU takes, as a line in the batch (after `serve.engine.forecast.StepRate`).
 
     A denoising step of n images takes step_base_s + step_image_s·n. Policies none and request hold
     the GPU for tail_s more a batch (text, decoding, file); under step the tail runs beside.

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from serve.admission import ServiceRate, admit_by_count
-from serve.ticket import RefusedError, Ticket
-from serve.work import Order
+from serve.engine.admission import ServiceRate, admit_by_count
+from serve.engine.request import Order
+from serve.engine.ticket import RefusedError, Ticket
 
 ServiceTime = Literal["fixed", "exponential"]
 DRAWS = 4096  # at a time

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from serve.engine.request import Decoded, Size
 from serve.image_files import Pixels
 from serve.marks import seconds, wait
 from serve.memory import split_on_oom
 from serve.network import Network
-from serve.work import Decoded, Size
 
 # A latent, and when it is ready on the stream that made it; None on a CPU.
 Latent = tuple[torch.Tensor, torch.cuda.Event | None]

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from serve.engine.request import Size
 from serve.network import Conditioning, Network
 from serve.traces import Inputs, Recorded, trace
-from serve.work import Size
 
 
 class Denoisers:

@@ -21,10 +21,10 @@ from transformers import T5EncoderModel
 
 from serve.architectures import Pipeline
 from serve.deep_features import ShallowUNet, WholeUNet
+from serve.engine.request import Recipe, Size
 from serve.parts import CLIP_TOKENS, T5_TOKENS
 from serve.scaling import combination, terms, total
 from serve.shortcuts import NONE, Shortcuts
-from serve.work import Recipe, Size
 
 META = torch.device("meta")
 KEPT = 4096  # sizes: there are tens of thousands

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve.work import Encoding
+from serve.engine.request import Encoding
 
 Pixels: TypeAlias = NDArray[np.uint8]
 

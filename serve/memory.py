@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from serve.work import OutOfMemoryError
+from serve.engine.request import OutOfMemoryError
 
 __all__ = ["OutOfMemoryError", "give_back", "split_on_oom"]
 

@@ -22,16 +22,8 @@ import torch
 
 from serve.cuda_driver import gpu_uuid
 from serve.decoder import Decoder
-from serve.flops import Costs
-from serve.forecast import StepRate
-from serve.image_files import Pixels, encode, to_base64
-from serve.networks import network_of
-from serve.preparation import Preparation
-from serve.shortcuts import NONE, Shortcuts
-from serve.slots import Start
-from serve.stepper import Stepper
-from serve.stock import StockLoop
-from serve.work import (
+from serve.engine.forecast import StepRate
+from serve.engine.request import (
     Decoded,
     Encoding,
     Generated,
@@ -42,6 +34,14 @@ from serve.work import (
     Tick,
     Ticked,
 )
+from serve.flops import Costs
+from serve.image_files import Pixels, encode, to_base64
+from serve.networks import network_of
+from serve.preparation import Preparation
+from serve.shortcuts import NONE, Shortcuts
+from serve.slots import Start
+from serve.stepper import Stepper
+from serve.stock import StockLoop
 
 ENCODE_THREADS = 4
 CPU_NICENESS = 5

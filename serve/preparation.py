@@ -10,13 +10,13 @@ from functools import lru_cache
 import torch
 
 from serve.catalog import SchedulerName
+from serve.engine.request import OutOfMemoryError, Prepared, Recipe, Row, Size
 from serve.marks import wait
 from serve.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts
 from serve.slots import Start
 from serve.solver import SolverError, Table, tabulate, variant
 from serve.texts import Text, Texts, truncation
-from serve.work import OutOfMemoryError, Prepared, Recipe, Row, Size
 
 TABLES = 512
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from serve.denoisers import Denoisers
+from serve.engine.request import Size
 from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts
 from serve.solver import Table
-from serve.work import Size
 
 
 class Start(msgspec.Struct, frozen=True):

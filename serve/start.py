@@ -16,6 +16,7 @@ import torch
 from serve.attention import use_no_plans
 from serve.compilation import CompilationError, cache_use, compile_regions
 from serve.device import card_fault, look, torch_dtype
+from serve.engine.request import OutOfMemoryError, Recipe, Size
 from serve.fp8 import Quantized, is_supported, quantize
 from serve.fusion import fuse_pipeline
 from serve.limits import LimitsError, measure
@@ -25,7 +26,6 @@ from serve.networks import network_of
 from serve.pipeline import DiffusionModel
 from serve.room import room_fault
 from serve.settings import Settings
-from serve.work import OutOfMemoryError, Recipe, Size
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ import torch
 
 from serve.attention import plans
 from serve.compilation import forbid_recompiles
+from serve.engine.request import Measured, Size, Tick, Ticked
 from serve.graphs import Capture, default_buckets
 from serve.marks import mark, seconds
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.network import Network
 from serve.slots import Slots, Start
-from serve.work import Measured, Size, Tick, Ticked
 
 # Steps that the host may launch before the device has done them: one is running, one is ready.
 AHEAD = 2

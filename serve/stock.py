@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import torch
 
 from serve.decoder import Decoder
+from serve.engine.request import Decoded, Generated, Recipe, Row
 from serve.image_files import Pixels
 from serve.memory import split_on_oom
 from serve.network import Network
 from serve.solver import variant
-from serve.work import Decoded, Generated, Recipe, Row
 
 Result = TypeVar("Result")
 

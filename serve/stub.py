@@ -8,9 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from serve.forecast import StepRate
-from serve.image_files import encode
-from serve.work import (
+from serve.engine.forecast import StepRate
+from serve.engine.request import (
     Decoded,
     Encoding,
     Generated,
@@ -22,6 +21,7 @@ from serve.work import (
     Tick,
     Ticked,
 )
+from serve.image_files import encode
 
 DECODE_BATCH = 8
 KEPT_BYTES = 256 * 2**20  # of prepared files

@@ -1,9 +1,9 @@
 """What a request that ends without images is answered. Pure."""
 
-from serve.admission import Refusal
 from serve.api.requests import ApiError
-from serve.ticket import ExpiredError, RefusedError
-from serve.work import OutOfMemoryError
+from serve.engine.admission import Refusal
+from serve.engine.request import OutOfMemoryError
+from serve.engine.ticket import ExpiredError, RefusedError
 
 BODY_S = 30.0  # a request's head has so long to arrive, and its body so long again
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from serve.api.field_hints import hint
 from serve.catalog import SchedulerName
+from serve.engine.request import Encoding, Order, OutputFormat, Priority, Recipe, Row
 from serve.settings import Settings, nearest, parse_size
-from serve.work import Encoding, Order, OutputFormat, Priority, Recipe, Row
 
 MAX_IMAGES = 10
 MAX_PREVIEWS = 3

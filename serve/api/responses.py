@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import msgspec
 
 from serve.api.requests import ApiError
+from serve.engine.request import Done, Order
 from serve.settings import Settings
-from serve.work import Done, Order
 
 # OpenAI's event must say how many tokens are billed: none are.
 NO_USAGE = (

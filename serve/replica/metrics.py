@@ -5,7 +5,7 @@
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from serve.work import Done
+from serve.engine.request import Done
 
 SECONDS_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0]
 BATCH_BOUNDS = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from serve.catalog import MODEL_DEFAULTS
+from serve.engine.request import Recipe, Row, Size, Tick
 from serve.shortcuts import NONE, Shortcuts
-from serve.work import Recipe, Row, Size, Tick
 
 TWINS = [name for name in MODEL_DEFAULTS if name == "tiny" or name.startswith("tiny-")]
 # Relative: the largest difference over the largest value of the stock pipeline's latents.

@@ -9,10 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from serve.engine import StepEngine
-from serve.forecast import StepRate
-from serve.ticket import Ticket
-from serve.work import (
+from serve.engine.forecast import StepRate
+from serve.engine.request import (
     Decoded,
     Encoding,
     Generated,
@@ -26,6 +24,8 @@ from serve.work import (
     Tick,
     Ticked,
 )
+from serve.engine.step_engine import StepEngine
+from serve.engine.ticket import Ticket
 
 SMALL = Size(width=64, height=64)
 LARGE = Size(width=128, height=128)

@@ -10,8 +10,8 @@ import pytest
 from serve.api.field_hints import OURS, hint
 from serve.api.requests import ApiError, ImageRequest, is_blank, parse
 from serve.api.responses import model_entry, model_list
+from serve.engine.request import Order
 from serve.settings import Settings
-from serve.work import Order
 
 TINY = Settings()
 FOX = {"prompt": "a fox"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.work import Size
+from serve.engine.request import Size
 from tests.serve.diffusing import PIXEL_LEVELS, TWINS, levels, quiet, recipe, row, stock, twin
 
 torch = pytest.importorskip("torch")

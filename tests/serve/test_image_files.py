@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from serve.engine.request import Encoding, OutputFormat
 from serve.image_files import BASE64_BYTES, encode, to_base64
 from serve.stub import prepared_base64
-from serve.work import Encoding, OutputFormat
 
 FORMATS: list[OutputFormat] = ["png", "jpeg", "webp"]
 

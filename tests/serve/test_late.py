@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from serve.catalog import MODEL_DEFAULTS
+from serve.engine.request import Encoding, Order, Recipe, Row
 from serve.shortcuts import Shortcuts
-from serve.work import Encoding, Order, Recipe, Row
 from tests.serve.diffusing import (
     EXACT,
     PIXEL_LEVELS,
@@ -217,7 +217,7 @@ async def serve(
     network: Any, asked: Sequence[tuple[Recipe, Row]], gone: Sequence[int]
 ) -> dict[int, Any]:
     """The images by their index, but of those whose clients give up."""
-    from serve.engine import StepEngine
+    from serve.engine.step_engine import StepEngine
 
     engine: Any = StepEngine(network, slots=SLOTS, max_queue=64, clock=time.perf_counter)
     loop = asyncio.create_task(engine.run())

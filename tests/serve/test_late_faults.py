@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from serve.work import Decoded
+from serve.engine.request import Decoded
 from tests.serve.diffusing import (
     EXACT,
     PIXEL_LEVELS,

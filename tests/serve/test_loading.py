@@ -137,9 +137,9 @@ def test_no_gpu_is_passed_over_in_silence(
 
 def test_half_precision_keeps_a_vae_that_would_overflow_in_single() -> None:
     from serve.decoder import Decoder
+    from serve.engine.request import Size
     from serve.loading import load
     from serve.networks import network_of
-    from serve.work import Size
 
     pipeline = load("tiny", "random", CPU, torch.float16)
     assert (pipeline.unet.dtype, pipeline.text_encoder.dtype) == (torch.float16,) * 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.work import Encoding, Order, OutOfMemoryError, Recipe
+from serve.engine.request import Encoding, Order, OutOfMemoryError, Recipe
 from tests.serve.diffusing import (
     EXACT,
     PIXEL_LEVELS,
@@ -272,9 +272,9 @@ def test_the_stock_loop_halves_its_batch(model: str) -> None:
 
 def test_a_replica_lives_on() -> None:
     """Through the engine: who does not fit gets its error, the others and the next their image."""
-    from serve.engine import StepEngine
+    from serve.engine.step_engine import StepEngine
+    from serve.engine.ticket import complete
     from serve.pipeline import DiffusionModel
-    from serve.ticket import complete
 
     model = DiffusionModel(twin("tiny"), slots=4, threads=1)
 

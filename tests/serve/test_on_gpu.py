@@ -83,7 +83,7 @@ def test_the_step_loop_never_waits(model: str, graphs: bool) -> None:
 
     Not in the first tick (GPU finding 5): without graphs it makes the slots.
     """
-    from serve.work import Tick
+    from serve.engine.request import Tick
 
     pipeline = on_gpu(model, torch.bfloat16)
     together = captured(pipeline, model) if graphs else Together(pipeline)
@@ -149,7 +149,7 @@ def check_bf16(pipeline: Any, together: Together, arrivals: list[Arrival]) -> No
 @pytest.mark.parametrize("share", [pytest.param(share, marks=gpu_slow) for share in (0.5, 0.02)])
 def test_a_small_gpu_makes_the_images_or_says_why(share: float) -> None:
     """Out of memory for real, with a share of what a batch of four needs beside the weights."""
-    from serve.work import OutOfMemoryError
+    from serve.engine.request import OutOfMemoryError
 
     pipeline = on_gpu("sd15", torch.bfloat16)
     arrivals = [(0, recipe("sd15", steps=2, width=1024, height=1024), row(i)) for i in range(4)]

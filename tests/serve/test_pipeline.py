@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from serve.catalog import MODEL_DEFAULTS
-from serve.work import Encoding, Order, Recipe, Row, Size
+from serve.engine.request import Encoding, Order, Recipe, Row, Size
 from tests.serve.diffusing import PIXEL_LEVELS, TWINS, levels, quiet, recipe, row, stock, twin
 
 torch = pytest.importorskip("torch")
@@ -52,7 +52,7 @@ def pools(model: Any) -> dict[str, Any]:
 
 def serve(model: Any, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
     """Run some work beside a step engine."""
-    from serve.engine import StepEngine
+    from serve.engine.step_engine import StepEngine
 
     async def run() -> Any:
         engine: Any = StepEngine(model, slots=SLOTS, max_queue=64, clock=time.monotonic)
@@ -101,7 +101,7 @@ def test_images_through_the_engine_are_the_stock_pipelines(
 
 
 def test_previews_come_on_the_way_and_files_at_the_end(models: Callable[[str], Any]) -> None:
-    from serve.ticket import complete
+    from serve.engine.ticket import complete
 
     model = models("tiny")
     how = recipe("tiny", steps=4)
@@ -172,8 +172,8 @@ def test_warm_up_learns_the_rate_and_keeps_the_sizes(model: str) -> None:
 
 
 def test_warm_up_fails_where_one_image_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve.engine.request import OutOfMemoryError
     from serve.pipeline import DiffusionModel
-    from serve.work import OutOfMemoryError
 
     def full(*args: Any, **kwargs: Any) -> Any:
         raise torch.OutOfMemoryError("injected")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.catalog import MODEL_DEFAULTS
+from serve.engine.request import Size
 from serve.scaling import combination, terms, total
-from serve.work import Size
 
 SIDES = st.integers(8, 256)
 SIZES = st.tuples(SIDES, SIDES)

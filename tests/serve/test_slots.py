@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.catalog import MODEL_DEFAULTS
-from serve.work import Recipe, Size, Tick
+from serve.engine.request import Recipe, Size, Tick
 from tests.serve.diffusing import (
     EXACT,
     TWINS,

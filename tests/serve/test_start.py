@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from serve.catalog import MODEL_DEFAULTS
+from serve.engine.request import Size
 from serve.settings import Settings
-from serve.work import Size
 from tests.serve.diffusing import quiet, row
 
 torch = pytest.importorskip("torch")
@@ -97,9 +97,9 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
     """The compiler itself takes minutes for a UNet: its stand-in counts the batches it gets."""
     from contextlib import contextmanager
 
+    from serve.engine.request import Tick
     from serve.graphs import default_buckets
     from serve.start import default_recipe, start
-    from serve.work import Tick
 
     seen: list[int] = []
     guarded: list[bool] = []
@@ -167,9 +167,9 @@ def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any)
     recipe = msgspec.structs.replace(default_recipe(settings), steps=4)
 
     async def run() -> Any:
-        from serve.engine import StepEngine
-        from serve.ticket import complete
-        from serve.work import Encoding, Order
+        from serve.engine.request import Encoding, Order
+        from serve.engine.step_engine import StepEngine
+        from serve.engine.ticket import complete
 
         engine: Any = StepEngine(warm.model, slots=2, max_queue=8, clock=time.perf_counter)
         loop = asyncio.create_task(engine.run())

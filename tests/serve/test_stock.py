@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serve.catalog import MODEL_DEFAULTS
-from serve.work import Recipe, Row
+from serve.engine.request import Recipe, Row
 from tests.serve.diffusing import PIXEL_LEVELS, TWINS, levels, quiet, recipe, row, stock, twin
 
 torch = pytest.importorskip("torch")

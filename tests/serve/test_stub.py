@@ -7,10 +7,10 @@ import time
 import pytest
 from PIL import Image
 
-from serve.engine import StepEngine
+from serve.engine.request import Done, Encoding, OutputFormat, Recipe, Tick
+from serve.engine.step_engine import StepEngine
+from serve.engine.ticket import complete
 from serve.stub import StubModel, prepared_base64
-from serve.ticket import complete
-from serve.work import Done, Encoding, OutputFormat, Recipe, Tick
 from tests.serve.fakes import LARGE, SMALL, order
 
 PNG = Encoding()

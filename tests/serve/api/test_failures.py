@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from serve.admission import Refusal
 from serve.api.failures import answer_to, outcome_of
 from serve.api.requests import ApiError
-from serve.ticket import ExpiredError, RefusedError
-from serve.work import OutOfMemoryError
+from serve.engine.admission import Refusal
+from serve.engine.request import OutOfMemoryError
+from serve.engine.ticket import ExpiredError, RefusedError
 
 FULL = RefusedError(Refusal(reason="queue_full", waiting=64, retry_after_s=7))
 LATE = RefusedError(Refusal(reason="deadline", waiting=3, predicted_s=12.34, retry_after_s=3))

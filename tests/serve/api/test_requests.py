@@ -14,8 +14,8 @@ from serve.api.responses import (
     partial_event,
     server_timing,
 )
+from serve.engine.request import Done, Encoding, Order, OutputFormat, Recipe, Timing
 from serve.settings import Settings
-from serve.work import Done, Encoding, Order, OutputFormat, Recipe, Timing
 
 TINY = Settings()
 

@@ -1,7 +1,7 @@
 import pytest
 
-from serve.batches import BatchEngine
-from serve.engine import StepEngine
+from serve.engine.batch_engine import BatchEngine
+from serve.engine.step_engine import StepEngine
 from serve.replica.policies import engine_for
 from serve.settings import Policy, Settings
 from tests.serve.fakes import Clock, FakeModel

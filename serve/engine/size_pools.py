@@ -11,7 +11,7 @@ whenever another runs. So none starves, and all drain at about the same time.
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-from serve.work import Size
+from serve.engine.request import Size
 
 
 class Running(Protocol):

@@ -3,9 +3,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from serve.batches import BatchEngine, Queue
-from serve.ticket import RefusedError, Ticket, complete
-from serve.work import Done, Order, Priority, Recipe, Row
+from serve.engine.batch_engine import BatchEngine, Queue
+from serve.engine.request import Done, Order, Priority, Recipe, Row
+from serve.engine.ticket import RefusedError, Ticket, complete
 from tests.serve.fakes import LARGE, SMALL, Clock, FakeModel, order, settle
 
 SMALL_RECIPE = Recipe(width=64, height=64, steps=4, guidance_scale=7.5)

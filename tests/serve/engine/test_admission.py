@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.admission import (
+from serve.engine.admission import (
     RETRY_AFTER_MAX_S,
     Admitted,
     Asked,
@@ -15,8 +15,8 @@ from serve.admission import (
     admit_by_count,
     retry_after_s,
 )
-from serve.forecast import Load, completion_s
-from serve.work import Priority
+from serve.engine.forecast import Load, completion_s
+from serve.engine.request import Priority
 
 
 def loads(*steps: int) -> list[Load]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.forecast import Load, StepRate, Tail, completion_s
+from serve.engine.forecast import Load, StepRate, Tail, completion_s
 
 
 def fitted(*points: tuple[float, float]) -> StepRate:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Generic
 
-from serve.forecast import Load
-from serve.ticket import Ticket
-from serve.work import Image, Prepared, Priority, Recipe, Row, Size
+from serve.engine.forecast import Load
+from serve.engine.request import Image, Prepared, Priority, Recipe, Row, Size
+from serve.engine.ticket import Ticket
 
 
 class Job(Generic[Image]):

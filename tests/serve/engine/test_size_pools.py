@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.pools import Pool, Pools
-from serve.work import Size
+from serve.engine.request import Size
+from serve.engine.size_pools import Pool, Pools
 
 
 class Job:

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from serve.forecast import Load, completion_s
-from serve.work import Priority
+from serve.engine.forecast import Load, completion_s
+from serve.engine.request import Priority
 
 RETRY_AFTER_MAX_S = 600
 SMOOTHING = 0.2

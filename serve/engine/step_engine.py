@@ -11,13 +11,11 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
-from serve.admission import Admitted, Asked, Backlog, Refusal, admit
-from serve.forecast import Load, Tail
-from serve.job import Job
-from serve.line import Line
-from serve.pools import Pool, Pools
-from serve.ticket import ExpiredError, RefusedError, Ticket
-from serve.work import (
+from serve.engine.admission import Admitted, Asked, Backlog, Refusal, admit
+from serve.engine.forecast import Load, Tail
+from serve.engine.job import Job
+from serve.engine.priority_queue import Line
+from serve.engine.request import (
     Decoded,
     Image,
     Model,
@@ -27,6 +25,8 @@ from serve.work import (
     Tick,
     Ticked,
 )
+from serve.engine.size_pools import Pool, Pools
+from serve.engine.ticket import ExpiredError, RefusedError, Ticket
 
 TEXT_BATCH = 16
 

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from serve.forecast import Load
-from serve.job import Job
-from serve.ticket import Ticket
+from serve.engine.forecast import Load
+from serve.engine.job import Job
+from serve.engine.ticket import Ticket
 from tests.serve.fakes import SMALL, order
 
 

@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from serve.catalog import SchedulerName
-from serve.forecast import StepRate
+from serve.engine.forecast import StepRate
 
 Image = TypeVar("Image")
 

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, Protocol
 
-from serve.admission import Refusal
-from serve.work import Done, Image, Model, Order, Timing
+from serve.engine.admission import Refusal
+from serve.engine.request import Done, Image, Model, Order, Timing
 
 
 class EngineError(Exception):

@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.ticket import ExpiredError, RefusedError, Ticket, complete
-from serve.work import Decoded, Order, OutOfMemoryError, Prepared, Priority, Recipe, Row, Size
+from serve.engine.request import (
+    Decoded,
+    Order,
+    OutOfMemoryError,
+    Prepared,
+    Priority,
+    Recipe,
+    Row,
+    Size,
+)
+from serve.engine.ticket import ExpiredError, RefusedError, Ticket, complete
 from tests.serve.fakes import LARGE, SMALL, FakeModel, Stage, order, play, settle
 
 MEMORY = OutOfMemoryError("one image alone does not fit")

@@ -17,10 +17,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from serve.admission import ServiceRate, admit_by_count
-from serve.line import Line
-from serve.ticket import RefusedError, Ticket
-from serve.work import Generated, Image, Model, Order, Priority, Recipe, Row
+from serve.engine.admission import ServiceRate, admit_by_count
+from serve.engine.priority_queue import Line
+from serve.engine.request import Generated, Image, Model, Order, Priority, Recipe, Row
+from serve.engine.ticket import RefusedError, Ticket
 
 Owner = TypeVar("Owner")
 

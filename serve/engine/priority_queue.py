@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from serve.work import Priority
+from serve.engine.request import Priority
 
 
 class Queued(Protocol):

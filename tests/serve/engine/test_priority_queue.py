@@ -2,8 +2,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.line import Line
-from serve.work import Priority
+from serve.engine.priority_queue import Line
+from serve.engine.request import Priority
 
 
 class Item(msgspec.Struct, frozen=True):

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from serve.ticket import ExpiredError, Ticket, complete
-from serve.work import Done
+from serve.engine.request import Done
+from serve.engine.ticket import ExpiredError, Ticket, complete
 from tests.serve.fakes import Clock, FakeModel, order, settle
 
 
