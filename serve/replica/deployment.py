@@ -269,7 +269,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 async def _load(settings: Settings) -> Loaded:
     if settings.is_stub:
-        from serve.stub import StubModel
+        from serve.stub.model import StubModel
 
         stub = StubModel(
             fixed_s=settings.stub_fixed_s,

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from serve.counter import Counter, CounterEngine, service_times
 from serve.engine.batch_engine import BatchEngine
 from serve.engine.request import Image, Model
 from serve.engine.step_engine import StepEngine
 from serve.engine.ticket import Engine
 from serve.settings import Settings
+from serve.stub.queue_engine import Counter, CounterEngine, service_times
 
 
 def engine_for(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from serve.engine.request import Encoding, OutputFormat
 from serve.image_files import BASE64_BYTES, encode, to_base64
-from serve.stub import prepared_base64
+from serve.stub.model import prepared_base64
 
 FORMATS: list[OutputFormat] = ["png", "jpeg", "webp"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from serve.settings import Settings, SettingsError, from_json
-from serve.stub import StubModel, outage_within
+from serve.stub.model import StubModel, outage_within
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from serve.counter import Counter, CounterEngine, service_times
 from serve.engine.admission import Refusal
 from serve.engine.ticket import RefusedError, complete
 from serve.replica.policies import engine_for
 from serve.settings import Settings
-from serve.stub import StubModel
+from serve.stub.model import StubModel
+from serve.stub.queue_engine import Counter, CounterEngine, service_times
 from tests.serve.fakes import order
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from serve.engine.request import Done, Encoding, OutputFormat, Recipe, Tick
 from serve.engine.step_engine import StepEngine
 from serve.engine.ticket import complete
-from serve.stub import StubModel, prepared_base64
+from serve.stub.model import StubModel, prepared_base64
 from tests.serve.fakes import LARGE, SMALL, order
 
 PNG = Encoding()
@@ -79,8 +79,8 @@ def test_a_file_is_made_beside_the_event_loop_and_kept_within_bounds(
         threads.append(threading.current_thread().name)
         return bytes(least_bytes)
 
-    monkeypatch.setattr("serve.stub.prepared_base64", make)
-    monkeypatch.setattr("serve.stub.KEPT_BYTES", 30)
+    monkeypatch.setattr("serve.stub.model.prepared_base64", make)
+    monkeypatch.setattr("serve.stub.model.KEPT_BYTES", 30)
     model = StubModel(fixed_s=0, step_s=0, image_bytes=10)
 
     async def scene() -> None:
