@@ -151,7 +151,7 @@ def _warm(settings: Settings, *, http: bool) -> tuple[Any, dict[str, Any]]:
     import torch
 
     from serve.limits import measure
-    from serve.loading import pick_device
+    from serve.models.loading import pick_device
     from serve.start import default_recipe, start
 
     _say(f"loading {settings.model}")

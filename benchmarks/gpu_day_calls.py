@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_day_part import CLOCK, Session
-from serve.network import Network
+from serve.models.network import Network
 from serve.settings import Settings
 from serve.start import default_recipe
 

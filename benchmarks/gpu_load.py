@@ -66,7 +66,7 @@ def _go_on(about: dict[str, Any], run: Callable[[], object], work: float) -> int
 def _device(settings: Settings) -> Any:
     import torch
 
-    from serve.loading import pick_device
+    from serve.models.loading import pick_device
 
     if settings.device != "cpu" and not torch.cuda.is_available():
         raise NoGpuError(

@@ -30,9 +30,9 @@ import msgspec
 from serve.edge import in_words
 from serve.gpus import place
 from serve.ingress.haproxy import Ingress, free_port, open_ingress
+from serve.models.weights import locate
 from serve.ray_cluster import ServerError, check_ray, own_ray, replica_ports
 from serve.settings import Settings, SettingsError, from_json, from_strings
-from serve.weights import locate
 
 if TYPE_CHECKING:
     from ray.serve import Application

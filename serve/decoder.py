@@ -13,7 +13,7 @@ from serve.engine.request import Decoded, Size
 from serve.image_files import Pixels
 from serve.marks import seconds, wait
 from serve.memory import split_on_oom
-from serve.network import Network
+from serve.models.network import Network
 
 # A latent, and when it is ready on the stream that made it; None on a CPU.
 Latent = tuple[torch.Tensor, torch.cuda.Event | None]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from serve.engine.request import Size
-from serve.network import Conditioning, Network
+from serve.models.network import Conditioning, Network
 from serve.traces import Inputs, Recorded, trace
 
 

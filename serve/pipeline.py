@@ -34,9 +34,9 @@ from serve.engine.request import (
     Tick,
     Ticked,
 )
-from serve.flops import Costs
 from serve.image_files import Pixels, encode, to_base64
-from serve.networks import network_of
+from serve.models.flops import Costs
+from serve.models.networks import network_of
 from serve.preparation import Preparation
 from serve.shortcuts import NONE, Shortcuts
 from serve.slots import Start

@@ -12,7 +12,7 @@ import torch
 from serve.catalog import SchedulerName
 from serve.engine.request import OutOfMemoryError, Prepared, Recipe, Row, Size
 from serve.marks import wait
-from serve.network import Conditioning, Network
+from serve.models.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts
 from serve.slots import Start
 from serve.solver import SolverError, Table, tabulate, variant

@@ -11,7 +11,7 @@ class Shortcuts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cache_steps: The whole denoiser runs every so many steps, from the first one on; the steps
-            between keep its deep features (`serve.deep_features`). 1: always.
+            between keep its deep features (`serve.models.deep_features`). 1: always.
         guidance_until: The share of the steps with classifier-free guidance, from the first one
             on; the others run without their unguided row. 1: all.
     """

@@ -18,7 +18,7 @@ from serve.denoisers import Denoisers
 from serve.engine.request import Size
 from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
 from serve.memory import OutOfMemoryError, split_on_oom
-from serve.network import Conditioning, Network
+from serve.models.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts
 from serve.solver import Table
 

@@ -20,11 +20,11 @@ from serve.engine.request import OutOfMemoryError, Recipe, Size
 from serve.fp8 import Quantized, is_supported, quantize
 from serve.fusion import fuse_pipeline
 from serve.limits import LimitsError, measure
-from serve.loading import ModelError, load, pick_device
-from serve.network import Network
-from serve.networks import network_of
+from serve.models.loading import ModelError, load, pick_device
+from serve.models.memory_fit import room_fault
+from serve.models.network import Network
+from serve.models.networks import network_of
 from serve.pipeline import DiffusionModel
-from serve.room import room_fault
 from serve.settings import Settings
 
 logger = logging.getLogger(__name__)

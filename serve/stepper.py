@@ -16,7 +16,7 @@ from serve.engine.request import Measured, Size, Tick, Ticked
 from serve.graphs import Capture, default_buckets
 from serve.marks import mark, seconds
 from serve.memory import OutOfMemoryError, split_on_oom
-from serve.network import Network
+from serve.models.network import Network
 from serve.slots import Slots, Start
 
 # Steps that the host may launch before the device has done them: one is running, one is ready.

@@ -13,7 +13,7 @@ from serve.decoder import Decoder
 from serve.engine.request import Decoded, Generated, Recipe, Row
 from serve.image_files import Pixels
 from serve.memory import split_on_oom
-from serve.network import Network
+from serve.models.network import Network
 from serve.solver import variant
 
 Result = TypeVar("Result")

@@ -11,8 +11,8 @@ import msgspec
 from transformers import CLIPTokenizer
 
 from serve.memory import OutOfMemoryError, split_on_oom
-from serve.network import Conditioning, Network
-from serve.parts import T5_TOKENS
+from serve.models.components import T5_TOKENS
+from serve.models.network import Conditioning, Network
 
 # FLUX keeps 2 MB a text, SD1.5 a twentieth of that.
 CACHED = 256

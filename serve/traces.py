@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from serve.network import Conditioning, Denoise
+from serve.models.network import Conditioning, Denoise
 
 Inputs = tuple[torch.Tensor, torch.Tensor, Conditioning]
 

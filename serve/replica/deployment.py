@@ -35,12 +35,12 @@ from serve.api.responses import (
 from serve.engine.request import Done, Model, Order
 from serve.engine.ticket import Engine, Ticket, complete
 from serve.ingress.asgi import Front, Health
+from serve.models.weights import hub_environment
 from serve.replica.connections import keep_connections_in_bounds
 from serve.replica.fast_route import ShortcutAPI
 from serve.replica.metrics import Meters
 from serve.replica.policies import engine_for
 from serve.settings import Settings
-from serve.weights import hub_environment
 
 # The replica's own bounded queue decides who waits; Ray's limits must never bind before it.
 MAX_ONGOING_REQUESTS = 100_000

@@ -78,7 +78,7 @@ def test_a_step_in_fp8_is_no_dearer_than_it_was(model: str) -> None:
 @pytest.mark.parametrize("model", ["sd15", "sdxl"])
 def test_its_operations_are_those_that_the_server_counts(recorded: Recorded, model: str) -> None:
     from serve.catalog import MODEL_DEFAULTS
-    from serve.flops import count
+    from serve.models.flops import count
 
     stages, pipeline = recorded.of(model)
     side = MODEL_DEFAULTS[model].side

@@ -34,7 +34,7 @@ def twin(model: str, dtype: str = "float32") -> Any:
     """A toy pipeline on the CPU; tests leave it as it was."""
     import torch
 
-    from serve.architectures import build_random
+    from serve.models.architectures import build_random
 
     torch.set_num_threads(1)  # toys: a second thread costs more than it brings
     with torch.inference_mode(False):  # whoever asks first
@@ -58,7 +58,7 @@ def stock(pipeline: Any, how: Recipe, asked: Row, *, output_type: str = "latent"
     import torch
     from diffusers import FluxPipeline, StableDiffusion3Pipeline
 
-    from serve.parts import T5_TOKENS
+    from serve.models.components import T5_TOKENS
     from serve.solver import variant
 
     extras: dict[str, Any] = {"guidance_scale": how.guidance_scale}
@@ -147,7 +147,7 @@ class Together:
     ) -> None:
         import torch
 
-        from serve.networks import network_of
+        from serve.models.networks import network_of
         from serve.preparation import Preparation
         from serve.stepper import Stepper
 

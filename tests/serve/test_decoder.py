@@ -13,7 +13,7 @@ pytestmark = quiet
 
 def decoder(model: str) -> Any:
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
 
     return Decoder(network_of(twin(model)))
 

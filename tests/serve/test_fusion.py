@@ -18,10 +18,10 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from serve.architectures import sd15, sdxl
 from serve.fused_modules import FusedResnet
 from serve.fused_transformers import FusedBlock, FusedTransformer
 from serve.fusion import Fused, fuse, fuse_pipeline
+from serve.models.architectures import sd15, sdxl
 from serve.start import lay_out
 from tests.serve.diffusing import EXACT, TWINS, Together, error, levels, quiet, recipe, row, stock
 from tests.serve.diffusing import twin as stock_twin

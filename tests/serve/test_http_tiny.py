@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny pipeline as `save_pretrained` leaves it."""
     import torch
 
-    from serve.architectures import build_random
+    from serve.models.architectures import build_random
 
     folder = tmp_path_factory.mktemp("weights")
     build_random("tiny", torch.device("cpu"), torch.float32).save_pretrained(folder)

@@ -244,7 +244,7 @@ def stop(network: Any) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_stock_loop_makes_the_stock_pipelines_images(seed: int | None) -> None:
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
     from serve.stock import StockLoop
 
     how, rows = recipe("tiny"), [row(1), row(2, "two horses")]
@@ -259,7 +259,7 @@ def test_the_stock_loop_makes_the_stock_pipelines_images(seed: int | None) -> No
 
 def test_a_stock_loop_that_decodes_at_once_is_seen() -> None:
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
     from serve.stock import StockLoop
 
     with on_late(twin("tiny")) as late, mock.patch("torch.cuda.synchronize"):

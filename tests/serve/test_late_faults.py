@@ -187,7 +187,7 @@ def fault_crowd() -> list[Arrival]:
 def expected_of_fault_crowd() -> tuple[dict[int, Any], list[Any]]:
     """Its latents and its images, on the CPU."""
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
 
     pipeline, arrivals = twin("tiny"), fault_crowd()
     latents = Together(pipeline, slots=SLOTS).run(arrivals)
@@ -204,7 +204,7 @@ def pixels(decoded: Sequence[Decoded[Any] | Exception]) -> list[Any]:
 def evidence(plant: Plant, seed: int | None = None) -> list[str]:
     """What is wrong with a crowd's latents and images, and what the device has to say."""
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
 
     pipeline, arrivals = twin("tiny"), fault_crowd()
     latents, images = expected_of_fault_crowd()

@@ -185,7 +185,7 @@ def test_slots_that_do_not_fit_lose_their_images_and_nothing_else(
 
 def test_decoding_in_parts_and_without_whom_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
 
     pipeline = twin("tiny")
     generator = torch.Generator().manual_seed(0)
@@ -210,7 +210,7 @@ def test_decoding_in_parts_and_without_whom_does_not_fit(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("inference")
 def test_texts_in_parts_and_without_whom_does_not_fit() -> None:
-    from serve.networks import network_of
+    from serve.models.networks import network_of
     from serve.texts import Text, Texts
 
     pipeline = twin("tiny")
@@ -246,7 +246,7 @@ def test_a_row_whose_text_does_not_fit_fails_alone() -> None:
 @pytest.mark.parametrize("model", TWINS)
 def test_the_stock_loop_halves_its_batch(model: str) -> None:
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
     from serve.stock import StockLoop
 
     network = network_of(twin(model))

@@ -51,8 +51,8 @@ def captured(pipeline: Any, model: str, **changes: Any) -> Together:
 
 
 def on_gpu(model: str, dtype: Any, *, fused: bool = True) -> Any:
-    from serve.architectures import build_random
     from serve.fusion import fuse_pipeline
+    from serve.models.architectures import build_random
     from serve.start import lay_out
 
     pipeline = build_random(model, torch.device("cuda", 0), dtype)

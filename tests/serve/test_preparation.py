@@ -11,7 +11,7 @@ pytestmark = quiet
 
 
 def preparation(model: str) -> Any:
-    from serve.networks import network_of
+    from serve.models.networks import network_of
     from serve.preparation import Preparation
 
     return Preparation(network_of(twin(model)))

@@ -17,7 +17,7 @@ from serve.fp8 import quantize, relative_error
 from serve.fp8_layers import Fp8Linear
 from serve.fusion import fuse
 from serve.graphs import default_buckets
-from serve.networks import network_of
+from serve.models.networks import network_of
 from serve.stepper import Stepper
 from tests.serve.diffusing import EXACT, Together, error, quiet, recipe, row, stock, twin
 from tests.serve.test_fp8 import FREE, MATMUL, closure, unet

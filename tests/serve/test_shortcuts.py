@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.flops import Cost, image_flop, step_flops
+from serve.models.flops import Cost, image_flop, step_flops
 from serve.shortcuts import NONE, Shortcuts
 
 # A row 10, a shallow one 3, a text 5, the decoder 7.

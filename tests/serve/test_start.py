@@ -64,7 +64,7 @@ def test_the_default_recipe_is_the_models(model: Any) -> None:
 
 
 def test_what_does_not_fit_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from serve.loading import ModelError
+    from serve.models.loading import ModelError
     from serve.start import start
 
     def full(*args: Any) -> Any:
@@ -84,7 +84,7 @@ def test_what_does_not_fit_names_the_setting(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_fast_path_that_is_not_to_be_had_says_so(settings: Settings, told: str) -> None:
-    from serve.loading import ModelError
+    from serve.models.loading import ModelError
     from serve.start import start
 
     with pytest.raises(ModelError, match=told):
@@ -200,7 +200,7 @@ def test_a_gpu_that_cannot_serve_is_refused_before_weights_are_read(
     capability: str, free: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from serve.device import Card
-    from serve.loading import ModelError
+    from serve.models.loading import ModelError
     from serve.start import start
 
     card = Card(name="X", uuid="GPU-1", capability=capability, mem_total_bytes=10**9, **free)

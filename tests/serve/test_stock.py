@@ -14,7 +14,7 @@ pytestmark = quiet
 
 def generate(model: str, how: Recipe, rows: list[Row]) -> Any:
     from serve.decoder import Decoder
-    from serve.networks import network_of
+    from serve.models.networks import network_of
     from serve.stock import StockLoop
 
     network = network_of(twin(model))

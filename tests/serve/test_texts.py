@@ -17,7 +17,7 @@ class Counted:
     """A network that notes which texts it is asked to embed."""
 
     def __init__(self, pipeline: Any) -> None:
-        from serve.networks import network_of
+        from serve.models.networks import network_of
 
         self._network = network_of(pipeline)
         self.calls: list[tuple[list[str], bool]] = []

@@ -15,9 +15,9 @@ import diffusers
 import torch
 from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 
-from serve.architectures import Pipeline, build_random
 from serve.device import cuda_gpus, torch_dtype
-from serve.weights import PIPELINES
+from serve.models.architectures import Pipeline, build_random
+from serve.models.weights import PIPELINES
 
 LATENT_CHANNELS = 4  # of SD1.5's and SDXL's UNets; an inpainting one takes 9
 # SD3 makes do without its T5: zeros stand for what it would have said.

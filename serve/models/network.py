@@ -21,7 +21,7 @@ Denoise: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.
 
 
 class Depths(msgspec.Struct, frozen=True):
-    """A UNet's call, whole and shallow; see `serve.deep_features`.
+    """A UNet's call, whole and shallow; see `serve.models.deep_features`.
 
     Attributes:
         whole: (latents, timesteps, conditionings) -> (output, deep features), in rows.

@@ -12,7 +12,7 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from serve.parts import Parts, clip, t5, vae
+from serve.models.components import Parts, clip, t5, vae
 
 WIDTH = 32
 

@@ -14,7 +14,7 @@ step
 decode
     the same of the VAE on one image
 
-all by shapes on the meta device (`serve.meta_memory`). Left out are what kernels need for
+all by shapes on the meta device (`serve.models.memory_estimate`). Left out are what kernels need for
 themselves, what the allocator rounds up, layout copies, and the tensors of compiled code, which
 fuses some away: so the estimate is low, and only a start that clearly cannot fit is refused. One
 that is close goes on, and running out of memory is told when it happens.
@@ -37,10 +37,10 @@ from safetensors import SafetensorError, safe_open
 
 from serve.catalog import MODEL_DEFAULTS, is_twin
 from serve.device import Card
-from serve.meta_memory import peak_bytes, pipeline_of, weight_bytes
-from serve.networks import network_of
+from serve.models.memory_estimate import peak_bytes, pipeline_of, weight_bytes
+from serve.models.networks import network_of
+from serve.models.weights import WITHOUT_WEIGHTS
 from serve.settings import MIN_SIDE, Settings
-from serve.weights import WITHOUT_WEIGHTS
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from serve.models.weights import hub_environment, is_hub_id, locate
 from serve.settings import Settings, SettingsError
-from serve.weights import hub_environment, is_hub_id, locate
 
 PARTS: dict[str, Any] = {
     "_class_name": "StableDiffusionPipeline",

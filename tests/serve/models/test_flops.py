@@ -21,7 +21,7 @@ TEXT = {
 
 def laid_out(model: str) -> Any:
     """A real pipeline under the meta device: as a loaded one, without its weights."""
-    from serve.architectures import ARCHITECTURES
+    from serve.models.architectures import ARCHITECTURES
 
     lay_out, assemble = ARCHITECTURES[model]
     with torch.device("meta"):
@@ -43,7 +43,7 @@ def laid_out(model: str) -> Any:
 def test_the_real_models_cost_what_is_known(
     model: str, side: int, row_tflop: float, decode_tflop: float
 ) -> None:
-    from serve.flops import count
+    from serve.models.flops import count
 
     cost = count(laid_out(model), side, side)
     assert cost.row_flop / TERA == pytest.approx(row_tflop, rel=0.01)
@@ -53,8 +53,8 @@ def test_the_real_models_cost_what_is_known(
 
 @pytest.mark.parametrize("model", ["tiny", "tiny-sdxl", "tiny-sd35", "tiny-flux"])
 def test_a_loaded_pipeline_is_counted_in_inference_mode_and_left_alone(model: str) -> None:
-    from serve.architectures import build_random
-    from serve.flops import Cost, count
+    from serve.models.architectures import build_random
+    from serve.models.flops import Cost, count
 
     pipeline = build_random(model, CPU, torch.float32)
     side = MODEL_DEFAULTS[model].side
@@ -73,7 +73,7 @@ def test_a_loaded_pipeline_is_counted_in_inference_mode_and_left_alone(model: st
 
 
 def test_sd3_without_its_t5_reads_less() -> None:
-    from serve.flops import count
+    from serve.models.flops import count
 
     pipeline = laid_out("tiny-sd35")
     whole = count(pipeline, 64, 64)
@@ -92,7 +92,7 @@ def test_sd3_without_its_t5_reads_less() -> None:
     ],
 )
 def test_an_image_is_its_rows_and_one_decode(steps: int, guided: bool, expected: int) -> None:
-    from serve.flops import Cost, image_flop
+    from serve.models.flops import Cost, image_flop
 
     cost = Cost(row_flop=100, decode_flop=20, text_flop=3)
     assert image_flop(cost, steps, guided=guided) == expected
@@ -101,8 +101,8 @@ def test_an_image_is_its_rows_and_one_decode(steps: int, guided: bool, expected:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_a_pipeline_on_a_gpu_counts_the_same_and_takes_no_memory_there() -> None:
-    from serve.architectures import build_random
-    from serve.flops import count
+    from serve.models.architectures import build_random
+    from serve.models.flops import count
 
     pipeline = build_random("sd15", torch.device("cuda"), torch.bfloat16)
     before = torch.cuda.memory_allocated()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serve.catalog import MODEL_DEFAULTS, ModelName, is_twin
-from serve.weights import PIPELINES
+from serve.models.weights import PIPELINES
 
 torch = pytest.importorskip("torch")
 
@@ -23,13 +23,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def twins() -> dict[str, Any]:
-    from serve.architectures import build_random
+    from serve.models.architectures import build_random
 
     return {name: build_random(name, CPU, torch.float32) for name in TWINS}
 
 
 def test_every_model_can_be_built_and_loaded() -> None:
-    from serve.architectures import ARCHITECTURES
+    from serve.models.architectures import ARCHITECTURES
 
     assert set(ARCHITECTURES) == set(PIPELINES) == set(MODELS)
     assert set(MODEL_DEFAULTS) == {*MODELS, "stub"}
@@ -47,7 +47,7 @@ def test_every_model_can_be_built_and_loaded() -> None:
     ],
 )
 def test_real_architectures_have_the_published_size(model: str, millions: dict[str, float]) -> None:
-    from serve.architectures import ARCHITECTURES
+    from serve.models.architectures import ARCHITECTURES
 
     with torch.device("meta"):
         parts = ARCHITECTURES[model][0]()
@@ -87,7 +87,7 @@ def test_twins_have_the_class_they_are_loaded_as(twins: dict[str, Any], model: s
 
 @pytest.mark.parametrize("model", TWINS)
 def test_weights_are_the_same_in_every_build(twins: dict[str, Any], model: str) -> None:
-    from serve.architectures import build_random
+    from serve.models.architectures import build_random
 
     again = build_random(model, CPU, torch.float32)
     for name, ours in modules(twins[model]).items():
@@ -118,7 +118,7 @@ def test_buffers_and_ties_are_as_a_build_without_meta_has_them(twins: dict[str, 
 
 
 def test_a_buffer_that_is_not_known_is_no_guess() -> None:
-    from serve.random_weights import materialize
+    from serve.models.random_weights import materialize
 
     with torch.device("meta"):
         norm = torch.nn.BatchNorm1d(4)
@@ -130,7 +130,7 @@ def deep(model: str) -> dict[str, Any]:
     """The real depth of a model's transformer and T5, 64 wide."""
     from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
-    from serve.parts import t5
+    from serve.models.components import t5
 
     kinds: dict[str, Any] = {
         "sd35-medium": SD3Transformer2DModel,
@@ -162,7 +162,7 @@ def deep(model: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", ["sd35-medium", "flux-schnell"])
 def test_streams_stay_finite_at_the_real_depth_in_bf16(model: str) -> None:
-    from serve.random_weights import materialize
+    from serve.models.random_weights import materialize
 
     parts = deep(model)
     generator = torch.Generator().manual_seed(0)
@@ -177,7 +177,7 @@ def test_streams_stay_finite_at_the_real_depth_in_bf16(model: str) -> None:
 
 @pytest.mark.parametrize("model", TWINS)
 def test_denoisers_of_twins_predict_finite_values_in_bf16(model: str) -> None:
-    from serve.architectures import build_random
+    from serve.models.architectures import build_random
 
     pipeline = build_random(model, CPU, torch.bfloat16)
     denoiser = getattr(pipeline, "transformer", None) or pipeline.unet
@@ -225,7 +225,7 @@ def _forward(denoiser: Any, text: Any) -> Any:
 def test_real_architectures_are_built_in_seconds_and_stay_finite_on_a_gpu(model: str) -> None:
     import time
 
-    from serve.architectures import build_random
+    from serve.models.architectures import build_random
 
     torch.zeros(1, device="cuda")  # the context takes seconds of its own
     started_s = time.perf_counter()

@@ -28,9 +28,9 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from serve.parts import Parts, byte_tokenizer, clip, t5, t5_tokenizer, vae
-from serve.random_weights import materialize
-from serve.twins import tiny, tiny_flux, tiny_sd35, tiny_sdxl
+from serve.models.components import Parts, byte_tokenizer, clip, t5, t5_tokenizer, vae
+from serve.models.random_weights import materialize
+from serve.models.tiny import tiny, tiny_flux, tiny_sd35, tiny_sdxl
 
 Pipeline: TypeAlias = Any  # StableDiffusion{,XL,3}Pipeline | FluxPipeline
 

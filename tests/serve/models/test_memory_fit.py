@@ -29,7 +29,7 @@ GB = 10**9
     ],
 )
 def test_weights_are_the_models_own(model: str, gigabytes: float) -> None:
-    from serve.meta_memory import pipeline_of, weight_bytes
+    from serve.models.memory_estimate import pipeline_of, weight_bytes
 
     assert weight_bytes(pipeline_of(model, torch.bfloat16)) / 1e9 == pytest.approx(
         gigabytes, rel=0.01
@@ -37,7 +37,7 @@ def test_weights_are_the_models_own(model: str, gigabytes: float) -> None:
 
 
 def test_the_peak_is_what_is_alive_at_once() -> None:
-    from serve.meta_memory import peak_bytes
+    from serve.models.memory_estimate import peak_bytes
 
     def run() -> Any:
         x = torch.empty(1000)  # 4,000 bytes, alive throughout
@@ -51,7 +51,7 @@ def test_the_peak_is_what_is_alive_at_once() -> None:
 
 
 def test_attention_holds_no_scores() -> None:
-    from serve.meta_memory import peak_bytes
+    from serve.models.memory_estimate import peak_bytes
 
     def run() -> Any:
         q = torch.empty(1, 2, 4096, 64)
@@ -61,7 +61,7 @@ def test_attention_holds_no_scores() -> None:
 
 
 def test_a_step_grows_with_the_batch_and_the_pixels() -> None:
-    from serve.room import estimate
+    from serve.models.memory_fit import estimate
 
     one = estimate(Settings(max_batch=1), torch.float32)
     four = estimate(Settings(max_batch=4), torch.float32)
@@ -86,7 +86,7 @@ def test_a_step_grows_with_the_batch_and_the_pixels() -> None:
     ],
 )
 def test_real_models_can_be_estimated(model: Any, total_gb: tuple[float, float]) -> None:
-    from serve.room import estimate
+    from serve.models.memory_fit import estimate
 
     need = estimate(Settings(model=model), torch.bfloat16)
     assert total_gb[0] < need.total_bytes / 1e9 < total_gb[1]
@@ -95,15 +95,15 @@ def test_real_models_can_be_estimated(model: Any, total_gb: tuple[float, float])
 def test_a_model_that_cannot_be_estimated_is_let_in(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from serve import room
     from serve.device import Card
+    from serve.models import memory_fit
 
     def fail(*args: Any) -> Any:
         raise NotImplementedError("no meta kernel")
 
-    monkeypatch.setattr(room, "pipeline_of", fail)
+    monkeypatch.setattr(memory_fit, "pipeline_of", fail)
     card = Card(name="X", uuid="", capability="9.0", mem_total_bytes=1, mem_free_bytes=1)
-    assert room.room_fault(Settings(), torch.bfloat16, card) is None
+    assert memory_fit.room_fault(Settings(), torch.bfloat16, card) is None
     assert "what tiny needs cannot be estimated: no meta kernel" in caplog.text
 
 
@@ -128,23 +128,23 @@ NEED: dict[str, Any] = {
 def test_what_fits_instead(
     free: float | None, total: float, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serve import room
     from serve.device import Card
+    from serve.models import memory_fit
 
     smaller = {"sd15": 2 * GB, "sd35-medium": 17 * GB, "flux-schnell": 34 * GB}
 
-    def estimated(settings: Settings, dtype: Any) -> room.Need:
+    def estimated(settings: Settings, dtype: Any) -> memory_fit.Need:
         if settings.model == "sdxl":
-            return room.Need(**NEED)
+            return memory_fit.Need(**NEED)
         assert settings.max_batch == 1
-        return room.Need(**{**NEED, "weights_bytes": smaller[settings.model], "images": 1})
+        return memory_fit.Need(**{**NEED, "weights_bytes": smaller[settings.model], "images": 1})
 
-    monkeypatch.setattr(room, "estimate", estimated)
+    monkeypatch.setattr(memory_fit, "estimate", estimated)
     card = Card(
         name="H200", uuid="GPU-1", capability="9.0", mem_total_bytes=int(total * GB),
         mem_free_bytes=None if free is None else int(free * GB),
     )  # fmt: skip
-    fault = room.room_fault(Settings(model="sdxl"), torch.bfloat16, card)
+    fault = memory_fit.room_fault(Settings(model="sdxl"), torch.bfloat16, card)
     if told is None:
         assert fault is None
         return
@@ -156,8 +156,8 @@ def test_what_fits_instead(
 
 
 def test_a_folders_weights_are_counted_by_their_headers(tmp_path: Path) -> None:
-    from serve.loading import load
-    from serve.room import folder_bytes
+    from serve.models.loading import load
+    from serve.models.memory_fit import folder_bytes
 
     pipeline = load("tiny", "random", torch.device("cpu"))
     pipeline.save_pretrained(tmp_path)
@@ -183,7 +183,7 @@ def test_a_folders_weights_are_counted_by_their_headers(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_read_is_left_to_loading(
     content: bytes | None, tmp_path: Path
 ) -> None:
-    from serve.room import folder_bytes
+    from serve.models.memory_fit import folder_bytes
 
     (tmp_path / "unet").mkdir()
     index = {"_class_name": "x", "unet": ["diffusers", "x"]}

@@ -19,11 +19,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5EncoderModel
 
-from serve.architectures import Pipeline
-from serve.deep_features import ShallowUNet, WholeUNet
 from serve.engine.request import Recipe, Size
-from serve.parts import CLIP_TOKENS, T5_TOKENS
-from serve.scaling import combination, terms, total
+from serve.models.architectures import Pipeline
+from serve.models.components import CLIP_TOKENS, T5_TOKENS
+from serve.models.deep_features import ShallowUNet, WholeUNet
+from serve.models.size_costs import combination, terms, total
 from serve.shortcuts import NONE, Shortcuts
 
 META = torch.device("meta")

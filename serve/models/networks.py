@@ -1,4 +1,4 @@
-"""The kinds of pipelines behind `serve.network.Network`: Stable Diffusion's, SD 3.5's, FLUX's."""
+"""The kinds of pipelines behind `serve.models.network.Network`: Stable Diffusion's, SD 3.5's, FLUX's."""
 
 # mypy: disallow-untyped-calls=False
 # diffusers ships no types.
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from diffusers import FluxPipeline, StableDiffusion3Pipeline, StableDiffusionXLPipeline
 
-from serve.deep_features import ShallowUNet, WholeUNet
-from serve.network import (
+from serve.models.components import T5_TOKENS
+from serve.models.deep_features import ShallowUNet, WholeUNet
+from serve.models.network import (
     Conditioning,
     Denoise,
     Depths,
@@ -22,7 +23,6 @@ from serve.network import (
     place,
     shift,
 )
-from serve.parts import T5_TOKENS
 
 # Sizes whose few numbers are kept on the device.
 SIZES = 512

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from serve.models.weights import PIPELINES, locate
 from serve.settings import Settings, SettingsError
-from serve.weights import PIPELINES, locate
 
 torch = pytest.importorskip("torch")
 
@@ -19,7 +19,7 @@ TWINS = [name for name in PIPELINES if name.startswith("tiny")]
 
 
 def save(model: str, folder: Path, **how: Any) -> Path:
-    from serve.architectures import build_random
+    from serve.models.architectures import build_random
 
     build_random(model, CPU, torch.float32).save_pretrained(folder, **how)
     return folder
@@ -27,8 +27,8 @@ def save(model: str, folder: Path, **how: Any) -> Path:
 
 @pytest.mark.parametrize("model", TWINS)
 def test_a_saved_pipeline_loads_as_it_was(tmp_path: Path, model: Any) -> None:
-    from serve.architectures import build_random
-    from serve.loading import load
+    from serve.models.architectures import build_random
+    from serve.models.loading import load
 
     settings = locate(Settings(model=model, weights=str(save(model, tmp_path))))
     loaded = load(model, settings.weights, CPU)
@@ -45,7 +45,7 @@ def test_a_saved_pipeline_loads_as_it_was(tmp_path: Path, model: Any) -> None:
 
 
 def test_pickles_are_refused_at_the_door_and_behind_it(tmp_path: Path) -> None:
-    from serve.loading import ModelError, load
+    from serve.models.loading import ModelError, load
 
     folder = str(save("tiny-flux", tmp_path, safe_serialization=False))
     with pytest.raises(SettingsError, match="pickled weights; only safetensors"):
@@ -55,7 +55,7 @@ def test_pickles_are_refused_at_the_door_and_behind_it(tmp_path: Path) -> None:
 
 
 def test_a_flux_that_takes_its_guidance_as_an_input_is_refused(tmp_path: Path) -> None:
-    from serve.loading import ModelError, load
+    from serve.models.loading import ModelError, load
 
     change(save("tiny-flux", tmp_path) / "transformer" / "config.json", guidance_embeds=True)
     with pytest.raises(ModelError, match=r"as FLUX\.1-dev does; use a FLUX\.1-schnell"):
@@ -67,7 +67,7 @@ def test_a_flux_that_takes_its_guidance_as_an_input_is_refused(tmp_path: Path) -
 def test_a_unet_that_wants_more_inputs_is_refused(
     model: str, field: str, value: int, tmp_path: Path
 ) -> None:
-    from serve.loading import ModelError, load
+    from serve.models.loading import ModelError, load
 
     change(save(model, tmp_path) / "unet" / "config.json", **{field: value})
     with pytest.raises(ModelError, match="use a text-to-image model"):
@@ -75,7 +75,7 @@ def test_a_unet_that_wants_more_inputs_is_refused(
 
 
 def test_sd3_makes_do_without_its_t5(tmp_path: Path) -> None:
-    from serve.loading import load
+    from serve.models.loading import load
 
     change(
         save("tiny-sd35", tmp_path) / "model_index.json",
@@ -90,7 +90,7 @@ def test_sd3_makes_do_without_its_t5(tmp_path: Path) -> None:
     ("model", "part"), [("tiny-sdxl", "text_encoder_2"), ("tiny-flux", "tokenizer_2")]
 )
 def test_other_parts_may_not_lack(tmp_path: Path, model: str, part: str) -> None:
-    from serve.loading import ModelError, load
+    from serve.models.loading import ModelError, load
 
     change(save(model, tmp_path) / "model_index.json", **{part: [None, None]})
     with pytest.raises(ModelError, match=f"saved without its {part}"):
@@ -102,7 +102,7 @@ def change(file: Path, **fields: Any) -> None:
 
 
 def test_weights_that_do_not_load_say_so(tmp_path: Path) -> None:
-    from serve.loading import ModelError, load
+    from serve.models.loading import ModelError, load
 
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(ModelError, match="weights: cannot load"):
@@ -124,10 +124,10 @@ def test_weights_that_do_not_load_say_so(tmp_path: Path) -> None:
 def test_no_gpu_is_passed_over_in_silence(
     device: str, build: str | None, gpus: int, picked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serve.loading import ModelError, pick_device
+    from serve.models.loading import ModelError, pick_device
 
     monkeypatch.setattr(torch.version, "cuda", build)
-    monkeypatch.setattr("serve.loading.cuda_gpus", lambda: (gpus, "the driver is too old"))
+    monkeypatch.setattr("serve.models.loading.cuda_gpus", lambda: (gpus, "the driver is too old"))
     if picked in ("cpu", "cuda"):
         assert pick_device(device).type == picked
         return
@@ -138,8 +138,8 @@ def test_no_gpu_is_passed_over_in_silence(
 def test_half_precision_keeps_a_vae_that_would_overflow_in_single() -> None:
     from serve.decoder import Decoder
     from serve.engine.request import Size
-    from serve.loading import load
-    from serve.networks import network_of
+    from serve.models.loading import load
+    from serve.models.networks import network_of
 
     pipeline = load("tiny", "random", CPU, torch.float16)
     assert (pipeline.unet.dtype, pipeline.text_encoder.dtype) == (torch.float16,) * 2

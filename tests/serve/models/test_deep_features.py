@@ -47,7 +47,7 @@ def call(model: str, seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.usefixtures("inference")
 def test_whole_and_shallow_are_the_unet_itself(model: str, layers: int) -> None:
-    from serve.deep_features import ShallowUNet, WholeUNet
+    from serve.models.deep_features import ShallowUNet, WholeUNet
 
     unet = twin(model).unet
     args, kwargs = call(model, 1)
@@ -66,7 +66,7 @@ def test_whole_and_shallow_are_the_unet_itself(model: str, layers: int) -> None:
 
 @pytest.mark.parametrize("layers", [0, 3])
 def test_no_more_layers_than_the_block_has(layers: int) -> None:
-    from serve.deep_features import ShallowUNet, WholeUNet
+    from serve.models.deep_features import ShallowUNet, WholeUNet
 
     for kind in (WholeUNet, ShallowUNet):
         with pytest.raises(ValueError, match=f"cache_layers: {layers}; .* has 1 to 2"):
@@ -75,7 +75,7 @@ def test_no_more_layers_than_the_block_has(layers: int) -> None:
 
 @pytest.mark.parametrize("model", ["tiny-sd35", "tiny-flux"])
 def test_a_transformer_has_no_levels(model: str) -> None:
-    from serve.networks import network_of
+    from serve.models.networks import network_of
 
     with pytest.raises(NotImplementedError):
         network_of(twin(model)).denoise_by_depth(1)
@@ -83,7 +83,7 @@ def test_a_transformer_has_no_levels(model: str) -> None:
 
 @pytest.mark.parametrize("model", UNETS)
 def test_fewer_flops(model: str) -> None:
-    from serve.flops import count
+    from serve.models.flops import count
 
     plain, one, two = (count(twin(model), 64, 64, layers) for layers in (None, 1, 2))
     assert plain.shallow_flop is None
@@ -119,7 +119,7 @@ def test_an_image_with_shortcuts_is_its_own_whatever_shares_its_batch(
 @pytest.mark.parametrize("layers", [1, 2])
 def test_reuse_in_the_stock_pipelines_own_loop(layers: int) -> None:
     """The same layers called by diffusers' loop: whole, shallow, shallow, whole, shallow."""
-    from serve.deep_features import ShallowUNet, WholeUNet
+    from serve.models.deep_features import ShallowUNet, WholeUNet
 
     pipeline, how = twin("tiny"), recipe("tiny", steps=5)
     whole, shallow = WholeUNet(pipeline.unet, layers), ShallowUNet(pipeline.unet, layers)

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from serve.architectures import ARCHITECTURES, Pipeline
+from serve.models.architectures import ARCHITECTURES, Pipeline
 
 
 def pipeline_of(model: str, dtype: torch.dtype) -> Pipeline:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serve.catalog import MODEL_DEFAULTS
 from serve.engine.request import Size
-from serve.scaling import combination, terms, total
+from serve.models.size_costs import combination, terms, total
 
 SIDES = st.integers(8, 256)
 SIZES = st.tuples(SIDES, SIDES)
@@ -73,7 +73,7 @@ class Pipeline:
 
 def counting(monkeypatch: pytest.MonkeyPatch, *, is_odd: bool) -> list[tuple[int, int]]:
     """Costs as a UNet's, or as nothing the theory knows; the list of what was counted."""
-    flops = pytest.importorskip("serve.flops")
+    flops = pytest.importorskip("serve.models.flops")
     counted: list[tuple[int, int]] = []
 
     def count(pipeline: Any, width: int, height: int, layers: int | None) -> Any:
@@ -96,7 +96,7 @@ def random_sizes(count: int) -> list[Size]:
 def test_ten_sizes_are_counted_and_all_others_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     """F12: whoever asks for ever new sizes takes no thread for a second each."""
     counted = counting(monkeypatch, is_odd=False)
-    from serve import flops
+    from serve.models import flops
 
     costs = flops.Costs(Pipeline())
     sizes = random_sizes(200)
@@ -110,7 +110,7 @@ def test_a_model_that_does_not_scale_so_is_counted_every_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counted = counting(monkeypatch, is_odd=True)
-    from serve import flops
+    from serve.models import flops
 
     costs = flops.Costs(Pipeline())
     sizes = random_sizes(40)
@@ -121,7 +121,7 @@ def test_a_model_that_does_not_scale_so_is_counted_every_time(
 
 def test_so_many_sizes_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     counting(monkeypatch, is_odd=False)
-    from serve import flops
+    from serve.models import flops
 
     monkeypatch.setattr(flops, "KEPT", 20)
     costs = flops.Costs(Pipeline())
@@ -135,8 +135,8 @@ def test_so_many_sizes_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("model", ["tiny", "tiny-sdxl", "tiny-sd35", "tiny-flux"])
 def test_real_pipelines_scale_so(model: Any) -> None:
     """UNets with deep features reused, MM-DiT and FLUX: derived and counted are the same."""
-    from serve.flops import Costs, count
-    from tests.serve.test_flops import laid_out
+    from serve.models.flops import Costs, count
+    from tests.serve.models.test_flops import laid_out
 
     defaults = MODEL_DEFAULTS[model]
     layers = defaults.cache_layers if defaults.unet_layers else None
