@@ -150,7 +150,7 @@ def _warm(settings: Settings, *, http: bool) -> tuple[Any, dict[str, Any]]:
     """The warm model that all policies share, and its facts; with HTTP only the limits."""
     import torch
 
-    from serve.limits import measure
+    from serve.devices.limits import measure
     from serve.models.loading import pick_device
     from serve.start import default_recipe, start
 

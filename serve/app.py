@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from serve.devices.selection import place
 from serve.edge import in_words
-from serve.gpus import place
 from serve.ingress.haproxy import Ingress, free_port, open_ingress
 from serve.models.weights import locate
 from serve.ray_cluster import ServerError, check_ray, own_ray, replica_ports

@@ -21,8 +21,8 @@ from serve.edge import in_words
 from serve.settings import Settings, SettingsError, from_strings
 
 if TYPE_CHECKING:
-    from serve.device import Card
-    from serve.limits import DeviceLimits
+    from serve.devices.limits import DeviceLimits
+    from serve.devices.torch_device import Card
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         settings = from_strings(fields)
     except SettingsError as err:
         return _fail(err, EXIT_USAGE)
-    from serve.limits import LimitsError
+    from serve.devices.limits import LimitsError
 
     try:
         checkup = examine(settings)
@@ -95,9 +95,9 @@ def examine(settings: Settings) -> Checkup:
     """
     import torch
 
-    from serve.device import cuda_gpus, look
-    from serve.gpus import unusable
-    from serve.limits import measure
+    from serve.devices.limits import measure
+    from serve.devices.selection import unusable
+    from serve.devices.torch_device import cuda_gpus, look
 
     gpus, fault = (0, None) if settings.device == "cpu" else cuda_gpus()
     if fault is not None:

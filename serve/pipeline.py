@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from serve.cuda_driver import gpu_uuid
 from serve.decoder import Decoder
+from serve.devices.cuda_driver import gpu_uuid
 from serve.engine.forecast import StepRate
 from serve.engine.request import (
     Decoded,

@@ -15,11 +15,11 @@ import torch
 
 from serve.attention import use_no_plans
 from serve.compilation import CompilationError, cache_use, compile_regions
-from serve.device import card_fault, look, torch_dtype
+from serve.devices.limits import LimitsError, measure
+from serve.devices.torch_device import card_fault, look, torch_dtype
 from serve.engine.request import OutOfMemoryError, Recipe, Size
 from serve.fp8 import Quantized, is_supported, quantize
 from serve.fusion import fuse_pipeline
-from serve.limits import LimitsError, measure
 from serve.models.loading import ModelError, load, pick_device
 from serve.models.memory_fit import room_fault
 from serve.models.network import Network

@@ -15,7 +15,7 @@ import diffusers
 import torch
 from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 
-from serve.device import cuda_gpus, torch_dtype
+from serve.devices.torch_device import cuda_gpus, torch_dtype
 from serve.models.architectures import Pipeline, build_random
 from serve.models.weights import PIPELINES
 

@@ -36,7 +36,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from serve.catalog import MODEL_DEFAULTS, is_twin
-from serve.device import Card
+from serve.devices.torch_device import Card
 from serve.models.memory_estimate import peak_bytes, pipeline_of, weight_bytes
 from serve.models.networks import network_of
 from serve.models.weights import WITHOUT_WEIGHTS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serve.app import resolve
-from serve.gpus import Placement
+from serve.devices.selection import Placement
 from serve.settings import Settings, SettingsError
 from tests.profiles import fake_nvml
 from tests.serve.conftest import ROOT, command

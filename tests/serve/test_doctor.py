@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from serve import doctor
-from serve.device import Card
-from serve.limits import DeviceLimits
+from serve.devices.limits import DeviceLimits
+from serve.devices.torch_device import Card
 from serve.settings import Settings, SettingsError
 
 H200 = DeviceLimits(
@@ -57,8 +57,8 @@ def test_wrong_usage_is_said_in_one_line(
 
 
 def test_a_torch_that_can_use_no_gpu_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.device.cuda_gpus", lambda: (0, "torch's own words"))
-    monkeypatch.setattr("serve.gpus.unusable", lambda: "GPU 0 is in MIG mode")
+    monkeypatch.setattr("serve.devices.torch_device.cuda_gpus", lambda: (0, "torch's own words"))
+    monkeypatch.setattr("serve.devices.selection.unusable", lambda: "GPU 0 is in MIG mode")
     with pytest.raises(SettingsError, match=r"can be used \(GPU 0 is in MIG mode\); use --device"):
         doctor.examine(Settings(device="cuda"))
 
@@ -68,9 +68,9 @@ def test_a_gpu_with_a_fault_is_told_and_not_measured(monkeypatch: pytest.MonkeyP
         fault = ("it: no kernels",) if str(device) == "cuda:0" else ()
         return Card(name=f"{device}", uuid="", capability="9.0", mem_total_bytes=1, faults=fault)
 
-    monkeypatch.setattr("serve.device.cuda_gpus", lambda: (2, None))
-    monkeypatch.setattr("serve.device.look", look)
-    monkeypatch.setattr("serve.limits.measure", lambda *args, **options: H200)
+    monkeypatch.setattr("serve.devices.torch_device.cuda_gpus", lambda: (2, None))
+    monkeypatch.setattr("serve.devices.torch_device.look", look)
+    monkeypatch.setattr("serve.devices.limits.measure", lambda *args, **options: H200)
     found = doctor.examine(Settings())
     assert ([card.faults for card in found.gpus], found.limits) == (
         [("it: no kernels",), ()], [H200],

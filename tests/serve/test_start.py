@@ -199,7 +199,7 @@ def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any)
 def test_a_gpu_that_cannot_serve_is_refused_before_weights_are_read(
     capability: str, free: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serve.device import Card
+    from serve.devices.torch_device import Card
     from serve.models.loading import ModelError
     from serve.start import start
 

@@ -95,7 +95,7 @@ def test_real_models_can_be_estimated(model: Any, total_gb: tuple[float, float])
 def test_a_model_that_cannot_be_estimated_is_let_in(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from serve.device import Card
+    from serve.devices.torch_device import Card
     from serve.models import memory_fit
 
     def fail(*args: Any) -> Any:
@@ -128,7 +128,7 @@ NEED: dict[str, Any] = {
 def test_what_fits_instead(
     free: float | None, total: float, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serve.device import Card
+    from serve.devices.torch_device import Card
     from serve.models import memory_fit
 
     smaller = {"sd15": 2 * GB, "sd35-medium": 17 * GB, "flux-schnell": 34 * GB}

@@ -1,7 +1,7 @@
 """What the CUDA driver gives a process, asked of libcuda and NVML themselves: no torch, no context.
 
     ask(environ)                  in a child process, as it would be for a replica
-    python -m serve.cuda_driver   prints it, one JSON line
+    python -m serve.devices.cuda_driver   prints it, one JSON line
 
 torch counts GPUs with the same library under the same CUDA_VISIBLE_DEVICES, so that its count is
 this one by construction, for numbers, UUIDs and MIG instances alike. A child, because libcuda reads
@@ -93,9 +93,9 @@ class CudaDriver(msgspec.Struct, frozen=True, kw_only=True):
 
 def ask(environ: Mapping[str, str] = os.environ, timeout_s: float = TIMEOUT_S) -> CudaDriver:
     """What the driver gives a process under `environ`; never raises: what fails is the fault."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     path = environ.get("PYTHONPATH")
-    command = [sys.executable, "-m", "serve.cuda_driver"]
+    command = [sys.executable, "-m", "serve.devices.cuda_driver"]
     env = {**environ, "PYTHONPATH": f"{root}:{path}" if path else root}
     try:
         done = subprocess.run(

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from serve.catalog import is_twin
-from serve.cuda_driver import PROHIBITED, CudaDriver, ask, has_library
-from serve.gpu_traces import TorchBuild, Traces, find_traces, torch_build
+from serve.devices.cuda_driver import PROHIBITED, CudaDriver, ask, has_library
+from serve.devices.detection import TorchBuild, Traces, find_traces, torch_build
 from serve.precision import bf16_fault
 from serve.settings import Settings, SettingsError
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from serve import gpus
-from serve.cuda_driver import CudaDriver, CudaGpu, NvmlGpu
-from serve.gpu_traces import TorchBuild, Traces
-from serve.gpus import VISIBLE, choose, find_driver
+from serve.devices import selection
+from serve.devices.cuda_driver import CudaDriver, CudaGpu, NvmlGpu
+from serve.devices.detection import TorchBuild, Traces
+from serve.devices.selection import VISIBLE, choose, find_driver
 from serve.settings import Settings, SettingsError
 
 CPU = TorchBuild("2.13.0+cpu")
@@ -187,14 +187,14 @@ def test_the_driver_is_asked_only_where_something_speaks_of_one(
 
 
 def test_a_torch_for_rocm_counts_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "torch_build", lambda: TorchBuild("2.13", None, "6.4"))
-    monkeypatch.setattr(gpus, "COUNT_BY_TORCH", "print(2)")
-    assert gpus.place(Settings(model="sdxl")).gpus == 2
+    monkeypatch.setattr(selection, "torch_build", lambda: TorchBuild("2.13", None, "6.4"))
+    monkeypatch.setattr(selection, "COUNT_BY_TORCH", "print(2)")
+    assert selection.place(Settings(model="sdxl")).gpus == 2
 
 
 @pytest.mark.parametrize("settings", [Settings(device="cpu"), Settings(model="stub")])
 def test_the_cpu_asked_for_is_not_questioned(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpus, "torch_build", lambda: pytest.fail("looked"))
-    assert gpus.place(settings) == gpus.Placement(0)
+    monkeypatch.setattr(selection, "torch_build", lambda: pytest.fail("looked"))
+    assert selection.place(settings) == selection.Placement(0)

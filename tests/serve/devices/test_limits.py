@@ -8,8 +8,8 @@ import msgspec
 import pytest
 import torch
 
-from serve import limits
-from serve.limits import DeviceLimits, LimitsError, measure, rate, sustained_s
+from serve.devices import limits
+from serve.devices.limits import DeviceLimits, LimitsError, measure, rate, sustained_s
 
 
 class Device:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.gpu_traces import TorchBuild, Traces, find_traces, torch_build
+from serve.devices.detection import TorchBuild, Traces, find_traces, torch_build
 
 
 @pytest.mark.parametrize(

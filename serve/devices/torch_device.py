@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import msgspec
 import torch
 
-from serve.cuda_driver import gpu_uuid
+from serve.devices.cuda_driver import gpu_uuid
 from serve.precision import Dtype, bf16_fault
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

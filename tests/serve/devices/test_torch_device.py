@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from serve.device import (  # noqa: E402 - torch first
+from serve.devices.torch_device import (  # noqa: E402 - torch first
     card_fault,
     cuda_gpus,
     look,

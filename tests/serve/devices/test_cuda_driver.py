@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.cuda_driver import CudaGpu, NvmlGpu, ask, gpu_uuid
+from serve.devices.cuda_driver import CudaGpu, NvmlGpu, ask, gpu_uuid
 from tests.profiles import fake_nvml
 from tests.serve import fake_cuda
 
