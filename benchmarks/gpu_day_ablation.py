@@ -129,7 +129,7 @@ def _nchw(module: nn.Module) -> Iterator[None]:
 def _fused(part: Session, network: Network, settings: Settings) -> None:
     """The denoiser with the project's own fused kernels; what is above runs without them."""
     try:
-        fusion = importlib.import_module("serve.fusion")
+        fusion = importlib.import_module("serve.acceleration.fused.fusion")
     except ModuleNotFoundError:
         part.book.lack("own fused kernels", "s", "this version has none")
         return

@@ -18,8 +18,8 @@ from torch import nn
 
 from benchmarks.gpu_day_calls import Call, source, timed
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session
-from serve.compilation import compile_regions
-from serve.fp8 import is_supported, quantize
+from serve.acceleration.compilation import compile_regions
+from serve.acceleration.fp8 import is_supported, quantize
 
 LIMIT_S = 15.0
 COMPILE_LIMIT_S = 45.0

@@ -12,11 +12,11 @@ import torch
 from benchmarks.fake_cuda import CUDA, fake_gpu, move_to_fake
 from benchmarks.kernels import Recording
 from benchmarks.recorder import recording
+from serve.acceleration.cuda_graphs import INDICES, NUMBERS
+from serve.acceleration.fused.fusion import fuse_pipeline
 from serve.catalog import MODEL_DEFAULTS
 from serve.decoder import Decoder
 from serve.engine.request import Size
-from serve.fusion import fuse_pipeline
-from serve.graphs import INDICES, NUMBERS
 from serve.models.architectures import ARCHITECTURES
 from serve.models.network import Network
 from serve.models.networks import network_of

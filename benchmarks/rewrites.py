@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.fusion import ANCHORS
 from benchmarks.kernels import Kernel, Recording, Ref
-from serve.fp8 import pays
+from serve.acceleration.fp8 import pays
 
 # Bytes of an element, as it is served and in FP8.
 BF16, FP8 = 2, 1
@@ -22,10 +22,10 @@ def _with(recording: Recording, kernels: Sequence[Kernel]) -> Recording:
 
 
 def fp8_quantized_eagerly(recording: Recording) -> Recording:
-    """Linear layers in row-wise FP8 wherever `serve.fp8.pays` says so, without a kernel for it.
+    """Linear layers in row-wise FP8 wherever `serve.acceleration.fp8.pays` says so, without a kernel for it.
 
     So it is where Triton is missing: for each layer come the operators of
-    `serve.fp8_rows.quantize_rows`, each a kernel of its own (to float32, absolute values, their
+    `serve.acceleration.fp8_rows.quantize_rows`, each a kernel of its own (to float32, absolute values, their
     maxima, quotients, to FP8). Weights take one byte. Scales, four bytes a row, are left out.
 
     Args:

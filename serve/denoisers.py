@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from serve.acceleration.cpu_traces import Inputs, Recorded, trace
 from serve.engine.request import Size
 from serve.models.network import Conditioning, Network
-from serve.traces import Inputs, Recorded, trace
 
 
 class Denoisers:

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import torch
 
+from serve.acceleration.cuda_graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
 from serve.denoisers import Denoisers
 from serve.engine.request import Size
-from serve.graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.models.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts

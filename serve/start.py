@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import torch
 
-from serve.attention import use_no_plans
-from serve.compilation import CompilationError, cache_use, compile_regions
+from serve.acceleration.attention import use_no_plans
+from serve.acceleration.compilation import CompilationError, cache_use, compile_regions
+from serve.acceleration.fp8 import Quantized, is_supported, quantize
+from serve.acceleration.fused.fusion import fuse_pipeline
 from serve.devices.limits import LimitsError, measure
 from serve.devices.torch_device import card_fault, look, torch_dtype
 from serve.engine.request import OutOfMemoryError, Recipe, Size
-from serve.fp8 import Quantized, is_supported, quantize
-from serve.fusion import fuse_pipeline
 from serve.models.loading import ModelError, load, pick_device
 from serve.models.memory_fit import room_fault
 from serve.models.network import Network

@@ -10,10 +10,10 @@ from contextlib import nullcontext
 
 import torch
 
-from serve.attention import plans
-from serve.compilation import forbid_recompiles
+from serve.acceleration.attention import plans
+from serve.acceleration.compilation import forbid_recompiles
+from serve.acceleration.cuda_graphs import Capture, default_buckets
 from serve.engine.request import Measured, Size, Tick, Ticked
-from serve.graphs import Capture, default_buckets
 from serve.marks import mark, seconds
 from serve.memory import OutOfMemoryError, split_on_oom
 from serve.models.network import Network

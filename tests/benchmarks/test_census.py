@@ -197,7 +197,7 @@ def in_place(device: Any) -> None:
 
 
 def fp8_linear(device: Any) -> None:
-    from serve.fp8_layers import Fp8Linear
+    from serve.acceleration.fp8_layers import Fp8Linear
 
     with torch.device(device):
         layer = Fp8Linear(torch.empty(32, 16), torch.empty(32))

@@ -3,8 +3,8 @@
 import torch
 from torch.nn import functional
 
-from serve.fp8_layers import Matmul
-from serve.fp8_rows import quantize_rows
+from serve.acceleration.fp8_layers import Matmul
+from serve.acceleration.fp8_rows import quantize_rows
 
 
 def dequantized_matmul(

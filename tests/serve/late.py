@@ -253,7 +253,9 @@ def on_late(pipeline: Any, seed: int | None = None) -> Iterator[Late]:
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
                 late.adopt(part)
-        with mock.patch("serve.graphs.WARM_UP_CALLS", 1):  # there is nothing to tune
+        with mock.patch(
+            "serve.acceleration.cuda_graphs.WARM_UP_CALLS", 1
+        ):  # there is nothing to tune
             yield late
 
 

@@ -129,7 +129,7 @@ def warm_up_at_once() -> contextlib.AbstractContextManager[Any]:
 
 
 def ring(buffers: int) -> Plant:
-    return lambda: mock.patch("serve.graphs.RING", buffers)
+    return lambda: mock.patch("serve.acceleration.cuda_graphs.RING", buffers)
 
 
 def ahead(steps: int) -> Plant:

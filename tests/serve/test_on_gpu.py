@@ -51,7 +51,7 @@ def captured(pipeline: Any, model: str, **changes: Any) -> Together:
 
 
 def on_gpu(model: str, dtype: Any, *, fused: bool = True) -> Any:
-    from serve.fusion import fuse_pipeline
+    from serve.acceleration.fused.fusion import fuse_pipeline
     from serve.models.architectures import build_random
     from serve.start import lay_out
 

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import torch
 
-from serve.compilation import REGIONS, compilations, compile_regions, recompiles
-from serve.fp8 import quantize, relative_error
-from serve.fp8_layers import Fp8Linear
-from serve.fusion import fuse
-from serve.graphs import default_buckets
+from serve.acceleration.compilation import REGIONS, compilations, compile_regions, recompiles
+from serve.acceleration.cuda_graphs import default_buckets
+from serve.acceleration.fp8 import quantize, relative_error
+from serve.acceleration.fp8_layers import Fp8Linear
+from serve.acceleration.fused.fusion import fuse
 from serve.models.networks import network_of
 from serve.stepper import Stepper
+from tests.serve.acceleration.test_fp8 import FREE, MATMUL, closure, unet
 from tests.serve.diffusing import EXACT, Together, error, quiet, recipe, row, stock, twin
-from tests.serve.test_fp8 import FREE, MATMUL, closure, unet
 
 pytestmark = quiet
 

@@ -97,8 +97,8 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
     """The compiler itself takes minutes for a UNet: its stand-in counts the batches it gets."""
     from contextlib import contextmanager
 
+    from serve.acceleration.cuda_graphs import default_buckets
     from serve.engine.request import Tick
-    from serve.graphs import default_buckets
     from serve.start import default_recipe, start
 
     seen: list[int] = []
@@ -158,7 +158,7 @@ def test_fp8_tells_its_layers_and_its_error(monkeypatch: pytest.MonkeyPatch) -> 
     "switches", [{"fp8": True}, {"compile": True}, {"compile": True, "fp8": True}, {"fused": False}]
 )
 def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any) -> None:
-    from serve.compilation import compilations, recompiles
+    from serve.acceleration.compilation import compilations, recompiles
     from serve.start import default_recipe, start
 
     settings = Settings(model="sd15", device="cuda", max_batch=2, cache=str(tmp_path), **switches)  # type: ignore[arg-type]

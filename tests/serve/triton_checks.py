@@ -19,10 +19,12 @@ import torch
 import triton
 from torch.nn import functional
 
-from serve import fp8_rows, fused_fp8, fused_launches, fused_ops
-from serve import fused_fp8_kernels as fp8_kernels
-from serve import fused_kernels as kernels
-from serve.fused_launches import (
+from serve.acceleration import fp8_rows
+from serve.acceleration.fused import fp8 as fused_fp8
+from serve.acceleration.fused import fp8_kernels, kernels
+from serve.acceleration.fused import launches as fused_launches
+from serve.acceleration.fused import ops as fused_ops
+from serve.acceleration.fused.launches import (
     CHANNELS,
     CHUNK,
     COMBINING_WARPS,

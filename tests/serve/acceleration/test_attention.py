@@ -19,7 +19,7 @@ pytestmark = quiet
 
 @pytest.fixture
 def no_plans() -> Iterator[None]:
-    from serve.attention import use_no_plans
+    from serve.acceleration.attention import use_no_plans
 
     before = torch.backends.cuda.cudnn_sdp_enabled()
     use_no_plans()
@@ -59,7 +59,7 @@ def test_what_is_recorded_may_plan_and_all_else_does_not() -> None:
 
 @pytest.mark.usefixtures("no_plans")
 def test_planning_ends_with_what_is_recorded_even_if_that_fails() -> None:
-    from serve.attention import plans
+    from serve.acceleration.attention import plans
 
     with plans():
         assert torch.backends.cuda.cudnn_sdp_enabled()

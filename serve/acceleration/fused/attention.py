@@ -1,7 +1,7 @@
 """The parts of a transformer block, attention and feed-forward, in fewer passes, and FP8 in them.
 
-As in `serve.fused_modules` each takes over the layers of what it stands for, under their names. In
-FP8 (`serve.fp8`) a tensor is quantized once, whoever reads it, and by the gate that makes it.
+As in `serve.acceleration.fused.image_blocks` each takes over the layers of what it stands for, under their names. In
+FP8 (`serve.acceleration.fp8`) a tensor is quantized once, whoever reads it, and by the gate that makes it.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -17,11 +17,11 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import nn
 from torch.nn import functional
 
-from serve.fp8_layers import Fp8Linear
-from serve.fp8_rows import Fp8Rows, as_rows
-from serve.fused_fp8 import geglu_fp8
-from serve.fused_modules import group_normed, is_affine
-from serve.fused_ops import geglu
+from serve.acceleration.fp8_layers import Fp8Linear
+from serve.acceleration.fp8_rows import Fp8Rows, as_rows
+from serve.acceleration.fused.fp8 import geglu_fp8
+from serve.acceleration.fused.image_blocks import group_normed, is_affine
+from serve.acceleration.fused.ops import geglu
 
 
 class FusedFeedForward(nn.Module):

@@ -18,9 +18,9 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from serve.fused_modules import FusedResnet
-from serve.fused_transformers import FusedBlock, FusedTransformer
-from serve.fusion import Fused, fuse, fuse_pipeline
+from serve.acceleration.fused.fusion import Fused, fuse, fuse_pipeline
+from serve.acceleration.fused.image_blocks import FusedResnet
+from serve.acceleration.fused.transformers import FusedBlock, FusedTransformer
 from serve.models.architectures import sd15, sdxl
 from serve.start import lay_out
 from tests.serve.diffusing import EXACT, TWINS, Together, error, levels, quiet, recipe, row, stock

@@ -11,7 +11,7 @@ nevertheless: the rows are those that `to_fp8` makes of the plain kernels' resul
 import triton
 import triton.language as tl
 
-from serve.fused_kernels import normed, times_gelu
+from serve.acceleration.fused.kernels import normed, times_gelu
 
 
 @triton.jit

@@ -32,7 +32,7 @@ def test_replayed_steps_equal_plain_ones(model: str) -> None:
 
 
 def test_recorded_numbers_of_rows_are_replayed_and_others_run_as_usual() -> None:
-    from serve.traces import Recorded, trace
+    from serve.acceleration.cpu_traces import Recorded, trace
 
     seen: list[int] = []
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from serve.fused_ops import kernels
+from serve.acceleration.fused.ops import kernels
 
 FP8 = torch.float8_e4m3fn
 FP8_MAX = torch.finfo(FP8).max

@@ -11,8 +11,15 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from serve import fused_ops
-from serve.fused_ops import LAST, add_bias, add_layer_norm, geglu, group_norm, why_plain
+from serve.acceleration.fused import ops as fused_ops
+from serve.acceleration.fused.ops import (
+    LAST,
+    add_bias,
+    add_layer_norm,
+    geglu,
+    group_norm,
+    why_plain,
+)
 
 FORMATS = [torch.contiguous_format, LAST]
 

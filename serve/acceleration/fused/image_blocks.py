@@ -1,6 +1,6 @@
-"""Blocks over images in diffusers' UNets and VAEs, by `serve.fused_ops` in fewer passes.
+"""Blocks over images in diffusers' UNets and VAEs, by `serve.acceleration.fused.ops` in fewer passes.
 
-Those over tokens are in `serve.fused_transformers`.
+Those over tokens are in `serve.acceleration.fused.transformers`.
 
 Each takes over the layers of the block it stands for, under their names: parameters are shared,
 and a state dict reads the same. Its class method tells whether a block is of the kind it can
@@ -20,7 +20,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from torch.nn import functional
 
-from serve.fused_ops import add_bias, group_norm
+from serve.acceleration.fused.ops import add_bias, group_norm
 
 
 class FusedNorm(nn.Module):

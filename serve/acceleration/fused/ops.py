@@ -1,7 +1,7 @@
 """Operators that do in one pass over a tensor what eager torch does in several.
 
 Each is one operator of torch's dispatcher, `viralload::…`: the CPU computes its plain formula, a
-GPU runs the Triton kernels of `serve.fused_kernels`, and on tensors without values (FakeTensor,
+GPU runs the Triton kernels of `serve.acceleration.fused.kernels`, and on tensors without values (FakeTensor,
 meta) it gives shapes and strides. What an operator costs is said in *passes*, one being a read or
 a write of the whole tensor; eagerly, in channels_last, torch 2.11's group norm alone takes 7: it
 copies to NCHW (2), reads twice and writes (3), and the convolution after it copies back (2).
@@ -270,7 +270,7 @@ def kernels() -> ModuleType | str:
     Triton comes with torch's CUDA builds for Linux, and needs a C compiler at the first launch.
     """
     try:
-        from serve import fused_launches
+        from serve.acceleration.fused import launches as fused_launches
 
         x = torch.ones(1, 32, device="cuda")
         fused_launches.geglu(x, x.new_empty(1, 16))

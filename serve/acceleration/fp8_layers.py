@@ -23,7 +23,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from serve.fp8_rows import Fp8Rows, as_rows, quantize_rows
+from serve.acceleration.fp8_rows import Fp8Rows, as_rows, quantize_rows
 
 # x (rows, in), weight (out, in), their scales (rows, 1) and (out, 1), bias (out): (rows, out)
 Matmul: TypeAlias = Callable[

@@ -1,4 +1,4 @@
-"""How the kernels of `serve.fused_kernels` are launched: grids, tiles, and memory between them."""
+"""How the kernels of `serve.acceleration.fused.kernels` are launched: grids, tiles, and memory between them."""
 
 # mypy: disable-error-code="no-untyped-call"
 # Triton has no types.
@@ -6,8 +6,15 @@
 import torch
 import triton
 
-from serve.fused_fp8_kernels import gated_to_fp8, norm_to_fp8, to_fp8
-from serve.fused_kernels import apply, combine, gated, moments, sum_and_norm, sum_of_three
+from serve.acceleration.fused.fp8_kernels import gated_to_fp8, norm_to_fp8, to_fp8
+from serve.acceleration.fused.kernels import (
+    apply,
+    combine,
+    gated,
+    moments,
+    sum_and_norm,
+    sum_of_three,
+)
 
 # A tile of 64 channels is a whole line of 128 bytes in bf16, and divides all channel counts of
 # SD 1.5, SDXL and their VAEs.

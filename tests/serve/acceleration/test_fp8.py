@@ -11,8 +11,16 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from serve.fp8 import H200, Gpu, Quantized, is_supported, pays, quantize, relative_error
-from serve.fp8_layers import Fp8Conv1x1, Fp8Linear, Matmul, scaled_matmul
+from serve.acceleration.fp8 import (
+    H200,
+    Gpu,
+    Quantized,
+    is_supported,
+    pays,
+    quantize,
+    relative_error,
+)
+from serve.acceleration.fp8_layers import Fp8Conv1x1, Fp8Linear, Matmul, scaled_matmul
 from serve.models.architectures import sd15, sdxl
 from serve.models.random_weights import materialize
 from tests.serve.fp8_reference import dequantized_matmul, runs_on_cpu

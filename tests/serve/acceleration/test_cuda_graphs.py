@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 @given(st.integers(1, 300))
 def test_buckets_rise_to_the_largest_batch_with_little_padding(rows: int) -> None:
-    from serve.graphs import default_buckets
+    from serve.acceleration.cuda_graphs import default_buckets
 
     sizes = default_buckets(rows)
     assert sizes == sorted(set(sizes))
@@ -33,13 +33,13 @@ def test_buckets_rise_to_the_largest_batch_with_little_padding(rows: int) -> Non
     ],
 )
 def test_buckets(rows: int, sizes: list[int]) -> None:
-    from serve.graphs import default_buckets
+    from serve.acceleration.cuda_graphs import default_buckets
 
     assert default_buckets(rows) == sizes
 
 
 def test_a_padded_plan_leaves_what_it_holds_and_adds_scratch_rows() -> None:
-    from serve.graphs import Plan, padded
+    from serve.acceleration.cuda_graphs import Plan, padded
 
     indices = np.array([[3, 1, 0], [2, 1, 0], [0, 1, 0], [6, 2, 7]])
     numbers = np.arange(24, dtype=np.float32).reshape(3, 8)
@@ -56,7 +56,7 @@ def test_a_padded_plan_leaves_what_it_holds_and_adds_scratch_rows() -> None:
 
 
 def test_a_full_plan_is_padded_by_nothing() -> None:
-    from serve.graphs import Plan, padded
+    from serve.acceleration.cuda_graphs import Plan, padded
 
     indices = np.array([[3, 1], [0, 1], [0, 1], [6, 2]])
     numbers = np.arange(16, dtype=np.float32).reshape(2, 8)

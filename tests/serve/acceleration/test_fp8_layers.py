@@ -10,9 +10,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from serve.fp8 import is_supported, relative_error
-from serve.fp8_layers import Fp8Conv1x1, Fp8Linear, Matmul, scaled_matmul
-from serve.fp8_rows import FP8, quantize_rows, quantize_rows_op, to_fp8
+from serve.acceleration.fp8 import is_supported, relative_error
+from serve.acceleration.fp8_layers import Fp8Conv1x1, Fp8Linear, Matmul, scaled_matmul
+from serve.acceleration.fp8_rows import FP8, quantize_rows, quantize_rows_op, to_fp8
 from tests.serve.fp8_reference import dequantized_matmul, runs_on_cpu
 
 CUDA = torch.device("cuda")

@@ -1,6 +1,6 @@
 """Norms and gates that write FP8 rows with their scales, where only FP8 products read them.
 
-Operators as in `serve.fused_ops`, each `serve.fp8_rows.quantize_rows` of a plain one's result. That
+Operators as in `serve.acceleration.fused.ops`, each `serve.acceleration.fp8_rows.quantize_rows` of a plain one's result. That
 result, 16 bits an element, is neither written nor read: of SDXL's transformer blocks, whose linear
 layers all compute in FP8, only the two inputs behind attention take a pass to quantize, and the
 text for all blocks of a transformer together one.
@@ -9,8 +9,8 @@ text for all blocks of a transformer together one.
 import torch
 from torch.nn import functional
 
-from serve.fp8_rows import FP8, Fp8Rows, quantize_rows
-from serve.fused_ops import kernels, plain_add_layer_norm, plain_geglu
+from serve.acceleration.fp8_rows import FP8, Fp8Rows, quantize_rows
+from serve.acceleration.fused.ops import kernels, plain_add_layer_norm, plain_geglu
 
 
 def plain_layer_norm_fp8(

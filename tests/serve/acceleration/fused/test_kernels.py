@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from serve import fused_fp8, fused_ops
-from serve.fp8_rows import FP8, quantize_rows, quantize_rows_op
-from serve.fused_ops import why_plain
+from serve.acceleration.fp8_rows import FP8, quantize_rows, quantize_rows_op
+from serve.acceleration.fused import fp8 as fused_fp8
+from serve.acceleration.fused import ops as fused_ops
+from serve.acceleration.fused.ops import why_plain
+from tests.serve.acceleration.fused.test_ops import several
 from tests.serve.conftest import ROOT
-from tests.serve.test_fused_ops import several
 
 APART = Path(sys.prefix) / "triton"
 # Registers a thread may have with 1,024 threads on a multiprocessor of 65,536, so that loads hide

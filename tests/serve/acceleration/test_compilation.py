@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from serve.compilation import (
+from serve.acceleration.compilation import (
     GRAPHS_MAX,
     CompilationError,
     RecompileError,
@@ -33,8 +33,8 @@ import json, sys
 from pathlib import Path
 import torch
 from torch import nn
-from serve.compilation import cache_use, compilations, compile_regions
-from serve.compilation import forbid_recompiles, recompiles
+from serve.acceleration.compilation import cache_use, compilations, compile_regions
+from serve.acceleration.compilation import forbid_recompiles, recompiles
 
 class BasicTransformerBlock(nn.Module):
     def __init__(self):
@@ -271,7 +271,7 @@ def test_a_model_without_blocks_is_refused(cache_folder: Path) -> None:
 IMPORTS = """
 import sys, torch
 before = set(sys.modules)
-import serve.compilation
+import serve.acceleration.compilation
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 print(sorted(new - sys.stdlib_module_names), "torch._dynamo" in sys.modules)
 """

@@ -20,17 +20,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from serve import fused_fp8
-from serve.fp8 import quantize, relative_error
-from serve.fp8_layers import Fp8Linear
-from serve.fp8_rows import FP8, Fp8Rows, as_rows, quantize_rows
-from serve.fused_attention import through
-from serve.fused_ops import plain_geglu
-from serve.fusion import fuse
+from serve.acceleration.fp8 import quantize, relative_error
+from serve.acceleration.fp8_layers import Fp8Linear
+from serve.acceleration.fp8_rows import FP8, Fp8Rows, as_rows, quantize_rows
+from serve.acceleration.fused import fp8 as fused_fp8
+from serve.acceleration.fused.attention import through
+from serve.acceleration.fused.fusion import fuse
+from serve.acceleration.fused.ops import plain_geglu
+from tests.serve.acceleration.fused.test_ops import is_tensor, several
+from tests.serve.acceleration.test_fp8 import FREE
 from tests.serve.diffusing import quiet
 from tests.serve.fp8_reference import dequantized_matmul
-from tests.serve.test_fp8 import FREE
-from tests.serve.test_fused_ops import is_tensor, several
 
 pytestmark = quiet
 

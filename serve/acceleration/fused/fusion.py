@@ -12,10 +12,10 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.autoencoders.vae import Decoder
 from torch import nn
 
-from serve.fused_attention import FusedFeedForward, PlainAttention
-from serve.fused_modules import FusedNorm, FusedResnet, is_affine
-from serve.fused_ops import why_plain
-from serve.fused_transformers import FusedBlock, FusedTransformer
+from serve.acceleration.fused.attention import FusedFeedForward, PlainAttention
+from serve.acceleration.fused.image_blocks import FusedNorm, FusedResnet, is_affine
+from serve.acceleration.fused.ops import why_plain
+from serve.acceleration.fused.transformers import FusedBlock, FusedTransformer
 
 KINDS = (FusedResnet, FusedTransformer, FusedBlock, FusedFeedForward)
 

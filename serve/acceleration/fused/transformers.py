@@ -1,8 +1,8 @@
 """Transformers in diffusers' UNets and their blocks, in fewer passes.
 
-As in `serve.fused_modules`, each takes over the layers of the block it stands for, under their
+As in `serve.acceleration.fused.image_blocks`, each takes over the layers of the block it stands for, under their
 names, and a block that it cannot stand for stays as it is. Tokens go back to pixels without a copy
-to NCHW. In FP8 (`serve.fp8`) norms write FP8 where nothing else reads them, and texts are quantized
+to NCHW. In FP8 (`serve.acceleration.fp8`) norms write FP8 where nothing else reads them, and texts are quantized
 once for all blocks.
 """
 
@@ -18,12 +18,12 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.nn import functional
 
-from serve.fp8_layers import Fp8Conv1x1
-from serve.fp8_rows import Fp8Rows, as_rows
-from serve.fused_attention import PlainAttention, are_fp8, is_linear, takes_fp8
-from serve.fused_fp8 import add_layer_norm_fp8, layer_norm_fp8
-from serve.fused_modules import group_normed, is_affine
-from serve.fused_ops import LAST, add_layer_norm
+from serve.acceleration.fp8_layers import Fp8Conv1x1
+from serve.acceleration.fp8_rows import Fp8Rows, as_rows
+from serve.acceleration.fused.attention import PlainAttention, are_fp8, is_linear, takes_fp8
+from serve.acceleration.fused.fp8 import add_layer_norm_fp8, layer_norm_fp8
+from serve.acceleration.fused.image_blocks import group_normed, is_affine
+from serve.acceleration.fused.ops import LAST, add_layer_norm
 
 
 class FusedTransformer(nn.Module):
