@@ -25,11 +25,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.options import environment, parser_of, settings_of
+from serve.diffusion.pipeline import DiffusionModel
+from serve.diffusion.startup import default_recipe, start
 from serve.engine.request import Encoding, Recipe, Row, Tick
 from serve.image_files import encode
-from serve.pipeline import DiffusionModel
 from serve.settings import Settings, SettingsError
-from serve.start import default_recipe, start
 
 TICKS = 10
 REPEATS = 5

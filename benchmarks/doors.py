@@ -12,12 +12,12 @@ import aiohttp
 import msgspec
 
 from benchmarks.cell import Outcome
+from serve.diffusion.startup import default_recipe
 from serve.engine.request import Encoding, Order, Row
 from serve.engine.ticket import Engine, EngineError, complete
 from serve.ingress.haproxy import free_port
 from serve.replica.policies import engine_for
 from serve.settings import Settings
-from serve.start import default_recipe
 
 START_UP_S = 900.0
 

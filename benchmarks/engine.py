@@ -151,8 +151,8 @@ def _warm(settings: Settings, *, http: bool) -> tuple[Any, dict[str, Any]]:
     import torch
 
     from serve.devices.limits import measure
+    from serve.diffusion.startup import default_recipe, start
     from serve.models.loading import pick_device
-    from serve.start import default_recipe, start
 
     _say(f"loading {settings.model}")
     if http:

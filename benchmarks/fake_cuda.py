@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 CUDA = torch.device("cuda", 0)
-# What the server lays out in channels_last (`serve.start.lay_out`).
+# What the server lays out in channels_last (`serve.diffusion.startup.lay_out`).
 CONVOLUTIONAL = ("unet", "vae")
 
 aten = torch.ops.aten

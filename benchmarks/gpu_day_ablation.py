@@ -24,11 +24,11 @@ from benchmarks.gpu_day_calls import denoiser_call, source, timed
 from benchmarks.gpu_day_loops import loop_s
 from benchmarks.gpu_day_models import settings_of, unknown, words_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
+from serve.diffusion.startup import default_recipe, lay_out, start
 from serve.models.loading import load, pick_device
 from serve.models.network import Network
 from serve.models.networks import network_of
 from serve.settings import Settings
-from serve.start import default_recipe, lay_out, start
 
 LIMIT_S = 15.0  # a variant
 START_LIMIT_S = 60.0  # ... for which a model is started

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_day_part import CLOCK, Session
+from serve.diffusion.startup import default_recipe
 from serve.models.network import Network
 from serve.settings import Settings
-from serve.start import default_recipe
 
 BUDGET_S = 2.0  # of timing
 REHEARSAL_BUDGET_S = 0.3

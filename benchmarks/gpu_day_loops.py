@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import torch
 
+from serve.diffusion.pipeline import DiffusionModel
 from serve.engine.request import Recipe, Row, Tick
-from serve.pipeline import DiffusionModel
 
 
 @torch.inference_mode()

@@ -26,11 +26,11 @@ from benchmarks.doors import in_process
 from benchmarks.gpu_day_loops import denoise, rms_apart, stock, with_steps
 from benchmarks.gpu_day_models import settings_of, unknown, words_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
+from serve.diffusion.pipeline import DiffusionModel
+from serve.diffusion.startup import Warm, default_recipe, start
 from serve.engine.request import Encoding, Row
 from serve.image_files import encode
-from serve.pipeline import DiffusionModel
 from serve.settings import Settings
-from serve.start import Warm, default_recipe, start
 
 EVENTS = "CUDA events"
 STEP_BUDGET_S = 4.0  # of each batch
@@ -41,9 +41,9 @@ LEAST_ROUNDS = 3  # full batches that count
 PATIENT_S = 3600.0
 # What `start` spends its time in, by the names it calls: (figure, module, attribute).
 STAGES = (
-    ("start: limits", "serve.start", "_limits"),
-    ("start: build", "serve.start", "load"),
-    ("start: capture and warm-up", "serve.pipeline", "DiffusionModel.warm_up_steps"),
+    ("start: limits", "serve.diffusion.startup", "_limits"),
+    ("start: build", "serve.diffusion.startup", "load"),
+    ("start: capture and warm-up", "serve.diffusion.pipeline", "DiffusionModel.warm_up_steps"),
 )
 
 

@@ -13,11 +13,11 @@ import torch
 from benchmarks.gpu_day_loops import denoise, pixels_of, rms_apart
 from benchmarks.gpu_day_models import settings_of
 from benchmarks.gpu_day_part import CLOCK, NEEDS_GPU, Session, session
+from serve.diffusion.startup import default_recipe, start
 from serve.doctor import examine
 from serve.engine.request import Encoding, Row
 from serve.image_files import encode
 from serve.settings import Settings
-from serve.start import default_recipe, start
 
 # Captured against eager in bf16, whose rounding cuDNN's choice of kernels may move; see
 # tests/serve/test_on_gpu.py. On a CPU both compute in float32.

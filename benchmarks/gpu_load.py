@@ -102,7 +102,7 @@ def _model(settings: Settings) -> tuple[dict[str, Any], Round]:
     """A model's full batch; work is in steps, each of one image."""
     _device(settings)
     from benchmarks.breakdown import TICKS, FullBatch
-    from serve.start import default_recipe, start
+    from serve.diffusion.startup import default_recipe, start
 
     warm = start(msgspec.structs.replace(settings, policy="step"))
     slots = settings.batch_limit

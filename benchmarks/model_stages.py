@@ -15,14 +15,14 @@ from benchmarks.recorder import recording
 from serve.acceleration.cuda_graphs import INDICES, NUMBERS
 from serve.acceleration.fused.fusion import fuse_pipeline
 from serve.catalog import MODEL_DEFAULTS
-from serve.decoder import Decoder
+from serve.diffusion.decoder import Decoder
+from serve.diffusion.slots import Slots, Start
+from serve.diffusion.startup import to_fp8
+from serve.diffusion.text_embeddings import Text, Texts
 from serve.engine.request import Size
 from serve.models.architectures import ARCHITECTURES
 from serve.models.network import Network
 from serve.models.networks import network_of
-from serve.slots import Slots, Start
-from serve.start import to_fp8
-from serve.texts import Text, Texts
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 RING = 4
 WARM_UP_CALLS = 3
 INDICES = 4
-# t, s, p, q, A, B, C of `serve.solver`, and the guidance scale.
+# t, s, p, q, A, B, C of `serve.diffusion.solver`, and the guidance scale.
 NUMBERS = 8
 
 

@@ -22,7 +22,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         height: Pixels.
         steps: Denoising steps.
         guidance_scale: Strength of classifier-free guidance; off at 1 and below.
-        scheduler: The sampler, by its name in `serve.solver`.
+        scheduler: The sampler, by its name in `serve.diffusion.solver`.
     """
 
     width: int

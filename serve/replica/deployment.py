@@ -279,7 +279,7 @@ async def _load(settings: Settings) -> Loaded:
         )
         return Loaded(stub, {"device": "cpu", "image_s": stub.image_s(settings.steps)}, None)
     os.environ.update(hub_environment(settings.weights))
-    from serve.start import start
+    from serve.diffusion.startup import start
 
     warm = await asyncio.to_thread(start, settings)
     return Loaded(warm.model, warm.facts, warm.model.gpu_uuid)

@@ -58,8 +58,8 @@ def stock(pipeline: Any, how: Recipe, asked: Row, *, output_type: str = "latent"
     import torch
     from diffusers import FluxPipeline, StableDiffusion3Pipeline
 
+    from serve.diffusion.solver import variant
     from serve.models.components import T5_TOKENS
-    from serve.solver import variant
 
     extras: dict[str, Any] = {"guidance_scale": how.guidance_scale}
     if isinstance(pipeline, FluxPipeline):
@@ -147,9 +147,9 @@ class Together:
     ) -> None:
         import torch
 
+        from serve.diffusion.preparation import Preparation
+        from serve.diffusion.stepper import Stepper
         from serve.models.networks import network_of
-        from serve.preparation import Preparation
-        from serve.stepper import Stepper
 
         network = network_of(pipeline)
         self.preparation = Preparation(network, shortcuts)

@@ -158,7 +158,7 @@ def test_a_long_load_of_two_sizes_with_clients_that_give_up(seed: int | None) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, 1])
 def test_what_shortcuts_change_is_measured_as_on_a_cpu(seed: int | None) -> None:
-    from serve.pipeline import DiffusionModel
+    from serve.diffusion.pipeline import DiffusionModel
 
     how, cut = recipe("tiny", steps=4), Shortcuts(cache_steps=2)
 
@@ -180,7 +180,7 @@ def test_what_shortcuts_change_is_measured_as_on_a_cpu(seed: int | None) -> None
 def check_engine(
     model: str, asked: list[tuple[Recipe, Row]], seed: int | None, *, gone: Sequence[int] = ()
 ) -> None:
-    from serve.pipeline import DiffusionModel
+    from serve.diffusion.pipeline import DiffusionModel
 
     expected = {
         i: np.round(stock(twin(model), how, each, output_type="np") * 255).astype(np.uint8)
@@ -201,7 +201,7 @@ def check_engine(
 @contextlib.contextmanager
 def threads_of(late: Late) -> Iterator[None]:
     """The model's threads use the late device."""
-    from serve.pipeline import DiffusionModel
+    from serve.diffusion.pipeline import DiffusionModel
 
     start = DiffusionModel._start_thread
 
@@ -243,9 +243,9 @@ def stop(network: Any) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_stock_loop_makes_the_stock_pipelines_images(seed: int | None) -> None:
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
+    from serve.diffusion.stock_loop import StockLoop
     from serve.models.networks import network_of
-    from serve.stock import StockLoop
 
     how, rows = recipe("tiny"), [row(1), row(2, "two horses")]
     expected = [stock(twin("tiny"), how, each, output_type="np") for each in rows]
@@ -258,9 +258,9 @@ def test_the_stock_loop_makes_the_stock_pipelines_images(seed: int | None) -> No
 
 
 def test_a_stock_loop_that_decodes_at_once_is_seen() -> None:
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
+    from serve.diffusion.stock_loop import StockLoop
     from serve.models.networks import network_of
-    from serve.stock import StockLoop
 
     with on_late(twin("tiny")) as late, mock.patch("torch.cuda.synchronize"):
         network = network_of(twin("tiny"))

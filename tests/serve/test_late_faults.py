@@ -64,7 +64,7 @@ def step_that(
     looks: Callable[[Any, Any], Any],
 ) -> contextlib.AbstractContextManager[Any]:
     """The step, with the numbers that a function makes of the slots and the numbers."""
-    from serve.slots import Slots
+    from serve.diffusion.slots import Slots
 
     real = Slots._step
 
@@ -85,7 +85,7 @@ def guided_by_the_host(slots: Any, numbers: Any) -> Any:
 
 
 def latents_as_they_are() -> contextlib.AbstractContextManager[Any]:
-    return mock.patch("serve.slots.Slots.latent", lambda self, slot: self._latents[slot])
+    return mock.patch("serve.diffusion.slots.Slots.latent", lambda self, slot: self._latents[slot])
 
 
 def latents_from_another_stream() -> contextlib.AbstractContextManager[Any]:
@@ -109,7 +109,7 @@ def blocking_copies() -> contextlib.AbstractContextManager[Any]:
 
 def arenas_made_anew() -> contextlib.AbstractContextManager[Any]:
     """As if slots could grow once their graphs were captured."""
-    from serve.slots import Slots
+    from serve.diffusion.slots import Slots
 
     real = Slots.join
 
@@ -133,7 +133,7 @@ def ring(buffers: int) -> Plant:
 
 
 def ahead(steps: int) -> Plant:
-    return lambda: mock.patch("serve.stepper.AHEAD", steps)
+    return lambda: mock.patch("serve.diffusion.stepper.AHEAD", steps)
 
 
 OVERTOOK = "ran before what"
@@ -142,7 +142,7 @@ WRONG = "latent .* wrong"
 
 FAULTS: dict[str, tuple[Plant, str]] = {
     "preparation waits for no text": (
-        lambda: mock.patch("serve.preparation.wait"),
+        lambda: mock.patch("serve.diffusion.preparation.wait"),
         OVERTOOK,
     ),
     "the decoder waits for no latent": (
@@ -150,7 +150,7 @@ FAULTS: dict[str, tuple[Plant, str]] = {
         OVERTOOK,
     ),
     "pixels are read before they are there": (
-        lambda: mock.patch("serve.decoder.wait", return_value=None),
+        lambda: mock.patch("serve.diffusion.decoder.wait", return_value=None),
         "image .* wrong",
     ),
     "a graph is warmed up before its memory is zeroed": (
@@ -186,7 +186,7 @@ def fault_crowd() -> list[Arrival]:
 @functools.cache
 def expected_of_fault_crowd() -> tuple[dict[int, Any], list[Any]]:
     """Its latents and its images, on the CPU."""
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
     from serve.models.networks import network_of
 
     pipeline, arrivals = twin("tiny"), fault_crowd()
@@ -203,7 +203,7 @@ def pixels(decoded: Sequence[Decoded[Any] | Exception]) -> list[Any]:
 
 def evidence(plant: Plant, seed: int | None = None) -> list[str]:
     """What is wrong with a crowd's latents and images, and what the device has to say."""
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
     from serve.models.networks import network_of
 
     pipeline, arrivals = twin("tiny"), fault_crowd()

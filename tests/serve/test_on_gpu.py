@@ -52,8 +52,8 @@ def captured(pipeline: Any, model: str, **changes: Any) -> Together:
 
 def on_gpu(model: str, dtype: Any, *, fused: bool = True) -> Any:
     from serve.acceleration.fused.fusion import fuse_pipeline
+    from serve.diffusion.startup import lay_out
     from serve.models.architectures import build_random
-    from serve.start import lay_out
 
     pipeline = build_random(model, torch.device("cuda", 0), dtype)
     pipeline.set_progress_bar_config(disable=True)
@@ -182,7 +182,7 @@ def test_a_small_gpu_makes_the_images_or_says_why(share: float) -> None:
     "model", [pytest.param("sd15", marks=gpu), pytest.param("sdxl", marks=gpu_slow)]
 )
 def test_real_architectures_stay_finite_on_a_gpu(model: Any) -> None:
-    from serve.start import default_recipe, start
+    from serve.diffusion.startup import default_recipe, start
 
     settings = Settings(model=model, device="cuda", max_batch=2)
     warm = start(settings)

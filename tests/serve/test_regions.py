@@ -17,8 +17,8 @@ from serve.acceleration.cuda_graphs import default_buckets
 from serve.acceleration.fp8 import quantize, relative_error
 from serve.acceleration.fp8_layers import Fp8Linear
 from serve.acceleration.fused.fusion import fuse
+from serve.diffusion.stepper import Stepper
 from serve.models.networks import network_of
-from serve.stepper import Stepper
 from tests.serve.acceleration.test_fp8 import FREE, MATMUL, closure, unet
 from tests.serve.diffusing import EXACT, Together, error, quiet, recipe, row, stock, twin
 

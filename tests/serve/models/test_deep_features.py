@@ -145,7 +145,7 @@ def test_reuse_in_the_stock_pipelines_own_loop(layers: int) -> None:
 
 def test_guidance_that_ends_early_in_the_stock_pipelines_own_loop() -> None:
     """As diffusers' documentation turns guidance off by a callback: dynamic classifier-free."""
-    from serve.solver import variant
+    from serve.diffusion.solver import variant
 
     pipeline = twin("tiny")
     how = recipe("tiny", steps=6, guidance_scale=7.5)

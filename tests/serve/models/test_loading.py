@@ -136,7 +136,7 @@ def test_no_gpu_is_passed_over_in_silence(
 
 
 def test_half_precision_keeps_a_vae_that_would_overflow_in_single() -> None:
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
     from serve.engine.request import Size
     from serve.models.loading import load
     from serve.models.networks import network_of

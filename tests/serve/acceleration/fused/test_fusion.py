@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from serve.acceleration.fused.fusion import Fused, fuse, fuse_pipeline
 from serve.acceleration.fused.image_blocks import FusedResnet
 from serve.acceleration.fused.transformers import FusedBlock, FusedTransformer
+from serve.diffusion.startup import lay_out
 from serve.models.architectures import sd15, sdxl
-from serve.start import lay_out
 from tests.serve.diffusing import EXACT, TWINS, Together, error, levels, quiet, recipe, row, stock
 from tests.serve.diffusing import twin as stock_twin
 

@@ -12,7 +12,7 @@ pytestmark = quiet
 
 
 def decoder(model: str) -> Any:
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
     from serve.models.networks import network_of
 
     return Decoder(network_of(twin(model)))

@@ -30,7 +30,9 @@ pytestmark = quiet
 def given_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One entry a time that memory was given back."""
     times: list[str] = []
-    monkeypatch.setattr("serve.memory.give_back", lambda: times.append("given back"))
+    monkeypatch.setattr(
+        "serve.diffusion.out_of_memory.give_back", lambda: times.append("given back")
+    )
     return times
 
 
@@ -49,7 +51,7 @@ def given_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_split_on_oom(
     given_back: list[str], items: list[int], most: int, never: int | None, calls: list[int]
 ) -> None:
-    from serve.memory import split_on_oom
+    from serve.diffusion.out_of_memory import split_on_oom
 
     sizes = []
     raised = 0
@@ -74,7 +76,7 @@ def test_split_on_oom(
 
 
 def test_other_errors_are_not_out_of_memory() -> None:
-    from serve.memory import split_on_oom
+    from serve.diffusion.out_of_memory import split_on_oom
 
     with pytest.raises(ZeroDivisionError):
         split_on_oom([1, 2], lambda some: [1 // 0 for _ in some])
@@ -84,7 +86,7 @@ def test_the_failed_calls_tensors_are_gone_before_the_next_try() -> None:
     """The error's traceback would hold them: what is in the way would stay in the way."""
     import weakref
 
-    from serve.memory import split_on_oom
+    from serve.diffusion.out_of_memory import split_on_oom
 
     held: list[Any] = []
     alive = []
@@ -184,7 +186,7 @@ def test_slots_that_do_not_fit_lose_their_images_and_nothing_else(
 
 
 def test_decoding_in_parts_and_without_whom_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
     from serve.models.networks import network_of
 
     pipeline = twin("tiny")
@@ -210,8 +212,8 @@ def test_decoding_in_parts_and_without_whom_does_not_fit(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("inference")
 def test_texts_in_parts_and_without_whom_does_not_fit() -> None:
+    from serve.diffusion.text_embeddings import Text, Texts
     from serve.models.networks import network_of
-    from serve.texts import Text, Texts
 
     pipeline = twin("tiny")
     texts = [Text(f"fox {i}", is_negative=False) for i in range(5)]
@@ -245,9 +247,9 @@ def test_a_row_whose_text_does_not_fit_fails_alone() -> None:
 
 @pytest.mark.parametrize("model", TWINS)
 def test_the_stock_loop_halves_its_batch(model: str) -> None:
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
+    from serve.diffusion.stock_loop import StockLoop
     from serve.models.networks import network_of
-    from serve.stock import StockLoop
 
     network = network_of(twin(model))
     loop = StockLoop(network, Decoder(network))
@@ -272,9 +274,9 @@ def test_the_stock_loop_halves_its_batch(model: str) -> None:
 
 def test_a_replica_lives_on() -> None:
     """Through the engine: who does not fit gets its error, the others and the next their image."""
+    from serve.diffusion.pipeline import DiffusionModel
     from serve.engine.step_engine import StepEngine
     from serve.engine.ticket import complete
-    from serve.pipeline import DiffusionModel
 
     model = DiffusionModel(twin("tiny"), slots=4, threads=1)
 

@@ -20,8 +20,12 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from serve.decoder import Decoder
 from serve.devices.cuda_driver import gpu_uuid
+from serve.diffusion.decoder import Decoder
+from serve.diffusion.preparation import Preparation
+from serve.diffusion.slots import Start
+from serve.diffusion.stepper import Stepper
+from serve.diffusion.stock_loop import StockLoop
 from serve.engine.forecast import StepRate
 from serve.engine.request import (
     Decoded,
@@ -37,11 +41,7 @@ from serve.engine.request import (
 from serve.image_files import Pixels, encode, to_base64
 from serve.models.flops import Costs
 from serve.models.networks import network_of
-from serve.preparation import Preparation
 from serve.shortcuts import NONE, Shortcuts
-from serve.slots import Start
-from serve.stepper import Stepper
-from serve.stock import StockLoop
 
 ENCODE_THREADS = 4
 CPU_NICENESS = 5

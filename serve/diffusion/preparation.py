@@ -10,13 +10,13 @@ from functools import lru_cache
 import torch
 
 from serve.catalog import SchedulerName
+from serve.diffusion.slots import Start
+from serve.diffusion.solver import SolverError, Table, tabulate, variant
+from serve.diffusion.stream_events import wait
+from serve.diffusion.text_embeddings import Text, Texts, truncation
 from serve.engine.request import OutOfMemoryError, Prepared, Recipe, Row, Size
-from serve.marks import wait
 from serve.models.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts
-from serve.slots import Start
-from serve.solver import SolverError, Table, tabulate, variant
-from serve.texts import Text, Texts, truncation
 
 TABLES = 512
 

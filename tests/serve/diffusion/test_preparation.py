@@ -11,8 +11,8 @@ pytestmark = quiet
 
 
 def preparation(model: str) -> Any:
+    from serve.diffusion.preparation import Preparation
     from serve.models.networks import network_of
-    from serve.preparation import Preparation
 
     return Preparation(network_of(twin(model)))
 
@@ -88,7 +88,7 @@ def test_what_is_cut_is_told() -> None:
 
 def test_a_row_that_cannot_begin_fails_alone() -> None:
     """Its sampler has not so many steps; the others begin."""
-    from serve.solver import SolverError
+    from serve.diffusion.solver import SolverError
 
     rows = [recipe("tiny"), recipe("tiny", steps=1001), recipe("tiny")]
     one, failed, other = preparation("tiny").prepare([(how, row(1)) for how in rows])

@@ -26,7 +26,7 @@ SLOTS = 3
 @pytest.fixture(scope="module")
 def models() -> Iterator[Callable[[str], Any]]:
     """The twins behind the `Model` protocol; their threads end with the module."""
-    from serve.pipeline import DiffusionModel
+    from serve.diffusion.pipeline import DiffusionModel
 
     made: dict[str, Any] = {}
 
@@ -124,7 +124,7 @@ def test_previews_come_on_the_way_and_files_at_the_end(models: Callable[[str], A
 
 
 def test_who_cannot_begin_fails_alone(models: Callable[[str], Any]) -> None:
-    from serve.solver import SolverError
+    from serve.diffusion.solver import SolverError
 
     async def work(engine: Any) -> list[Any]:
         tickets = [
@@ -154,7 +154,7 @@ def test_generate_and_encode_off_the_loop(models: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("model", TWINS)
 def test_warm_up_learns_the_rate_and_keeps_the_sizes(model: str) -> None:
-    from serve.pipeline import DiffusionModel
+    from serve.diffusion.pipeline import DiffusionModel
 
     warm = DiffusionModel(twin(model), slots=SLOTS, threads=1)
     how, other = recipe(model), recipe(model, width=96)
@@ -172,8 +172,8 @@ def test_warm_up_learns_the_rate_and_keeps_the_sizes(model: str) -> None:
 
 
 def test_warm_up_fails_where_one_image_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve.diffusion.pipeline import DiffusionModel
     from serve.engine.request import OutOfMemoryError
-    from serve.pipeline import DiffusionModel
 
     def full(*args: Any, **kwargs: Any) -> Any:
         raise torch.OutOfMemoryError("injected")
@@ -219,7 +219,7 @@ def test_costs(models: Callable[[str], Any]) -> None:
 
 
 def test_computing_threads_give_way_on_a_cpu(models: Callable[[str], Any]) -> None:
-    from serve.pipeline import CPU_NICENESS
+    from serve.diffusion.pipeline import CPU_NICENESS
 
     def facts() -> tuple[str, int, int]:
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())

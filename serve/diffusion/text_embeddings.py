@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from transformers import CLIPTokenizer
 
-from serve.memory import OutOfMemoryError, split_on_oom
+from serve.diffusion.out_of_memory import OutOfMemoryError, split_on_oom
 from serve.models.components import T5_TOKENS
 from serve.models.network import Conditioning, Network
 

@@ -46,7 +46,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 def made(name: str, config: dict[str, Any]) -> Any:
-    from serve.solver import SCHEDULERS
+    from serve.diffusion.solver import SCHEDULERS
 
     return SCHEDULERS[name](**({} if name == "flow-euler" else BETAS), **config)
 
@@ -75,7 +75,7 @@ def play(scheduler: Any, steps: int, told: dict[str, Any], x: Any, outputs: Any)
 def test_a_table_says_what_the_scheduler_does(
     name: str, config: dict[str, Any], told: dict[str, Any]
 ) -> None:
-    from serve.solver import tabulate
+    from serve.diffusion.solver import tabulate
 
     for steps in STEPS:
         generator = torch.Generator().manual_seed(steps)
@@ -99,7 +99,7 @@ def test_a_table_says_what_the_scheduler_does(
 @pytest.mark.parametrize(("prediction", "shift"), [("epsilon", None), ("flow", 3.0)])
 def test_the_clean_latent_is_what_noise_was_added_to(prediction: str, shift: float | None) -> None:
     """A network that always knows the noise: every clean latent is the true one."""
-    from serve.solver import tabulate
+    from serve.diffusion.solver import tabulate
 
     generator = torch.Generator().manual_seed(0)
     true, noise = torch.randn(2, 1, 4, 8, 8, generator=generator, dtype=torch.float64)
@@ -116,7 +116,7 @@ def test_the_clean_latent_is_what_noise_was_added_to(prediction: str, shift: flo
 
 
 def test_dpm_is_of_first_order_first_and_last() -> None:
-    from serve.solver import tabulate
+    from serve.diffusion.solver import tabulate
 
     before = tabulate(made("dpm++2m", {}), 7).rows[:, 6]
     assert before[0] == before[-1] == 0.0
@@ -138,7 +138,7 @@ def test_dpm_is_of_first_order_first_and_last() -> None:
     ],
 )
 def test_noise_scale(name: str, config: dict[str, Any], scale: float) -> None:
-    from serve.solver import tabulate
+    from serve.diffusion.solver import tabulate
 
     assert tabulate(made(name, config), 20).noise_scale == pytest.approx(scale, rel=1e-3)
 
@@ -159,7 +159,7 @@ def test_noise_scale(name: str, config: dict[str, Any], scale: float) -> None:
     ],
 )
 def test_refused(name: str, config: dict[str, Any], steps: int, words: str) -> None:
-    from serve.solver import SolverError, tabulate
+    from serve.diffusion.solver import SolverError, tabulate
 
     with pytest.raises(SolverError, match=words):
         tabulate(made(name, config), steps)
@@ -168,7 +168,7 @@ def test_refused(name: str, config: dict[str, Any], steps: int, words: str) -> N
 def test_an_unknown_scheduler_is_refused_with_the_known_ones() -> None:
     from diffusers import PNDMScheduler
 
-    from serve.solver import SolverError, own_name, tabulate
+    from serve.diffusion.solver import SolverError, own_name, tabulate
 
     assert own_name(PNDMScheduler()) is None
     with pytest.raises(SolverError, match="use one of: ddim, euler, dpm"):
@@ -176,7 +176,7 @@ def test_an_unknown_scheduler_is_refused_with_the_known_ones() -> None:
 
 
 def test_a_scheduler_that_clips_unsaid_shows_itself() -> None:
-    from serve.solver import SCHEDULERS, SolverError, tabulate
+    from serve.diffusion.solver import SCHEDULERS, SolverError, tabulate
 
     scheduler = SCHEDULERS["flow-euler"]()
     step = scheduler.step
@@ -192,7 +192,7 @@ def test_a_scheduler_that_clips_unsaid_shows_itself() -> None:
 
 
 def test_variants_keep_the_configuration_and_do_not_clip() -> None:
-    from serve.solver import own_name, variant
+    from serve.diffusion.solver import own_name, variant
 
     euler = made("euler", {"timestep_spacing": "leading", "steps_offset": 1})
     for name in ("ddim", "euler", "dpm++2m"):

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from serve.diffusion.out_of_memory import split_on_oom
+from serve.diffusion.stream_events import seconds, wait
 from serve.engine.request import Decoded, Size
 from serve.image_files import Pixels
-from serve.marks import seconds, wait
-from serve.memory import split_on_oom
 from serve.models.network import Network
 
 # A latent, and when it is ready on the stream that made it; None on a CPU.

@@ -19,12 +19,12 @@ from serve.acceleration.fp8 import Quantized, is_supported, quantize
 from serve.acceleration.fused.fusion import fuse_pipeline
 from serve.devices.limits import LimitsError, measure
 from serve.devices.torch_device import card_fault, look, torch_dtype
+from serve.diffusion.pipeline import DiffusionModel
 from serve.engine.request import OutOfMemoryError, Recipe, Size
 from serve.models.loading import ModelError, load, pick_device
 from serve.models.memory_fit import room_fault
 from serve.models.network import Network
 from serve.models.networks import network_of
-from serve.pipeline import DiffusionModel
 from serve.settings import Settings
 
 logger = logging.getLogger(__name__)

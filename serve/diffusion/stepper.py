@@ -13,11 +13,11 @@ import torch
 from serve.acceleration.attention import plans
 from serve.acceleration.compilation import forbid_recompiles
 from serve.acceleration.cuda_graphs import Capture, default_buckets
+from serve.diffusion.out_of_memory import OutOfMemoryError, split_on_oom
+from serve.diffusion.slots import Slots, Start
+from serve.diffusion.stream_events import mark, seconds
 from serve.engine.request import Measured, Size, Tick, Ticked
-from serve.marks import mark, seconds
-from serve.memory import OutOfMemoryError, split_on_oom
 from serve.models.network import Network
-from serve.slots import Slots, Start
 
 # Steps that the host may launch before the device has done them: one is running, one is ready.
 AHEAD = 2

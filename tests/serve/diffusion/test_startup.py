@@ -19,11 +19,11 @@ pytestmark = quiet
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device's limits have tests of their own."""
-    monkeypatch.setattr("serve.start.CPU_LIMITS_S", 0.05)
+    monkeypatch.setattr("serve.diffusion.startup.CPU_LIMITS_S", 0.05)
 
 
 def test_a_step_replica_is_warm_at_every_size_asked() -> None:
-    from serve.start import default_recipe, start
+    from serve.diffusion.startup import default_recipe, start
 
     settings = Settings(device="cpu", threads=1, max_batch=2, sizes="64x64,96x64")
     warm = start(settings)
@@ -37,7 +37,7 @@ def test_a_step_replica_is_warm_at_every_size_asked() -> None:
 
 @pytest.mark.parametrize("policy", ["none", "request"])
 def test_a_baseline_replica_has_run_its_loop(policy: Any) -> None:
-    from serve.start import default_recipe, start
+    from serve.diffusion.startup import default_recipe, start
 
     settings = Settings(model="tiny-flux", device="cpu", threads=1, policy=policy)
     warm = start(settings)
@@ -52,7 +52,7 @@ def test_a_baseline_replica_has_run_its_loop(policy: Any) -> None:
 
 @pytest.mark.parametrize("model", [name for name in MODEL_DEFAULTS if name != "stub"])
 def test_the_default_recipe_is_the_models(model: Any) -> None:
-    from serve.start import default_recipe
+    from serve.diffusion.startup import default_recipe
 
     how = default_recipe(Settings(model=model, default_steps=3))
     defaults = MODEL_DEFAULTS[model]
@@ -64,13 +64,13 @@ def test_the_default_recipe_is_the_models(model: Any) -> None:
 
 
 def test_what_does_not_fit_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve.diffusion.startup import start
     from serve.models.loading import ModelError
-    from serve.start import start
 
     def full(*args: Any) -> Any:
         raise torch.OutOfMemoryError("injected")
 
-    monkeypatch.setattr("serve.start.load", full)
+    monkeypatch.setattr("serve.diffusion.startup.load", full)
     with pytest.raises(ModelError, match="max_batch=5: lower max_batch"):
         start(Settings(device="cpu", max_batch=5))
 
@@ -84,8 +84,8 @@ def test_what_does_not_fit_names_the_setting(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_fast_path_that_is_not_to_be_had_says_so(settings: Settings, told: str) -> None:
+    from serve.diffusion.startup import start
     from serve.models.loading import ModelError
-    from serve.start import start
 
     with pytest.raises(ModelError, match=told):
         start(settings)
@@ -98,8 +98,8 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
     from contextlib import contextmanager
 
     from serve.acceleration.cuda_graphs import default_buckets
+    from serve.diffusion.startup import default_recipe, start
     from serve.engine.request import Tick
-    from serve.start import default_recipe, start
 
     seen: list[int] = []
     guarded: list[bool] = []
@@ -118,8 +118,10 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
         guarded.append(True)
         yield
 
-    monkeypatch.setattr("serve.start.compile_regions", lambda module, **_: Compiled(module))
-    monkeypatch.setattr("serve.stepper.forbid_recompiles", forbid)
+    monkeypatch.setattr(
+        "serve.diffusion.startup.compile_regions", lambda module, **_: Compiled(module)
+    )
+    monkeypatch.setattr("serve.diffusion.stepper.forbid_recompiles", forbid)
     settings = Settings(device="cpu", threads=1, max_batch=2, compile=True, cache=str(tmp_path))
     warm = start(settings)
     assert set(seen) == set(default_buckets(4)) == {1, 2, 4}  # before it is ready
@@ -141,9 +143,9 @@ def test_warmed_sizes_run_the_compiled_denoiser_and_compile_nothing_while_servin
 
 def test_fp8_tells_its_layers_and_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """No layer of the twin is large enough to pay, so it is left as it is, without error."""
-    from serve.start import start
+    from serve.diffusion.startup import start
 
-    monkeypatch.setattr("serve.start.is_supported", lambda device: None)
+    monkeypatch.setattr("serve.diffusion.startup.is_supported", lambda device: None)
     warm = start(Settings(device="cpu", threads=1, max_batch=1, fp8=True))
     told: Any = warm.facts["fp8"]
     assert told["layers"] == 0 < told["of_layers"]
@@ -159,7 +161,7 @@ def test_fp8_tells_its_layers_and_its_error(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_the_fast_paths_serve_on_a_gpu(switches: dict[str, bool], tmp_path: Any) -> None:
     from serve.acceleration.compilation import compilations, recompiles
-    from serve.start import default_recipe, start
+    from serve.diffusion.startup import default_recipe, start
 
     settings = Settings(model="sd15", device="cuda", max_batch=2, cache=str(tmp_path), **switches)  # type: ignore[arg-type]
     warm = start(settings)
@@ -200,12 +202,14 @@ def test_a_gpu_that_cannot_serve_is_refused_before_weights_are_read(
     capability: str, free: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from serve.devices.torch_device import Card
+    from serve.diffusion.startup import start
     from serve.models.loading import ModelError
-    from serve.start import start
 
     card = Card(name="X", uuid="GPU-1", capability=capability, mem_total_bytes=10**9, **free)
-    monkeypatch.setattr("serve.start.pick_device", lambda device: torch.device("cuda", 0))
-    monkeypatch.setattr("serve.start.look", lambda device: card)
-    monkeypatch.setattr("serve.start.load", lambda *args: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "serve.diffusion.startup.pick_device", lambda device: torch.device("cuda", 0)
+    )
+    monkeypatch.setattr("serve.diffusion.startup.look", lambda device: card)
+    monkeypatch.setattr("serve.diffusion.startup.load", lambda *args: pytest.fail("loaded"))
     with pytest.raises(ModelError, match=told):
         start(Settings())

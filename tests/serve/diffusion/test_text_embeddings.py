@@ -28,13 +28,13 @@ class Counted:
 
 
 def texts(*words: str, is_negative: bool = False) -> Any:
-    from serve.texts import Text
+    from serve.diffusion.text_embeddings import Text
 
     return [Text(each, is_negative=is_negative) for each in words]
 
 
 def embedder(model: str, **how: Any) -> tuple[Any, Counted]:
-    from serve.texts import Texts
+    from serve.diffusion.text_embeddings import Texts
 
     network: Any = Counted(twin(model))
     return Texts(network, **how), network
@@ -142,7 +142,7 @@ def test_a_text_in_a_batch_is_what_it_is_alone(model: str) -> None:
     ],
 )
 def test_truncation(model: str, lengths: dict[str, int], words: str | None) -> None:
-    from serve.texts import truncation
+    from serve.diffusion.text_embeddings import truncation
 
     assert truncation(twin(model), {name: "x" * n for name, n in lengths.items()}) == words
 
@@ -150,7 +150,7 @@ def test_truncation(model: str, lengths: dict[str, int], words: str | None) -> N
 @pytest.mark.parametrize("model", TWINS)
 def test_what_was_cut_makes_no_difference(model: str) -> None:
     """The limits that are told are the encoders' own."""
-    from serve.texts import truncation
+    from serve.diffusion.text_embeddings import truncation
 
     # One token a word for CLIP, one a byte for T5.
     unit, limit = ("y ", CLIP - 2) if model in ("tiny", "tiny-sdxl") else ("y", T5 - 1)

@@ -13,9 +13,9 @@ pytestmark = quiet
 
 
 def generate(model: str, how: Recipe, rows: list[Row]) -> Any:
-    from serve.decoder import Decoder
+    from serve.diffusion.decoder import Decoder
+    from serve.diffusion.stock_loop import StockLoop
     from serve.models.networks import network_of
-    from serve.stock import StockLoop
 
     network = network_of(twin(model))
     return StockLoop(network, Decoder(network)).generate(how, rows)

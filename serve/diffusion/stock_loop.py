@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from serve.decoder import Decoder
+from serve.diffusion.decoder import Decoder
+from serve.diffusion.out_of_memory import split_on_oom
+from serve.diffusion.solver import variant
 from serve.engine.request import Decoded, Generated, Recipe, Row
 from serve.image_files import Pixels
-from serve.memory import split_on_oom
 from serve.models.network import Network
-from serve.solver import variant
 
 Result = TypeVar("Result")
 

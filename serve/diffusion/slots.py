@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from serve.acceleration.cuda_graphs import NUMBERS, Capture, CapturedSteps, EagerSteps, Plan
-from serve.denoisers import Denoisers
+from serve.diffusion.denoisers import Denoisers
+from serve.diffusion.out_of_memory import OutOfMemoryError, split_on_oom
+from serve.diffusion.solver import Table
 from serve.engine.request import Size
-from serve.memory import OutOfMemoryError, split_on_oom
 from serve.models.network import Conditioning, Network
 from serve.shortcuts import NONE, Shortcuts
-from serve.solver import Table
 
 
 class Start(msgspec.Struct, frozen=True):
