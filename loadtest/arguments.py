@@ -14,7 +14,7 @@ from loadtest.argument_groups import (
 )
 from loadtest.argument_values import MASTER_PORT, address, count, duration, port, positive, whole
 from loadtest.block_arguments import add_capacity, add_fleet, add_ledger
-from loadtest.environment import own_version
+from loadtest.system.environment import own_version
 
 TOKEN_ENV = "VIRALLOAD_TOKEN"
 

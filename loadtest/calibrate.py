@@ -17,10 +17,10 @@ from loadtest.climb import TIME_S, Calibration, Window
 from loadtest.errors import ViralloadError
 from loadtest.job import Job
 from loadtest.plan import Node, Schedule, expected_requests, make_plan
-from loadtest.processes import Child
 from loadtest.scenario import Scenario
 from loadtest.source import Source
-from loadtest.surroundings import python
+from loadtest.system.child_environment import python
+from loadtest.system.processes import Child
 from profiles.mix import Mix
 
 NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
-from loadtest import drawing, foretold, gates, goal, streams, unused, whatif
+from loadtest import foretold, gates, goal, unused, whatif
 from loadtest import scenario as scenarios
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV, parser
@@ -28,10 +28,11 @@ from loadtest.plan_text import UNBROKEN, plan_text
 from loadtest.prompts import load_texts
 from loadtest.scenario import Scenario
 from loadtest.source import load_source
-from loadtest.streams import OutputError
-from loadtest.surroundings import environ, python, set_home
+from loadtest.system import charts_installed, output
+from loadtest.system.child_environment import environ, python, set_home
+from loadtest.system.output import OutputError
+from loadtest.system.terminal import Terminal, complain, show
 from loadtest.target_options import credentials_of_worker, target_of
-from loadtest.terminal import Terminal, complain, show
 from loadtest.units import parse_duration
 from loadtest.workers import Workers
 from profiles import edge
@@ -54,7 +55,7 @@ WITHOUT_RESULT = ("serve", "worker")  # verbs that need no stdout
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with streams.guarded() as (out, _):
+    with output.guarded() as (out, _):
         set_home()
         try:
             code = _command(words, is_closed=out.real is None)
@@ -302,7 +303,7 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
             plan,
             demand(scenario, source),
             relative,
-            width=streams.width(UNBROKEN),
+            width=output.width(UNBROKEN),
         )
     )
     return 0
@@ -315,7 +316,7 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
         raise ConfigurationError(str(err)) from err
     if is_sampled(folder.manifest()):
         return _tell_sampled(summarize_sampled(read(folder)), folder, options.json)
-    missing = drawing.absent()
+    missing = charts_installed.absent()
     if missing is not None:
         raise ViralloadError(
             f"a report cannot be drawn without {missing}: pip install it, or draw the report of "
@@ -353,7 +354,7 @@ def _tell_summary(options: argparse.Namespace, folder: RunFolder, summary: Summa
     if options.json:
         sys.stdout.write(_json(summary))
         return
-    sys.stdout.write(summary_text(summary, folder.manifest(), width=streams.width(WIDTH)))
+    sys.stdout.write(summary_text(summary, folder.manifest(), width=output.width(WIDTH)))
     _tell_report(folder)
 
 

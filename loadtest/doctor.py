@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from loadtest import environment
 from loadtest.errors import ConfigurationError, TargetError
-from loadtest.surroundings import environ, python
+from loadtest.system import environment
+from loadtest.system.child_environment import environ, python
 from loadtest.target import check_port_free
 from profiles import figures
 from profiles.datasheet import Datasheet, datasheet

@@ -19,9 +19,9 @@ from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.goal import Asked
 from loadtest.job import Job, encode
 from loadtest.prepare import Options, job_for, locust_command
-from loadtest.processes import Child
 from loadtest.search import Goal, Next, choose, found
 from loadtest.source import Source
+from loadtest.system.processes import Child
 from loadtest.target import Offer
 from loadtest.window_player import Player, Requests
 from loadtest.windows import Images

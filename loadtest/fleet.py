@@ -15,9 +15,9 @@ from loadtest.curve import Array
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
 from loadtest.fleet_people import left_out, people_of
 from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
-from loadtest.progress import Progress
 from loadtest.scenario import Scenario, capacity_multiple
 from loadtest.source import Source
+from loadtest.system.progress import Progress
 from loadtest.trace import Arrivals
 from loadtest.units import parse_duration
 from profiles.fleet import Demand, simulate

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.terminal import show
+from loadtest.system.terminal import show
 from profiles import arrived, columns, ledger, predictions
 from profiles.capacity import servers_in_use
 from profiles.ledger import FILE_NAME, LedgerError

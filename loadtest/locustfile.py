@@ -29,23 +29,14 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import (
-    credentials,
-    open_files,
-    people,
-    remote,
-    standing,
-    strangers,
-    vitals,
-    web,
-    windows,
-)
+from loadtest import credentials, people, remote, strangers, vitals, web, windows
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
 from loadtest.job import decode
 from loadtest.recorder import FIRST, Attempt, Recorder
 from loadtest.sender import Prepared, Sender
 from loadtest.session import Answer, Gone, Script, retry_after
+from loadtest.system import open_files, scheduling
 from profiles.run import RunFolder
 from profiles.schema import Outcome, RequestRecord, RunEvent
 
@@ -114,8 +105,8 @@ class Crowd(User):
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(SWITCH_S)
-        standing.make_room_for_files()
-        standing.come_first()
+        scheduling.make_room_for_files()
+        scheduling.come_first()
         if JOB.in_windows:
             self._send(windows.arrivals(FOLDER, share, shares, self._wait), load_start_s)
         elif JOB.retry is None:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from loadtest.job import Job, decode
-from loadtest.surroundings import environ, python
+from loadtest.system.child_environment import environ, python
 
 MEASURED_S = 0.3
 PATIENCE_S = 15.0  # for the whole self-test

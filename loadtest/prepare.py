@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from loadtest import environment
 from loadtest.address import Address, is_loopback, parse
 from loadtest.answer import FORMATS
 from loadtest.credentials import NONE, Credentials
@@ -19,7 +18,8 @@ from loadtest.prompts import PromptMix, load_texts
 from loadtest.protocol import zmq_host
 from loadtest.scenario import Scenario, parse_size
 from loadtest.spread import quantile
-from loadtest.surroundings import python
+from loadtest.system import environment
+from loadtest.system.child_environment import python
 from loadtest.target import FALLBACK_SIZE, Offer, free_port
 from loadtest.workers import Workers
 from profiles.host import Host, node_name
@@ -250,7 +250,7 @@ def sampler_command(
 def locust_command(job: Job, web_port: int | None, workers: Workers | None = None) -> list[str]:
     """Locust with one dispatcher a process; it listens beyond loopback for workers only."""
     locustfile = Path(__file__).parent / "locustfile.py"
-    command = python("loadtest.own_locust", "-f", str(locustfile), "--host", job.base_url)
+    command = python("loadtest.system.own_locust", "-f", str(locustfile), "--host", job.base_url)
     command += ["--users", str(job.processes), "--spawn-rate", str(job.processes)]
     command += ["--stop-timeout", str(int(job.drain_s + job.timeout_s) + 10)]
     command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import drawing, open_files, pace, server, streams, workers
+from loadtest import pace, server, workers
 from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
@@ -41,9 +41,10 @@ from loadtest.prepare import (
     server_settings,
     usable_gpus,
 )
-from loadtest.processes import Child, adopt_orphans, kill_descendants
 from loadtest.prompts import load_texts
 from loadtest.source import Source, load_source
+from loadtest.system import charts_installed, open_files, output
+from loadtest.system.processes import Child, adopt_orphans, kill_descendants
 from loadtest.target import Offer, ask_models
 from loadtest.target_checks import check_options, told_of
 from loadtest.unused import check_scenario
@@ -105,9 +106,9 @@ class Run:
 
     def can_draw(self) -> bool:
         """Whether the report can be drawn here; where it cannot, how it can is said."""
-        missing = drawing.absent()
+        missing = charts_installed.absent()
         if missing is not None:
-            self._say(drawing.elsewhere(missing, self.folder.path))
+            self._say(charts_installed.elsewhere(missing, self.folder.path))
         return missing is None
 
     def warn_unwritten(self, err: Exception) -> None:
@@ -204,7 +205,7 @@ class Run:
         self.folder.job_path.write_bytes(encode(job))
         event = demand(options.scenario, source)
         self._update(plan=plan, demand=event)
-        columns = streams.width(UNBROKEN, self.console.file)
+        columns = output.width(UNBROKEN, self.console.file)
         self.console.print(
             plan_text(options.scenario, source, plan, event, relative=False, width=columns),
             highlight=False, markup=False, soft_wrap=True,

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.processes import Child, last_words
-from loadtest.surroundings import environ, python
+from loadtest.system.child_environment import environ, python
+from loadtest.system.processes import Child, last_words
 from profiles.lines import DamagedError, decoded
 
 READY_TIMEOUT_S = 600.0  # building and warming a large model takes minutes

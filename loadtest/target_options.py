@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from loadtest import ps
 from loadtest.address import Address, parse
 from loadtest.credentials import NONE, Credentials, gather, of_this_process, shown_command
 from loadtest.errors import ConfigurationError
 from loadtest.overrides import fields_of
-from loadtest.terminal import complain
+from loadtest.system import command_line
+from loadtest.system.terminal import complain
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ def target_of(options: argparse.Namespace, command: Sequence[str]) -> Target:
     Raises:
         ConfigurationError: --host, --header, --body or the key cannot be used so.
     """
-    ps.hide(_typed_secrets(options.host, options.header))
+    command_line.hide(_typed_secrets(options.host, options.header))
     fields = fields_of(options.body)
     if options.host is None:
         return Target(fields=fields, command=list(command))
@@ -59,7 +59,7 @@ def credentials_of_worker(options: argparse.Namespace) -> tuple[Credentials, Add
     Raises:
         ConfigurationError: --host, --header or the key cannot be used so.
     """
-    ps.hide(_typed_secrets(options.host, options.header))
+    command_line.hide(_typed_secrets(options.host, options.header))
     target = None if options.host is None else parse(options.host)
     given = of_this_process()  # of the worker that started this one
     if given:

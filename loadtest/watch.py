@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.live import Display, Watcher
-from loadtest.processes import Child
+from loadtest.system.processes import Child
 from loadtest.target import is_healthy
 from profiles.run import RunFolder
 from profiles.schema import EndReason, RunEvent

@@ -18,7 +18,7 @@ from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan import demand
 from loadtest.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.source import load_source
-from loadtest.terminal import show
+from loadtest.system.terminal import show
 from profiles import arrived, columns, edge, predictions
 from profiles.bursts import Arrivals
 from profiles.capacity import (

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from loadtest import windows
-from loadtest.processes import Child
 from loadtest.search import Next
+from loadtest.system.processes import Child
 from loadtest.watch import look_at_children
 from profiles.run import RunFolder
 from profiles.schema import EndReason, WindowRecord

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import open_files, pace, protocol
+from loadtest import pace, protocol
 from loadtest.address import Address, parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.clock import Reading, read_offset
@@ -32,8 +32,9 @@ from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.handshake import Meeting, nonce
 from loadtest.job import Job, decode, encode
 from loadtest.meant import check_target
-from loadtest.processes import Child, adopt_orphans, kill_descendants
-from loadtest.surroundings import environ, python
+from loadtest.system import open_files
+from loadtest.system.child_environment import environ, python
+from loadtest.system.processes import Child, adopt_orphans, kill_descendants
 from loadtest.target import ask_models
 from profiles.run import PRIVATE, RunFolder
 
@@ -277,7 +278,7 @@ class _Worker:
 
     def _start_generator(self, folder: RunFolder) -> Child:
         locustfile = Path(__file__).parent / "locustfile.py"
-        command = python("loadtest.own_locust", "-f", str(locustfile), "--worker")
+        command = python("loadtest.system.own_locust", "-f", str(locustfile), "--worker")
         command += ["--master-host", protocol.zmq_host(self.host), "--master-port", str(self.port)]
         command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]
         env = {"VIRALLOAD_JOB": str(folder.job_path), **self.credentials.environment}

@@ -12,7 +12,7 @@ from loadtest.address import is_loopback, parse
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.processes import Child
+from loadtest.system.processes import Child
 from profiles.run import RunFolder
 
 LOOK_S = 0.25

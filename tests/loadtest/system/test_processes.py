@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from loadtest.errors import ViralloadError
-from loadtest.processes import Child, last_words
+from loadtest.system.processes import Child, last_words
 
 
 def python(code: str, log: Path) -> Child:

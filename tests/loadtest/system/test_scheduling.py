@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import standing
+from loadtest.system import scheduling
 
 
 def test_room_for_files_leaves_none_open() -> None:
     before = sorted(Path("/proc/self/fd").iterdir())
-    standing.make_room_for_files()
+    scheduling.make_room_for_files()
     assert sorted(Path("/proc/self/fd").iterdir()) == before
     size = next(
         int(line.split()[1])
@@ -40,4 +40,4 @@ def test_a_refusal_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "setpriority", refuse)
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    standing.come_first()
+    scheduling.come_first()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.surroundings import ROOT, environ, python, python_path, set_home
+from loadtest.system.child_environment import ROOT, environ, python, python_path, set_home
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
 

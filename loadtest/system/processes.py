@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from loadtest.errors import ViralloadError
-from loadtest.surroundings import environ
+from loadtest.system.child_environment import environ
 
 _RAISED = re.compile(r"[\w.]+(Error|Exception): ")
 # of its statistics: rules, "POST  /v1/images  23  0(0.00%) | ...", "Aggregated  47 51 56 ..."
@@ -38,7 +38,7 @@ class Child:
         name: for messages.
         command: program and arguments.
         log: file that takes stderr (and stdout, unless it is read through `first_line`).
-        env: environment variables put over those of `loadtest.surroundings`.
+        env: environment variables put over those of `loadtest.system.child_environment`.
     """
 
     def __init__(self, name: str, command: list[str], log: Path, env: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from loadtest import open_files
+from loadtest.system import open_files
 
 
 @pytest.mark.parametrize(

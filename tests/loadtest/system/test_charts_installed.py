@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import drawing
 from loadtest.cli import main
+from loadtest.system import charts_installed
 from profiles.run import RunFolder
 from tests.loadtest.command import scenario
 from tests.loadtest.conftest import StartServer
@@ -37,24 +37,24 @@ def test_what_makes_a_load_imports_nothing_that_draws_or_computes() -> None:
 def test_the_package_that_is_not_there_is_named(
     module: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert drawing.absent() is None
+    assert charts_installed.absent() is None
     for one in ("profiles.chart", "profiles.panel", "profiles.pages"):
         monkeypatch.delitem(sys.modules, one, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
-    assert drawing.absent() == package
+    assert charts_installed.absent() == package
 
 
 def test_a_fault_of_our_own_is_no_absent_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "profiles.chart", None)
     with pytest.raises(ModuleNotFoundError):
-        drawing.absent()
+        charts_installed.absent()
 
 
 def test_a_report_without_it_is_an_error_that_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_run(tmp_path, manifest(TEN)).path
-    monkeypatch.setattr(drawing, "absent", lambda: "altair")
+    monkeypatch.setattr(charts_installed, "absent", lambda: "altair")
     assert main(["report", str(path)]) == 1
     told = capsys.readouterr()
     assert told.err.startswith("error: a report cannot be drawn without altair: pip install it")

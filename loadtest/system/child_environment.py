@@ -25,7 +25,7 @@ PASSED_ON = (
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONPYCACHEPREFIX",
 )
-ROOT = Path(__file__).resolve().parent.parent  # a checkout, or where packages are installed
+ROOT = Path(__file__).resolve().parents[2]  # a checkout, or where packages are installed
 
 
 def python(module: str, *words: str) -> list[str]:

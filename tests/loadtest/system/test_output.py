@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.streams import PLAIN, OutputError, Stream, guarded, width
+from loadtest.system.output import PLAIN, OutputError, Stream, guarded, width
 
 PLAN = "import sys; from loadtest.cli import main; sys.exit(main(['scenarios']))"
 

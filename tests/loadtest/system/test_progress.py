@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from loadtest.progress import Progress
+from loadtest.system.progress import Progress
 
 
 class Stream(io.StringIO):

@@ -1,0 +1,4 @@
+"""What the operating system gives a run: processes, files, terminals. It knows no scenario.
+
+`processes.Child` starts child processes, `child_environment.environ` what they take from the user.
+"""
