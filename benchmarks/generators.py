@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from loadtest.curve import FlashCrowd
+from loadtest.traffic.curve import FlashCrowd
 
 PATH = "/v1/images/generations"
 SIDE = 512

@@ -17,8 +17,8 @@ from benchmarks.generators import GENERATORS, Load
 from benchmarks.lateness import count_difference, even_due_s, lateness_s, punctuality
 from benchmarks.null_server import Service
 from benchmarks.tree import Look, Tree, cpu_between, rss_at
-from loadtest.arrivals import even
-from loadtest.curve import FlashCrowd
+from loadtest.traffic.arrivals import even
+from loadtest.traffic.curve import FlashCrowd
 from loadtest.units import Duration
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from loadtest.argument_values import count, positive, share, whole
-from loadtest.arrivals import Word
+from loadtest.traffic.arrivals import Word
 from profiles.factors import SPARE
 from profiles.queueing import Routing
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from loadtest.arrivals import arrival_times, resample
-from loadtest.curve import Array, Curve, peak_rate
 from loadtest.errors import ScenarioError
 from loadtest.scenario import Scenario, image_weights, parse_size
 from loadtest.source import Source
 from loadtest.trace import Arrivals as Trace
+from loadtest.traffic.arrivals import arrival_times, resample
+from loadtest.traffic.curve import Array, Curve, peak_rate
 from profiles import admissible, bursts
 from profiles.mix import Mix
 from profiles.slo import MixedError

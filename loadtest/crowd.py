@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import spread
-from loadtest.curve import NonNegative
 from loadtest.errors import ScenarioError
-from loadtest.spread import Spread, pick, uniforms
+from loadtest.traffic import distributions
+from loadtest.traffic.curve import NonNegative
+from loadtest.traffic.distributions import Spread, pick, uniforms
 from loadtest.units import Duration, format_duration
 
 PEOPLE_DTYPE = np.dtype(
@@ -83,7 +83,7 @@ class Session(_Table, frozen=True, kw_only=True):
     """
 
     requests: float | dict[str, NonNegative] = 1.0
-    think: Spread = spread.Fixed(value=Duration(0.0))
+    think: Spread = distributions.Fixed(value=Duration(0.0))
     patience: Spread | None = None
     steps: dict[str, NonNegative] | None = None
     retry: Retry = Retry()
@@ -106,10 +106,10 @@ def check(session: Session) -> None:
     _step_weights(session)
     for name in ("think", "patience"):
         value: Spread | None = getattr(session, name)
-        wrong = None if value is None else spread.fault(value)
+        wrong = None if value is None else distributions.fault(value)
         if wrong:
             raise ScenarioError(f"{at}.{name}: {wrong}")
-    if session.patience is not None and spread.quantile(session.patience, 0.999) <= 0:
+    if session.patience is not None and distributions.quantile(session.patience, 0.999) <= 0:
         raise ScenarioError(f"{at}.patience: nobody waits at all; give a time above 0")
     if session.classes and not sum(one.share for one in session.classes.values()) > 0:
         raise ScenarioError(f"{at}.classes: the shares sum to 0")
@@ -133,7 +133,7 @@ def impatience(session: Session, timeout_s: float, image_s: float) -> tuple[bool
         return True, f"request.timeout: {format_duration(timeout_s)} is too short: {takes}"
     if session.patience is None:
         return None
-    least_s, most_s = (spread.quantile(session.patience, share) for share in (0.05, 0.99))
+    least_s, most_s = (distributions.quantile(session.patience, share) for share in (0.05, 0.99))
     if most_s < image_s:
         told = f"nobody waits longer than {format_duration(most_s)}"
         return True, f"session.patience: {told}, and {takes}"
@@ -157,7 +157,7 @@ def hopeless_retries(session: Session, timeout_s: float, image_s: float = 0.0) -
     retry = session.retry
     if retry.policy == "none" or session.patience is None or retry.most_attempts == 1:
         return []
-    most_s = spread.quantile(session.patience, 0.99)
+    most_s = distributions.quantile(session.patience, 0.99)
     most, found = format_duration(most_s), []
     if timeout_s >= most_s:
         found.append(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from loadtest.arrivals import Word
+from loadtest.traffic.arrivals import Word
 from loadtest.units import nearest
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from loadtest.arrivals import Process, Word, arrival_times
-from loadtest.curve import Array
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
 from loadtest.fleet_people import left_out, people_of
 from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
@@ -19,6 +17,8 @@ from loadtest.scenario import Scenario, capacity_multiple
 from loadtest.source import Source
 from loadtest.system.progress import Progress
 from loadtest.trace import Arrivals
+from loadtest.traffic.arrivals import Process, Word, arrival_times
+from loadtest.traffic.curve import Array
 from loadtest.units import parse_duration
 from profiles.fleet import Demand, simulate
 from profiles.fleet_cost import Asked, Cost, afford, cores_here, estimate

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest import crowd
-from loadtest.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.errors import ConfigurationError, ScenarioError
 from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
 from loadtest.source import Source
 from loadtest.trace import MAX_ARRIVALS, Arrivals, Rows
-from loadtest.traffic import of_arrivals, of_shape
+from loadtest.traffic.arrivals import Process, Word, arrival_times, describe, image_counts, resample
+from loadtest.traffic.statistics import of_arrivals, of_shape
 from profiles.schema import Demand, LoadPlan, Traffic
 
 BLOCK_GPUS = 100_000

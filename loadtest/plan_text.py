@@ -11,9 +11,9 @@ from loadtest.gates import says_too_little
 from loadtest.prompts import PromptMix
 from loadtest.scenario import Scenario, TraceFile
 from loadtest.source import Source
-from loadtest.spread import quantile
 from loadtest.trace import Arrivals
 from loadtest.trace_text import LONG_S, sent_lines, trace_lines
+from loadtest.traffic.distributions import quantile
 from loadtest.units import format_duration
 from profiles import figures
 from profiles.schema import Demand, LoadPlan

@@ -17,10 +17,10 @@ from loadtest.model_choice import always_base64
 from loadtest.prompts import PromptMix, load_texts
 from loadtest.protocol import zmq_host
 from loadtest.scenario import Scenario, parse_size
-from loadtest.spread import quantile
 from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.target import FALLBACK_SIZE, Offer, free_port
+from loadtest.traffic.distributions import quantile
 from loadtest.workers import Workers
 from profiles.host import Host, node_name
 from profiles.mix import Mix

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from loadtest import crowd
-from loadtest.arrivals import Process, Word
-from loadtest.curve import MOST, Curve, NonNegative, Positive
 from loadtest.errors import ScenarioError
 from loadtest.explain import explain
 from loadtest.packed import ARCHIVES
 from loadtest.prompts import TEXTS, PromptMix
-from loadtest.stretch import parse_stretch
 from loadtest.table import SUFFIXES, is_table
+from loadtest.traffic.arrivals import Process, Word
+from loadtest.traffic.curve import MOST, Curve, NonNegative, Positive
+from loadtest.traffic.trace_window import parse_stretch
 from loadtest.units import Duration, nearest, parse_duration
 from profiles.threshold import DEFAULT_KEY, ThresholdError, default_gate, example
 from profiles.threshold import parse as parse_threshold
@@ -55,7 +55,7 @@ class Load(_Table, frozen=True, kw_only=True):
     `compress_to`.
 
     `arrivals` says how they come around that rate: a word, or a table with a `kind`: "gamma",
-    "hawkes" or "mmpp" (see `loadtest.bursts`). "poisson" and "smooth" are the same; "chat-like" and
+    "hawkes" or "mmpp" (see `loadtest.traffic.processes`). "poisson" and "smooth" are the same; "chat-like" and
     "agent-like" are bursts as measured; "even" has no chance in it; "trace" replays recorded
     arrivals. Absent: "trace" for a trace of arrivals, else "poisson".
     """

@@ -5,13 +5,13 @@ from pathlib import Path
 import msgspec
 
 from loadtest import crowd
-from loadtest.curve import Bins, Curve, peak_rate, total
 from loadtest.errors import ScenarioError
-from loadtest.recorded import Arrivals
 from loadtest.scenario import Scenario, TraceFile, image_weights
-from loadtest.stretch import Stretch, cut
 from loadtest.trace import ASKED_FOR, Reading, read
-from loadtest.traffic import peak_of_bins
+from loadtest.traffic.curve import Bins, Curve, peak_rate, total
+from loadtest.traffic.recorded import Arrivals
+from loadtest.traffic.statistics import peak_of_bins
+from loadtest.traffic.trace_window import Stretch, cut
 from loadtest.units import format_duration
 
 

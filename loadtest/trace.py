@@ -22,15 +22,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import stamps, stretch, trace_columns
-from loadtest.arrivals import resample
-from loadtest.curve import Bins
+from loadtest import stamps, trace_columns
 from loadtest.errors import ScenarioError, TraceError
-from loadtest.recorded import Arrivals
 from loadtest.scenario import TraceFile, parse_size
 from loadtest.table import Layout, first_row, first_values, layout_of, read_columns
 from loadtest.trace_columns import KNOWN
 from loadtest.trace_rows import ASKS, Grid, Seen, Taken, grid_of, take
+from loadtest.traffic import trace_window
+from loadtest.traffic.arrivals import resample
+from loadtest.traffic.curve import Bins
+from loadtest.traffic.recorded import Arrivals
 from loadtest.units import format_duration, nearest
 from loadtest.words import tokens
 
@@ -107,7 +108,7 @@ def read(path: Path, trace: TraceFile, seed: int = 1) -> Reading:
     said += told
     whole, window = shape, None
     if trace.window is not None:
-        shape, window = stretch.cut(whole, stretch.parse_stretch(trace.window))
+        shape, window = trace_window.cut(whole, trace_window.parse_stretch(trace.window))
     return Reading(shape=shape, whole=whole, window=window, said=tuple(said))
 
 

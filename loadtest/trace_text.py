@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from loadtest.curve import Bins
-from loadtest.recorded import Arrivals
-from loadtest.traffic import loses_bursts, of_arrivals, of_bins
+from loadtest.traffic.curve import Bins
+from loadtest.traffic.recorded import Arrivals
+from loadtest.traffic.statistics import loses_bursts, of_arrivals, of_bins
 from loadtest.units import format_duration, parse_duration
 from profiles.schema import LoadPlan, Traffic
 

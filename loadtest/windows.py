@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from loadtest.arrivals import poisson
 from loadtest.plan import SCHEDULE_FIELDS, Schedule
+from loadtest.traffic.arrivals import poisson
 from profiles.run import RunFolder
 
 Images = np.ndarray[tuple[int], np.dtype[np.uint16]]

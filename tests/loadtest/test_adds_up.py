@@ -15,7 +15,7 @@ from loadtest.crowd import PersonClass, Retry, Session, scripts
 from loadtest.people import live, never_came, scripts_of
 from loadtest.recorder import Attempt
 from loadtest.session import Answer, Gone
-from loadtest.spread import Exponential, Fixed
+from loadtest.traffic.distributions import Exponential, Fixed
 from loadtest.units import Duration
 from profiles.schema import Outcome, RequestRecord, Summary, Verdict
 from profiles.summary import compute

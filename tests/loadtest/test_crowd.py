@@ -24,7 +24,7 @@ from loadtest.overrides import scenario_of
 from loadtest.plan import Node, make_plan
 from loadtest.scenario import builtin_names, parse_scenario, scenario_text
 from loadtest.source import load_source
-from loadtest.spread import Fixed, Quantiles, quantile
+from loadtest.traffic.distributions import Fixed, Quantiles, quantile
 from loadtest.units import Duration
 
 GENTD26 = {1: 0.58, 2: 0.08, 4: 0.19, 8: 0.15}

@@ -11,7 +11,7 @@ from loadtest.crowd import PersonClass, Retry, Session, scripts
 from loadtest.people import live, never_came, scripts_of
 from loadtest.recorder import Attempt
 from loadtest.session import Answer, Gone, Script, Wish
-from loadtest.spread import Fixed
+from loadtest.traffic.distributions import Fixed
 from loadtest.units import Duration
 from profiles.attempts import add_up
 from profiles.columns import request_columns

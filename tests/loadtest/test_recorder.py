@@ -11,7 +11,7 @@ from loadtest.crowd import Retry, Session, scripts
 from loadtest.job import Ask, Job, decode, encode
 from loadtest.prompts import Lengths, PromptMix
 from loadtest.recorder import Attempt, Recorder
-from loadtest.spread import Fixed
+from loadtest.traffic.distributions import Fixed
 from loadtest.units import Duration
 from profiles.lines import LineWriter
 from profiles.run import RunFolder

@@ -2,8 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bursts import Hawkes
-from loadtest.curve import FlashCrowd, peak_rate, total
 from loadtest.errors import ScenarioError
 from loadtest.scenario import (
     Scenario,
@@ -15,6 +13,8 @@ from loadtest.scenario import (
     with_overrides,
 )
 from loadtest.source import load_source
+from loadtest.traffic.curve import FlashCrowd, peak_rate, total
+from loadtest.traffic.processes import Hawkes
 from loadtest.units import Duration as D
 
 GOOD = """

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.curve import Bins, total
 from loadtest.errors import TraceError
 from loadtest.scenario import TraceFile
 from loadtest.trace import Arrivals, read_trace
 from loadtest.trace_text import trace_lines
+from loadtest.traffic.curve import Bins, total
 from loadtest.units import Duration as D
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.curve import Bins
 from loadtest.errors import TraceError
-from loadtest.recorded import Arrivals
 from loadtest.scenario import TraceFile
 from loadtest.table import is_table
 from loadtest.trace import Reading, read
+from loadtest.traffic.curve import Bins
+from loadtest.traffic.recorded import Arrivals
 
 
 def reading(path: Path, **options: Any) -> Reading:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.curve import Bins, total
 from loadtest.errors import TraceError
-from loadtest.recorded import Arrivals
 from loadtest.scenario import TraceFile
 from loadtest.trace import Reading, read
 from loadtest.trace_columns import counts, rate_unit_s, time_column
 from loadtest.trace_rows import grid_of
+from loadtest.traffic.curve import Bins, total
+from loadtest.traffic.recorded import Arrivals
 
 
 def reading(folder: Path, text: str, **options: Any) -> Reading:

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.arrivals import PRESETS, Process, Word, arrival_times, describe
-from loadtest.bursts import Gamma, Hawkes, Mmpp, exponentials, gammas
-from loadtest.curve import Constant
+from loadtest.traffic.arrivals import PRESETS, Process, Word, arrival_times, describe
+from loadtest.traffic.curve import Constant
+from loadtest.traffic.processes import Gamma, Hawkes, Mmpp, exponentials, gammas
 from loadtest.units import Duration as D
-from tests.loadtest.test_arrivals import VIRAL
+from tests.loadtest.traffic.test_arrivals import VIRAL
 
 SEEDS = 30
 RATE_PER_S = 20.0
@@ -178,7 +178,7 @@ def test_exponential_draws_exceed_x_with_chance_e_to_the_minus_x() -> None:
 def test_presets_give_the_same_arrivals_in_another_process(name: str) -> None:
     code = (
         "import hashlib\n"
-        "from tests.loadtest.test_bursts import FLAT, PRESETS, SPAN_S, arrival_times\n"
+        "from tests.loadtest.traffic.test_processes import FLAT, PRESETS, SPAN_S, arrival_times\n"
         f"t = arrival_times(PRESETS[{name!r}], FLAT.integral, SPAN_S, 7)\n"
         "print(hashlib.sha256(t.tobytes()).hexdigest())"
     )

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.curve import interpolate
+from loadtest.traffic.curve import interpolate
 from loadtest.units import Duration, format_duration
 
 Array = npt.NDArray[np.float64]

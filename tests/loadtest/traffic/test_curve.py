@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loadtest.curve import (
+from loadtest.traffic.curve import (
     Bass,
     Bins,
     Constant,

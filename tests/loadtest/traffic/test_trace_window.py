@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.curve import Bins
 from loadtest.errors import ConfigurationError, ScenarioError, TraceError
 from loadtest.plan import Node, make_plan
 from loadtest.plan_text import plan_text
-from loadtest.recorded import LEAST_IN_PEAK, Arrivals, busiest_part
 from loadtest.scenario import Scenario, parse_scenario
 from loadtest.source import load_source
-from loadtest.stretch import Stretch, cut, parse_stretch
-from loadtest.traffic import loses_bursts, of_arrivals, of_bins, peak_of_bins
+from loadtest.traffic.curve import Bins
+from loadtest.traffic.recorded import LEAST_IN_PEAK, Arrivals, busiest_part
+from loadtest.traffic.statistics import loses_bursts, of_arrivals, of_bins, peak_of_bins
+from loadtest.traffic.trace_window import Stretch, cut, parse_stretch
 from profiles.facts import traffic_rows
 from profiles.schema import LoadPlan
 

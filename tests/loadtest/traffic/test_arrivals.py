@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.arrivals import dispersion, even, gap_cv, image_counts, poisson, resample
-from loadtest.curve import Constant, FlashCrowd, Step, Steps
+from loadtest.traffic.arrivals import dispersion, even, gap_cv, image_counts, poisson, resample
+from loadtest.traffic.curve import Constant, FlashCrowd, Step, Steps
 from loadtest.units import Duration as D
 
 VIRAL = FlashCrowd(
@@ -60,8 +60,8 @@ def test_gaps_of_a_constant_rate_are_exponential() -> None:
 def test_the_same_seed_gives_the_same_schedule_in_another_process() -> None:
     code = (
         "import hashlib\n"
-        "from tests.loadtest.test_arrivals import VIRAL\n"
-        "from loadtest.arrivals import poisson\n"
+        "from tests.loadtest.traffic.test_arrivals import VIRAL\n"
+        "from loadtest.traffic.arrivals import poisson\n"
         "t = poisson(VIRAL.integral, VIRAL.duration_s, 7)\n"
         "print(hashlib.sha256(t.tobytes()).hexdigest())"
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from loadtest.spread import (
+from loadtest.traffic.distributions import (
     Exponential,
     Fixed,
     LogNormal,

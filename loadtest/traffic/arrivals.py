@@ -4,7 +4,7 @@ Poisson arrivals of a varying rate come from a unit-rate Poisson process through
 integrated rate, t_i = L⁻¹(E_1 + ... + E_i) with L(t) the expected arrivals by t and E_i unit
 exponentials (time-rescaling theorem; Çinlar, Introduction to Stochastic Processes, 1975). L is
 evaluated exactly on GRID points and taken as straight between two of them. The bursty processes of
-`loadtest.bursts` go through the same inverse.
+`loadtest.traffic.processes` go through the same inverse.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.bursts import Gamma, Hawkes, Mmpp, cumulated, exponentials
-from loadtest.curve import interpolate
+from loadtest.traffic.curve import interpolate
+from loadtest.traffic.processes import Gamma, Hawkes, Mmpp, cumulated, exponentials
 
 Array = npt.NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.curve import Bins
 from loadtest.errors import TraceError
-from loadtest.recorded import Arrivals
+from loadtest.traffic.curve import Bins
+from loadtest.traffic.recorded import Arrivals
 from loadtest.units import format_duration, parse_duration
 
 Array = npt.NDArray[np.float64]

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.arrivals import dispersion, gap_cv
-from loadtest.curve import Bins, total
-from loadtest.recorded import LEAST_IN_PEAK, MOST_PARTS, Arrivals, busiest_part
+from loadtest.traffic.arrivals import dispersion, gap_cv
+from loadtest.traffic.curve import Bins, total
+from loadtest.traffic.recorded import LEAST_IN_PEAK, MOST_PARTS, Arrivals, busiest_part
 from profiles.schema import Traffic
 
 Array = npt.NDArray[np.float64]
