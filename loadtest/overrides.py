@@ -12,7 +12,7 @@ import msgspec
 from loadtest import scenario as scenarios
 from loadtest.errors import ConfigurationError
 from loadtest.scenario import Scenario, TraceFile
-from loadtest.table import is_table
+from loadtest.tables.table import is_table
 from loadtest.trace import KNOWN
 from profiles.threshold import DEFAULT_KEY
 

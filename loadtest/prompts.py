@@ -14,8 +14,8 @@ from typing import Annotated
 import msgspec
 
 from loadtest.errors import ScenarioError, TraceError
-from loadtest.packed import bare_name, opened
-from loadtest.table import column_names, is_table, read_columns
+from loadtest.tables.compression import bare_name, opened
+from loadtest.tables.table import column_names, is_table, read_columns
 from loadtest.units import nearest
 
 MAX_CHARS = 32_000

@@ -11,9 +11,9 @@ import msgspec
 from loadtest import crowd
 from loadtest.errors import ScenarioError
 from loadtest.explain import explain
-from loadtest.packed import ARCHIVES
 from loadtest.prompts import TEXTS, PromptMix
-from loadtest.table import SUFFIXES, is_table
+from loadtest.tables.compression import ARCHIVES
+from loadtest.tables.table import SUFFIXES, is_table
 from loadtest.traffic.arrivals import Process, Word
 from loadtest.traffic.curve import MOST, Curve, NonNegative, Positive
 from loadtest.traffic.trace_window import parse_stretch

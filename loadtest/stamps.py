@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.errors import TraceError
-from loadtest.table import chunks, first_row, numbers_of, quoted
+from loadtest.tables.table import chunks, first_row, numbers_of, quoted
 from loadtest.words import UNITS, tokens
 
 Array = npt.NDArray[np.float64]

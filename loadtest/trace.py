@@ -25,7 +25,7 @@ import numpy.typing as npt
 from loadtest import stamps, trace_columns
 from loadtest.errors import ScenarioError, TraceError
 from loadtest.scenario import TraceFile, parse_size
-from loadtest.table import Layout, first_row, first_values, layout_of, read_columns
+from loadtest.tables.table import Layout, first_row, first_values, layout_of, read_columns
 from loadtest.trace_columns import KNOWN
 from loadtest.trace_rows import ASKS, Grid, Seen, Taken, grid_of, take
 from loadtest.traffic import trace_window

@@ -9,7 +9,7 @@ from typing import IO, Any
 import msgspec
 
 from loadtest.errors import TraceError
-from loadtest.packed import opened, opened_text
+from loadtest.tables.compression import opened, opened_text
 
 CHUNK_BYTES = 1 << 20
 CHUNK_ROWS = 8192

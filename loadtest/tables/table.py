@@ -1,7 +1,7 @@
 """Named columns of a table: streamed, so that a million rows take bounded memory.
 
 CSV with commas, semicolons, tabs or bars, JSONL, a JSON list of objects, and Parquet, each packed
-as `loadtest.packed` reads it. Only the columns asked for are kept, as arrays: numbers as float64,
+as `loadtest.tables.compression` reads it. Only the columns asked for are kept, as arrays: numbers as float64,
 words as indices into the list of different words. A fault is named by its row and column. Row 1 is
 the first line that is not empty: the header in CSV, the first object in JSONL.
 """
@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import delimited, json_rows
 from loadtest.errors import TraceError
-from loadtest.packed import ARCHIVES, bare_name, inner_name
-from loadtest.parquet import parquet_chunks, parquet_names
+from loadtest.tables import delimited, json_rows
+from loadtest.tables.compression import ARCHIVES, bare_name, inner_name
+from loadtest.tables.parquet import parquet_chunks, parquet_names
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]

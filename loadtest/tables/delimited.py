@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from loadtest.errors import TraceError
-from loadtest.packed import bare_name, opened_text
+from loadtest.tables.compression import bare_name, opened_text
 
 CHUNK_ROWS = 8192
 SEPARATORS = (",", ";", "\t", "|")
