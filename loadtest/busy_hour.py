@@ -13,7 +13,7 @@ import numpy as np
 from loadtest.errors import ScenarioError
 from loadtest.scenario import Scenario, image_weights, parse_size
 from loadtest.source import Source
-from loadtest.trace import Arrivals as Trace
+from loadtest.traces.trace import Arrivals as Trace
 from loadtest.traffic.arrivals import arrival_times, resample
 from loadtest.traffic.curve import Array, Curve, peak_rate
 from profiles import admissible, bursts

@@ -16,7 +16,7 @@ from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
 from loadtest.scenario import Scenario, capacity_multiple
 from loadtest.source import Source
 from loadtest.system.progress import Progress
-from loadtest.trace import Arrivals
+from loadtest.traces.trace import Arrivals
 from loadtest.traffic.arrivals import Process, Word, arrival_times
 from loadtest.traffic.curve import Array
 from loadtest.units import parse_duration

@@ -13,7 +13,7 @@ from loadtest import scenario as scenarios
 from loadtest.errors import ConfigurationError
 from loadtest.scenario import Scenario, TraceFile
 from loadtest.tables.table import is_table
-from loadtest.trace import KNOWN
+from loadtest.traces.trace import KNOWN
 from profiles.threshold import DEFAULT_KEY
 
 

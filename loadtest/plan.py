@@ -14,7 +14,7 @@ from loadtest import crowd
 from loadtest.errors import ConfigurationError, ScenarioError
 from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
 from loadtest.source import Source
-from loadtest.trace import MAX_ARRIVALS, Arrivals, Rows
+from loadtest.traces.trace import MAX_ARRIVALS, Arrivals, Rows
 from loadtest.traffic.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.traffic.statistics import of_arrivals, of_shape
 from profiles.schema import Demand, LoadPlan, Traffic

@@ -11,8 +11,8 @@ from loadtest.gates import says_too_little
 from loadtest.prompts import PromptMix
 from loadtest.scenario import Scenario, TraceFile
 from loadtest.source import Source
-from loadtest.trace import Arrivals
-from loadtest.trace_text import LONG_S, sent_lines, trace_lines
+from loadtest.traces.text import LONG_S, sent_lines, trace_lines
+from loadtest.traces.trace import Arrivals
 from loadtest.traffic.distributions import quantile
 from loadtest.units import format_duration
 from profiles import figures

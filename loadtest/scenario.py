@@ -27,7 +27,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class TraceFile(_Table, tag="trace", tag_field="kind", frozen=True, kw_only=True):
-    """Recorded traffic as the curve; see `loadtest.trace` for what its columns mean."""
+    """Recorded traffic as the curve; see `loadtest.traces.trace` for what its columns mean."""
 
     file: str  # relative to the scenario
     time_column: str | None = None

@@ -7,7 +7,7 @@ import msgspec
 from loadtest import crowd
 from loadtest.errors import ScenarioError
 from loadtest.scenario import Scenario, TraceFile, image_weights
-from loadtest.trace import ASKED_FOR, Reading, read
+from loadtest.traces.trace import ASKED_FOR, Reading, read
 from loadtest.traffic.curve import Bins, Curve, peak_rate, total
 from loadtest.traffic.recorded import Arrivals
 from loadtest.traffic.statistics import peak_of_bins

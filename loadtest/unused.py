@@ -7,7 +7,7 @@ from loadtest.errors import ConfigurationError
 from loadtest.plan import compression, needs_capacity
 from loadtest.scenario import Scenario
 from loadtest.source import Source
-from loadtest.trace import Arrivals
+from loadtest.traces.trace import Arrivals
 from loadtest.units import format_duration
 
 OF_OWN_SERVER = ("weights", "policy", "replicas", "port", "set")

@@ -17,7 +17,7 @@ import pytest
 from loadtest.errors import TraceError
 from loadtest.scenario import TraceFile
 from loadtest.tables.table import is_table
-from loadtest.trace import Reading, read
+from loadtest.traces.trace import Reading, read
 from loadtest.traffic.curve import Bins
 from loadtest.traffic.recorded import Arrivals
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from loadtest.errors import TraceError
 from loadtest.tables.table import chunks, first_row, numbers_of, quoted
-from loadtest.words import UNITS, tokens
+from loadtest.traces.column_names import UNITS, tokens
 
 Array = npt.NDArray[np.float64]
 

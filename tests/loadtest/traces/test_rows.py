@@ -8,9 +8,9 @@ import pytest
 
 from loadtest.errors import TraceError
 from loadtest.scenario import TraceFile
-from loadtest.trace import Reading, read
-from loadtest.trace_columns import counts, rate_unit_s, time_column
-from loadtest.trace_rows import grid_of
+from loadtest.traces.columns import counts, rate_unit_s, time_column
+from loadtest.traces.rows import grid_of
+from loadtest.traces.trace import Reading, read
 from loadtest.traffic.curve import Bins, total
 from loadtest.traffic.recorded import Arrivals
 

@@ -7,7 +7,7 @@ some unit), and what describes one request (tokens, model, status), which no bin
 
 from collections.abc import Sequence
 
-from loadtest.words import UNITS, normal, tokens
+from loadtest.traces.column_names import UNITS, normal, tokens
 
 KNOWN = {
     "time": (

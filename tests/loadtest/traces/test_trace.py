@@ -10,8 +10,8 @@ import pytest
 
 from loadtest.errors import TraceError
 from loadtest.scenario import TraceFile
-from loadtest.trace import Arrivals, read_trace
-from loadtest.trace_text import trace_lines
+from loadtest.traces.text import trace_lines
+from loadtest.traces.trace import Arrivals, read_trace
 from loadtest.traffic.curve import Bins, total
 from loadtest.units import Duration as D
 

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import trace_columns as columns
 from loadtest.errors import TraceError
 from loadtest.scenario import TraceFile
+from loadtest.traces import columns
 
 Array = npt.NDArray[np.float64]
 

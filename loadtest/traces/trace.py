@@ -9,7 +9,7 @@ Two shapes are read, told apart by the columns and said in the plan:
                name says "per minute" or the like). Bins that are missing are 0; several rows of one
                time that a column of words tells apart are added up
 
-With no column named, they are found by `loadtest.trace_columns`; `loadtest.trace_rows` decides
+With no column named, they are found by `loadtest.traces.columns`; `loadtest.traces.rows` decides
 which of the two the rows are, or that it is not certain.
 """
 
@@ -22,18 +22,19 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import stamps, trace_columns
 from loadtest.errors import ScenarioError, TraceError
 from loadtest.scenario import TraceFile, parse_size
 from loadtest.tables.table import Layout, first_row, first_values, layout_of, read_columns
-from loadtest.trace_columns import KNOWN
-from loadtest.trace_rows import ASKS, Grid, Seen, Taken, grid_of, take
+from loadtest.traces import columns as trace_columns
+from loadtest.traces import timestamps
+from loadtest.traces.column_names import tokens
+from loadtest.traces.columns import KNOWN
+from loadtest.traces.rows import ASKS, Grid, Seen, Taken, grid_of, take
 from loadtest.traffic import trace_window
 from loadtest.traffic.arrivals import resample
 from loadtest.traffic.curve import Bins
 from loadtest.traffic.recorded import Arrivals
 from loadtest.units import format_duration, nearest
-from loadtest.words import tokens
 
 __all__ = ["KNOWN", "MAX_ARRIVALS", "Arrivals", "Reading", "Rows", "read", "read_trace"]
 
@@ -77,7 +78,7 @@ def read(path: Path, trace: TraceFile, seed: int = 1) -> Reading:
         raise TraceError(f"{path}: two columns are named {doubled!r}: rename one")
     first = first_values(path)
     time_name, found = _time_column(path, layout, trace, first)
-    column = stamps.read_stamps(path, time_name)
+    column = timestamps.read_stamps(path, time_name)
     if column.values.size < 2:
         rows = column.values.size
         raise TraceError(f"{path} holds {rows} rows of data: a trace needs at least two")
@@ -85,7 +86,7 @@ def read(path: Path, trace: TraceFile, seed: int = 1) -> Reading:
     if trace.time_scale is None and not column.are_dates:
         is_whole = bool((column.values == np.floor(column.values)).all())
         assumed = trace_columns.published_unit(layout.names, is_whole)
-    times, how = stamps.seconds_of(path, time_name, column, trace.time_scale, assumed)
+    times, how = timestamps.seconds_of(path, time_name, column, trace.time_scale, assumed)
     order = _order(path, trace, time_name, column.values)
     times = times[order] - times[order[0]]
     _check_span(path, time_name, times)
@@ -123,8 +124,8 @@ def _time_column(
         return known, ""
     if len(layout.names) == 1:
         return layout.names[0], ", the only column"
-    by_value = [name for name, value in first.items() if stamps.is_date(value)]
-    by_value = by_value or [name for name, value in first.items() if stamps.is_epoch(value)]
+    by_value = [name for name, value in first.items() if timestamps.is_date(value)]
+    by_value = by_value or [name for name, value in first.items() if timestamps.is_epoch(value)]
     if len(by_value) == 1:
         return by_value[0], ", the one column that may be a time"
     raise TraceError(
