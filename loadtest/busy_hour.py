@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from loadtest.errors import ScenarioError
-from loadtest.scenario import Scenario, image_weights, parse_size
+from loadtest.scenario.scenario import Scenario, image_weights, parse_size
 from loadtest.source import Source
 from loadtest.traces.trace import Arrivals as Trace
 from loadtest.traffic.arrivals import arrival_times, resample

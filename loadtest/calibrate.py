@@ -17,7 +17,7 @@ from loadtest.climb import TIME_S, Calibration, Window
 from loadtest.errors import ViralloadError
 from loadtest.job import Job
 from loadtest.plan import Node, Schedule, expected_requests, make_plan
-from loadtest.scenario import Scenario
+from loadtest.scenario.scenario import Scenario
 from loadtest.source import Source
 from loadtest.system.child_environment import python
 from loadtest.system.processes import Child

@@ -13,7 +13,7 @@ import numpy as np
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
 from loadtest.fleet_people import left_out, people_of
 from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
-from loadtest.scenario import Scenario, capacity_multiple
+from loadtest.scenario.scenario import Scenario, capacity_multiple
 from loadtest.source import Source
 from loadtest.system.progress import Progress
 from loadtest.traces.trace import Arrivals

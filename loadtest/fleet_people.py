@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 
-from loadtest.crowd import Session
-from loadtest.prompts import TEXTS
-from loadtest.scenario import Scenario, image_weights
+from loadtest.scenario.prompts import TEXTS
+from loadtest.scenario.scenario import Scenario, image_weights
+from loadtest.scenario.session import Session
 from profiles.fleet_values import People
 
 TABLE = 201  # quantiles kept of think time and patience

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from loadtest.scenario import Scenario
+from loadtest.scenario.scenario import Scenario
 from loadtest.units import format_duration
 from profiles.schema import LoadPlan
 from profiles.threshold import Threshold, answers_least, answers_needed, parse

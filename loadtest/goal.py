@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest import scenario as scenarios
 from loadtest.errors import ConfigurationError
-from loadtest.scenario import Scenario
+from loadtest.scenario import scenario as scenarios
+from loadtest.scenario.scenario import Scenario
 from loadtest.units import parse_duration
 from profiles.columns import request_columns
 from profiles.find_text import interval

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loadtest.crowd import Retry
-from loadtest.prompts import PromptMix, negative_at, prompt_at
+from loadtest.scenario.prompts import PromptMix, negative_at, prompt_at
+from loadtest.scenario.session import Retry
 
 Rows = np.ndarray[Any, np.dtype[np.void]]
 ASKED = ("steps", "width", "height", "prompt_chars", "user")  # of a row; 0: not told

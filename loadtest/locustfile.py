@@ -32,10 +32,10 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from loadtest import credentials, people, remote, strangers, vitals, web, windows
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
+from loadtest.generator.person import Answer, Gone, Script, retry_after
 from loadtest.job import decode
 from loadtest.recorder import FIRST, Attempt, Recorder
 from loadtest.sender import Prepared, Sender
-from loadtest.session import Answer, Gone, Script, retry_after
 from loadtest.system import open_files, scheduling
 from profiles.run import RunFolder
 from profiles.schema import Outcome, RequestRecord, RunEvent

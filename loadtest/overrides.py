@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from loadtest import scenario as scenarios
 from loadtest.errors import ConfigurationError
-from loadtest.scenario import Scenario, TraceFile
+from loadtest.scenario import scenario as scenarios
+from loadtest.scenario.scenario import Scenario, TraceFile
 from loadtest.tables.table import is_table
 from loadtest.traces.trace import KNOWN
 from profiles.threshold import DEFAULT_KEY

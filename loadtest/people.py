@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from loadtest import session
-from loadtest.crowd import CLASSES, Retry
+from loadtest.generator import person
+from loadtest.generator.person import Answer, Gone, Script, Try, Wish
 from loadtest.recorder import Attempt
-from loadtest.session import Answer, Gone, Script, Try, Wish
+from loadtest.scenario.session import CLASSES, Retry
 from profiles.schema import Outcome
 
 
@@ -41,7 +41,7 @@ class Stage(Protocol):
 
 def live(script: Script, retry: Retry, seed: int, stage: Stage) -> None:
     """Play one person, from the first attempt to the last record."""
-    tried = session.begin(script)
+    tried = person.begin(script)
     while True:
         if not stage.sleep_until(tried.due_s):
             _leave(script, _stopped(script, tried, stage.now_s()), stage)
@@ -51,8 +51,8 @@ def live(script: Script, retry: Retry, seed: int, stage: Stage) -> None:
         whose = _attempt(script, tried.attempt)
         answer = stage.ask(wish.seq, tried.due_s, wish.images, whose, patience_s)
         now_s = stage.now_s()
-        draw = session.jitter(seed, script.person, wish.seq, tried.attempt)
-        following = session.after(script, tried, answer, now_s, retry, draw)
+        draw = person.jitter(seed, script.person, wish.seq, tried.attempt)
+        following = person.after(script, tried, answer, now_s, retry, draw)
         if stage.is_over() and isinstance(following, Try):
             following = _stopped(script, following, now_s)
         if not isinstance(following, Try):
@@ -89,7 +89,7 @@ def scripts_of(
 
 def never_came(script: Script, stage: Stage) -> None:
     """Record a person who was to arrive after the run was stopped."""
-    _leave(script, _stopped(script, session.begin(script), script.arrives_s), stage)
+    _leave(script, _stopped(script, person.begin(script), script.arrives_s), stage)
 
 
 def _stopped(script: Script, tried: Try, now_s: float) -> Gone | None:

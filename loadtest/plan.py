@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import crowd
 from loadtest.errors import ConfigurationError, ScenarioError
-from loadtest.scenario import Scenario, TraceFile, capacity_multiple, image_weights
+from loadtest.scenario import session
+from loadtest.scenario.scenario import Scenario, TraceFile, capacity_multiple, image_weights
 from loadtest.source import Source
 from loadtest.traces.trace import MAX_ARRIVALS, Arrivals, Rows
 from loadtest.traffic.arrivals import Process, Word, arrival_times, describe, image_counts, resample
@@ -129,7 +129,7 @@ def expected_requests(scenario: Scenario, source: Source, peak_images_per_s: flo
     scale = peak_images_per_s / source.peak_images_per_s
     expected = source.images * scale / compression(scenario, source) / source.images_per_request
     if scenario.session is not None:  # so far of people
-        expected *= crowd.requests_a_person(scenario.session)
+        expected *= session.requests_a_person(scenario.session)
     return expected
 
 
@@ -245,7 +245,7 @@ def _schedule(
     """
     weights = image_weights(scenario.request)
     if scenario.session is not None:
-        return crowd.scripts(scenario.session, weights, times, duration_s, scenario.seed)
+        return session.scripts(scenario.session, weights, times, duration_s, scenario.seed)
     told = [(name, ASK_FIELDS[name]) for name in ASK_FIELDS if name in asks]
     schedule: Schedule = np.zeros(times.size, dtype=np.dtype([*SCHEDULE_FIELDS, *told]))
     schedule["t_s"] = times

@@ -14,9 +14,9 @@ from loadtest.credentials import NONE, Credentials
 from loadtest.errors import ConfigurationError
 from loadtest.job import Job
 from loadtest.model_choice import always_base64
-from loadtest.prompts import PromptMix, load_texts
 from loadtest.protocol import zmq_host
-from loadtest.scenario import Scenario, parse_size
+from loadtest.scenario.prompts import PromptMix, load_texts
+from loadtest.scenario.scenario import Scenario, parse_size
 from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.target import FALLBACK_SIZE, Offer, free_port

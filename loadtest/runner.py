@@ -27,7 +27,6 @@ from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
 from loadtest.climb import Calibration, Window
 from loadtest.credentials import NONE
-from loadtest.crowd import hopeless_retries, impatience
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.job import Job, encode
 from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
@@ -41,7 +40,8 @@ from loadtest.prepare import (
     server_settings,
     usable_gpus,
 )
-from loadtest.prompts import load_texts
+from loadtest.scenario.prompts import load_texts
+from loadtest.scenario.session import hopeless_retries, impatience
 from loadtest.source import Source, load_source
 from loadtest.system import charts_installed, open_files, output
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants

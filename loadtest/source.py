@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest import crowd
 from loadtest.errors import ScenarioError
-from loadtest.scenario import Scenario, TraceFile, image_weights
+from loadtest.scenario import session
+from loadtest.scenario.scenario import Scenario, TraceFile, image_weights
 from loadtest.traces.trace import ASKED_FOR, Reading, read
 from loadtest.traffic.curve import Bins, Curve, peak_rate, total
 from loadtest.traffic.recorded import Arrivals
@@ -141,5 +141,5 @@ def mean_images(scenario: Scenario) -> float:
     """Images an arrival, on average: of a request, or of a person where people are played."""
     weights = image_weights(scenario.request)
     if scenario.session is not None:
-        return crowd.images_a_person(scenario.session, weights)
+        return session.images_a_person(scenario.session, weights)
     return sum(n * w for n, w in weights.items()) / sum(weights.values())

@@ -3,7 +3,7 @@
 from loadtest.credentials import in_the_clear
 from loadtest.errors import ConfigurationError
 from loadtest.prepare import Options
-from loadtest.scenario import image_weights
+from loadtest.scenario.scenario import image_weights
 from loadtest.target import FALLBACK_SIZE, Offer, check_ports
 
 # Fields of a request's body that are told in another way, so that answers can be held against them

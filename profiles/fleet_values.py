@@ -97,7 +97,7 @@ class Failures(_Table, frozen=True, kw_only=True):
 
 
 class People(_Table, frozen=True, kw_only=True):
-    """What one arrival does; the rules are those of `loadtest.session`.
+    """What one arrival does; the rules are those of `loadtest.generator.person`.
 
     `think_s` and `patience_s` are quantile functions at equal shares from 0 to 1, straight between;
     one number is a fixed time; an empty patience is endless, an empty `go_on` one image a person.

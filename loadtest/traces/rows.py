@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.errors import TraceError
-from loadtest.scenario import TraceFile
+from loadtest.scenario.scenario import TraceFile
 from loadtest.traces import columns
 
 Array = npt.NDArray[np.float64]

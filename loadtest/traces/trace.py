@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.errors import ScenarioError, TraceError
-from loadtest.scenario import TraceFile, parse_size
+from loadtest.scenario.scenario import TraceFile, parse_size
 from loadtest.tables.table import Layout, first_row, first_values, layout_of, read_columns
 from loadtest.traces import columns as trace_columns
 from loadtest.traces import timestamps

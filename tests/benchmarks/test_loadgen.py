@@ -12,7 +12,7 @@ from benchmarks.null_server import Server, Service, http_answer, request_end
 from benchmarks.tree import Look, cpu_between, rss_at
 from benchmarks.trial import VIRAL
 from loadtest.answer import check
-from loadtest.scenario import parse_scenario
+from loadtest.scenario.scenario import parse_scenario
 from tests.serve.conftest import ROOT
 
 GET = b"GET /v1/models HTTP/1.1\r\n\r\n"

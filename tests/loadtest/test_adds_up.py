@@ -11,10 +11,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.crowd import PersonClass, Retry, Session, scripts
+from loadtest.generator.person import Answer, Gone
 from loadtest.people import live, never_came, scripts_of
 from loadtest.recorder import Attempt
-from loadtest.session import Answer, Gone
+from loadtest.scenario.session import PersonClass, Retry, Session, scripts
 from loadtest.traffic.distributions import Exponential, Fixed
 from loadtest.units import Duration
 from profiles.schema import Outcome, RequestRecord, Summary, Verdict

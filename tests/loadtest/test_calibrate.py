@@ -8,7 +8,7 @@ from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_ask
 from loadtest.climb import Calibration, Window
 from loadtest.errors import ViralloadError
 from loadtest.job import Job, encode
-from loadtest.scenario import parse_scenario
+from loadtest.scenario.scenario import parse_scenario
 from loadtest.source import load_source
 from profiles.mix import Mix
 from profiles.run import RunFolder

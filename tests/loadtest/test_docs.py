@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.plan import Node, make_plan
-from loadtest.scenario import Scenario, parse_scenario
+from loadtest.scenario.scenario import Scenario, parse_scenario
 from loadtest.source import load_source
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from loadtest.overrides import scenario_of
 from loadtest.plan import Node, make_plan
 from loadtest.plan_text import plan_text
 from loadtest.prepare import Options, first_manifest
-from loadtest.scenario import Scenario, builtin_names, parse_scenario, scenario_text
+from loadtest.scenario.scenario import Scenario, builtin_names, parse_scenario, scenario_text
 from loadtest.source import load_source
 from profiles.run import RunFolder
 

@@ -5,7 +5,7 @@ import pytest
 from loadtest.errors import ScenarioError
 from loadtest.gates import cannot_fail, says_too_little
 from loadtest.plan_text import plan_text
-from loadtest.scenario import parse_scenario
+from loadtest.scenario.scenario import parse_scenario
 from loadtest.source import load_source
 from profiles.schema import LoadPlan
 from tests.profiles.synthetic import plan

@@ -10,7 +10,7 @@ import pytest
 
 from loadtest.cli import main
 from loadtest.plan import demand
-from loadtest.scenario import parse_scenario, scenario_text
+from loadtest.scenario.scenario import parse_scenario, scenario_text
 from loadtest.source import load_source
 from profiles.capacity import Asked, extrapolate
 from profiles.money import Line, one_price, table

@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.crowd import PersonClass, Retry, Session, scripts
+from loadtest.generator.person import Answer, Gone, Script, Wish
 from loadtest.people import live, never_came, scripts_of
 from loadtest.recorder import Attempt
-from loadtest.session import Answer, Gone, Script, Wish
+from loadtest.scenario.session import PersonClass, Retry, Session, scripts
 from loadtest.traffic.distributions import Fixed
 from loadtest.units import Duration
 from profiles.attempts import add_up

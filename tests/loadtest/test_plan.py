@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loadtest.errors import ConfigurationError
 from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity
 from loadtest.plan_text import draw, plan_text
-from loadtest.scenario import Scenario, parse_scenario, scenario_text
+from loadtest.scenario.scenario import Scenario, parse_scenario, scenario_text
 from loadtest.source import load_source
 from profiles import figures
 from profiles.schema import LoadPlan

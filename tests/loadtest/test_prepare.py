@@ -8,7 +8,7 @@ import pytest
 
 from loadtest.errors import ConfigurationError
 from loadtest.prepare import Options, cpu_notice, server_settings
-from loadtest.scenario import parse_scenario, scenario_text
+from loadtest.scenario.scenario import parse_scenario, scenario_text
 from profiles.schema import GpuInfo
 
 GPU = GpuInfo(node="n", index=0, uuid="GPU-1", name="H200")

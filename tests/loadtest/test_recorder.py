@@ -7,10 +7,10 @@ import pytest
 
 from loadtest.answer import Checked
 from loadtest.client import Exchange
-from loadtest.crowd import Retry, Session, scripts
 from loadtest.job import Ask, Job, decode, encode
-from loadtest.prompts import Lengths, PromptMix
 from loadtest.recorder import Attempt, Recorder
+from loadtest.scenario.prompts import Lengths, PromptMix
+from loadtest.scenario.session import Retry, Session, scripts
 from loadtest.traffic.distributions import Fixed
 from loadtest.units import Duration
 from profiles.lines import LineWriter

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from loadtest.errors import TraceError
-from loadtest.scenario import TraceFile
+from loadtest.scenario.scenario import TraceFile
 from loadtest.tables.table import is_table
 from loadtest.traces.trace import Reading, read
 from loadtest.traffic.curve import Bins

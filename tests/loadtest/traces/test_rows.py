@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from loadtest.errors import TraceError
-from loadtest.scenario import TraceFile
+from loadtest.scenario.scenario import TraceFile
 from loadtest.traces.columns import counts, rate_unit_s, time_column
 from loadtest.traces.rows import grid_of
 from loadtest.traces.trace import Reading, read

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loadtest.errors import TraceError
-from loadtest.scenario import TraceFile
+from loadtest.scenario.scenario import TraceFile
 from loadtest.traces.text import trace_lines
 from loadtest.traces.trace import Arrivals, read_trace
 from loadtest.traffic.curve import Bins, total

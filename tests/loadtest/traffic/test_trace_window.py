@@ -8,7 +8,7 @@ import pytest
 from loadtest.errors import ConfigurationError, ScenarioError, TraceError
 from loadtest.plan import Node, make_plan
 from loadtest.plan_text import plan_text
-from loadtest.scenario import Scenario, parse_scenario
+from loadtest.scenario.scenario import Scenario, parse_scenario
 from loadtest.source import load_source
 from loadtest.traffic.curve import Bins
 from loadtest.traffic.recorded import LEAST_IN_PEAK, Arrivals, busiest_part

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from loadtest import crowd
 from loadtest.errors import ScenarioError
-from loadtest.explain import explain
-from loadtest.prompts import TEXTS, PromptMix
+from loadtest.scenario import session as crowd
+from loadtest.scenario.messages import explain
+from loadtest.scenario.prompts import TEXTS, PromptMix
 from loadtest.tables.compression import ARCHIVES
 from loadtest.tables.table import SUFFIXES, is_table
 from loadtest.traffic.arrivals import Process, Word

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.crowd import Retry
-from loadtest.session import (
+from loadtest.generator.person import (
     Answer,
     Gone,
     Script,
@@ -19,6 +18,7 @@ from loadtest.session import (
     pause_s,
     retry_after,
 )
+from loadtest.scenario.session import Retry
 from loadtest.units import Duration
 from profiles.schema import Outcome
 

@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from loadtest.crowd import Retry
+from loadtest.scenario.session import Retry
 from profiles.schema import Outcome
 
 RETRIED = (Outcome.REJECTED, Outcome.TIMEOUT)

@@ -9,7 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.arguments import parser
-from loadtest.crowd import (
+from loadtest.errors import ConfigurationError, ScenarioError
+from loadtest.overrides import scenario_of
+from loadtest.plan import Node, make_plan
+from loadtest.scenario.scenario import builtin_names, parse_scenario, scenario_text
+from loadtest.scenario.session import (
     PersonClass,
     Retry,
     Session,
@@ -19,10 +23,6 @@ from loadtest.crowd import (
     requests_a_person,
     scripts,
 )
-from loadtest.errors import ConfigurationError, ScenarioError
-from loadtest.overrides import scenario_of
-from loadtest.plan import Node, make_plan
-from loadtest.scenario import builtin_names, parse_scenario, scenario_text
 from loadtest.source import load_source
 from loadtest.traffic.distributions import Fixed, Quantiles, quantile
 from loadtest.units import Duration

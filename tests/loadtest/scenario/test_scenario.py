@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.errors import ScenarioError
-from loadtest.scenario import (
+from loadtest.scenario.scenario import (
     Scenario,
     builtin_names,
     image_weights,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.errors import ScenarioError
-from loadtest.prompts import (
+from loadtest.scenario.prompts import (
     MAX_CHARS,
     TEXTS,
     Lengths,
@@ -18,7 +18,7 @@ from loadtest.prompts import (
     negative_at,
     prompt_at,
 )
-from loadtest.scenario import parse_scenario
+from loadtest.scenario.scenario import parse_scenario
 
 TWO = ["a harbour at dusk", "an owl"]
 
