@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from loadtest.errors import ScenarioError
+from loadtest.plan.source import Source
 from loadtest.scenario.scenario import Scenario, image_weights, parse_size
-from loadtest.source import Source
 from loadtest.traces.trace import Arrivals as Trace
 from loadtest.traffic.arrivals import arrival_times, resample
 from loadtest.traffic.curve import Array, Curve, peak_rate

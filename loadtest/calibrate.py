@@ -15,10 +15,10 @@ import numpy as np
 
 from loadtest.climb import TIME_S, Calibration, Window
 from loadtest.errors import ViralloadError
-from loadtest.job import Job
-from loadtest.plan import Node, Schedule, expected_requests, make_plan
+from loadtest.plan.job import Job
+from loadtest.plan.plan import Node, Schedule, expected_requests, make_plan
+from loadtest.plan.source import Source
 from loadtest.scenario.scenario import Scenario
-from loadtest.source import Source
 from loadtest.system.child_environment import python
 from loadtest.system.processes import Child
 from profiles.mix import Mix

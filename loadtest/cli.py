@@ -17,17 +17,18 @@ from typing import NoReturn
 
 import msgspec
 
-from loadtest import foretold, gates, goal, unused, whatif
+from loadtest import foretold, goal, unused, whatif
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV, parser
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
-from loadtest.plan import Node, demand, make_plan, needs_capacity
-from loadtest.plan_text import UNBROKEN, plan_text
+from loadtest.plan import gates
+from loadtest.plan.plan import Node, demand, make_plan, needs_capacity
+from loadtest.plan.source import load_source
+from loadtest.plan.text import UNBROKEN, plan_text
 from loadtest.scenario import scenario as scenarios
 from loadtest.scenario.prompts import load_texts
 from loadtest.scenario.scenario import Scenario
-from loadtest.source import load_source
 from loadtest.system import charts_installed, output
 from loadtest.system.child_environment import environ, python, set_home
 from loadtest.system.output import OutputError

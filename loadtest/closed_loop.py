@@ -21,8 +21,8 @@ from loadtest.answer import is_sampled, most_bytes
 from loadtest.client import Exchange, ImageClient
 from loadtest.climb import Calibration, Climb, Done
 from loadtest.credentials import Credentials, of_this_process
-from loadtest.job import Ask, Job, Rows, decode
 from loadtest.judged import held, words
+from loadtest.plan.job import Ask, Job, Rows, decode
 from loadtest.system import open_files
 from profiles.printable import printable
 from profiles.run import RunFolder

@@ -17,10 +17,10 @@ from loadtest import pace, runner
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.goal import Asked
-from loadtest.job import Job, encode
+from loadtest.plan.job import Job, encode
+from loadtest.plan.source import Source
 from loadtest.prepare import Options, job_for, locust_command
 from loadtest.search import Goal, Next, choose, found
-from loadtest.source import Source
 from loadtest.system.processes import Child
 from loadtest.target import Offer
 from loadtest.window_player import Player, Requests

@@ -12,9 +12,9 @@ import numpy as np
 
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
 from loadtest.fleet_people import left_out, people_of
-from loadtest.plan import MAX_REQUESTS, Node, compression, stated_peak
+from loadtest.plan.plan import MAX_REQUESTS, Node, compression, stated_peak
+from loadtest.plan.source import Source
 from loadtest.scenario.scenario import Scenario, capacity_multiple
-from loadtest.source import Source
 from loadtest.system.progress import Progress
 from loadtest.traces.trace import Arrivals
 from loadtest.traffic.arrivals import Process, Word, arrival_times

@@ -4,7 +4,7 @@ from loadtest.answer import Checked, check, most_bytes
 from loadtest.client import Exchange
 from loadtest.coding import CodingError, unpack
 from loadtest.credentials import Credentials
-from loadtest.job import Ask, Job
+from loadtest.plan.job import Ask, Job
 from loadtest.server_words import MOST_READ_BYTES, error_message, where_to
 
 

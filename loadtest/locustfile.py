@@ -33,7 +33,7 @@ from loadtest import credentials, people, remote, strangers, vitals, web, window
 from loadtest.alarm import Alarm
 from loadtest.client import ImageClient
 from loadtest.generator.person import Answer, Gone, Script, retry_after
-from loadtest.job import decode
+from loadtest.plan.job import decode
 from loadtest.recorder import FIRST, Attempt, Recorder
 from loadtest.sender import Prepared, Sender
 from loadtest.system import open_files, scheduling

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from loadtest.job import Job, decode
+from loadtest.plan.job import Job, decode
 from loadtest.system.child_environment import environ, python
 
 MEASURED_S = 0.3

@@ -12,8 +12,8 @@ from loadtest.address import Address, is_loopback, parse
 from loadtest.answer import FORMATS
 from loadtest.credentials import NONE, Credentials
 from loadtest.errors import ConfigurationError
-from loadtest.job import Job
 from loadtest.model_choice import always_base64
+from loadtest.plan.job import Job
 from loadtest.protocol import zmq_host
 from loadtest.scenario.prompts import PromptMix, load_texts
 from loadtest.scenario.scenario import Scenario, parse_size

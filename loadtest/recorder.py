@@ -8,8 +8,8 @@ from loadtest import told
 from loadtest.answer import Checked
 from loadtest.client import Exchange
 from loadtest.credentials import NONE, Credentials
-from loadtest.job import Ask, Job
 from loadtest.judged import words
+from loadtest.plan.job import Ask, Job
 from profiles.lines import LineWriter
 from profiles.printable import printable
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord

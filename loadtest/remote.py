@@ -16,7 +16,7 @@ import gevent
 from loadtest import protocol, strangers
 from loadtest.arguments import TOKEN_ENV
 from loadtest.crew import Crew
-from loadtest.job import Job
+from loadtest.plan.job import Job
 from profiles.run import RunFolder
 from profiles.schema import RunEvent
 

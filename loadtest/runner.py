@@ -28,9 +28,10 @@ from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_ask
 from loadtest.climb import Calibration, Window
 from loadtest.credentials import NONE
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.job import Job, encode
-from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
-from loadtest.plan_text import UNBROKEN, plan_text
+from loadtest.plan.job import Job, encode
+from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
+from loadtest.plan.source import Source, load_source
+from loadtest.plan.text import UNBROKEN, plan_text
 from loadtest.prepare import (
     Options,
     first_manifest,
@@ -42,7 +43,6 @@ from loadtest.prepare import (
 )
 from loadtest.scenario.prompts import load_texts
 from loadtest.scenario.session import hopeless_retries, impatience
-from loadtest.source import Source, load_source
 from loadtest.system import charts_installed, open_files, output
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants
 from loadtest.target import Offer, ask_models

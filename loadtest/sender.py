@@ -11,8 +11,8 @@ import msgspec
 
 from loadtest.answer import Checked, is_sampled, most_bytes
 from loadtest.client import Exchange, ImageClient
-from loadtest.job import Ask, Job, Rows
 from loadtest.judged import held
+from loadtest.plan.job import Ask, Job, Rows
 from loadtest.recorder import FIRST, Attempt, Recorder
 from profiles.schema import Outcome, RequestRecord
 

@@ -4,9 +4,9 @@ import argparse
 
 from loadtest.arguments import parser
 from loadtest.errors import ConfigurationError
-from loadtest.plan import compression, needs_capacity
+from loadtest.plan.plan import compression, needs_capacity
+from loadtest.plan.source import Source
 from loadtest.scenario.scenario import Scenario
-from loadtest.source import Source
 from loadtest.traces.trace import Arrivals
 from loadtest.units import format_duration
 

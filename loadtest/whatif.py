@@ -15,9 +15,9 @@ import msgspec
 from loadtest import foretold
 from loadtest.busy_hour import check_asks, draws
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.plan import demand
+from loadtest.plan.plan import demand
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
-from loadtest.source import load_source
 from loadtest.system.terminal import show
 from profiles import arrived, columns, edge, predictions
 from profiles.bursts import Arrivals

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from loadtest.plan import SCHEDULE_FIELDS, Schedule
+from loadtest.plan.plan import SCHEDULE_FIELDS, Schedule
 from loadtest.traffic.arrivals import poisson
 from profiles.run import RunFolder
 

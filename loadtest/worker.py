@@ -30,8 +30,8 @@ from loadtest.clock import Reading, read_offset
 from loadtest.credentials import Credentials, in_the_clear
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.handshake import Meeting, nonce
-from loadtest.job import Job, decode, encode
 from loadtest.meant import check_target
+from loadtest.plan.job import Job, decode, encode
 from loadtest.system import open_files
 from loadtest.system.child_environment import environ, python
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants

@@ -7,7 +7,7 @@ Every curve is a frozen value with
     integral(t)      expected arrivals in [0, t]: the exact integral of rate, in closed form
 
 A rate is in the curve's own unit (people/s for an event, requests/s or images/s for a stress test);
-what it means on this node is decided by `loadtest.plan`.
+what it means on this node is decided by `loadtest.plan.plan`.
 """
 
 import math

@@ -9,8 +9,8 @@ import pytest
 
 from loadtest.busy_hour import HOUR_S, busy_hour, draws
 from loadtest.cli import main
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
-from loadtest.source import load_source
 from profiles.bursts import Arrivals
 from tests.profiles.steady import full_run
 

@@ -7,9 +7,9 @@ import pytest
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
 from loadtest.climb import Calibration, Window
 from loadtest.errors import ViralloadError
-from loadtest.job import Job, encode
+from loadtest.plan.job import Job, encode
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario
-from loadtest.source import load_source
 from profiles.mix import Mix
 from profiles.run import RunFolder
 from tests.loadtest.conftest import StartServer

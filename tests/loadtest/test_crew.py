@@ -12,7 +12,7 @@ from loadtest import protocol
 from loadtest.clock import Reading
 from loadtest.crew import BUSY_S, MOST_REFUSED, SILENT_S, Crew
 from loadtest.handshake import Meeting, nonce
-from loadtest.job import encode
+from loadtest.plan.job import encode
 from profiles.run import RunFolder
 from profiles.schema import Outcome
 from tests.loadtest.test_recorder import JOB

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.plan import Node, make_plan
+from loadtest.plan.plan import Node, make_plan
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import Scenario, parse_scenario
-from loadtest.source import load_source
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/crowd.md", "README.md")

@@ -10,10 +10,10 @@ import pytest
 from loadtest.cli import main
 from loadtest.fleet import at_own_rate, demand_of, peak_words
 from loadtest.fleet_people import people_of
-from loadtest.plan import Node, make_plan
+from loadtest.plan.plan import Node, make_plan
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.scenario.session import PersonClass, Retry, Session
-from loadtest.source import load_source
 from profiles.fleet import simulate
 from profiles.fleet_values import Fleet, People, Service
 

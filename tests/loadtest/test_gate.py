@@ -7,11 +7,11 @@ import pytest
 from loadtest.arguments import parser
 from loadtest.errors import ScenarioError
 from loadtest.overrides import scenario_of
-from loadtest.plan import Node, make_plan
-from loadtest.plan_text import plan_text
+from loadtest.plan.plan import Node, make_plan
+from loadtest.plan.source import load_source
+from loadtest.plan.text import plan_text
 from loadtest.prepare import Options, first_manifest
 from loadtest.scenario.scenario import Scenario, builtin_names, parse_scenario, scenario_text
-from loadtest.source import load_source
 from profiles.run import RunFolder
 
 PLAIN = """

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from loadtest.cli import main
-from loadtest.plan import demand
+from loadtest.plan.plan import demand
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
-from loadtest.source import load_source
 from profiles.capacity import Asked, extrapolate
 from profiles.money import Line, one_price, table
 from profiles.prices import built_in

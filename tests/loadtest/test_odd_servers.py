@@ -8,7 +8,7 @@ from loadtest.address import parse
 from loadtest.client import ImageClient
 from loadtest.closed_loop import ClosedLoop, FailedError
 from loadtest.credentials import Credentials, gather
-from loadtest.job import Job
+from loadtest.plan.job import Job
 from loadtest.recorder import Recorder
 from loadtest.sender import Sender
 from profiles.lines import LineWriter

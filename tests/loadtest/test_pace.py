@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from loadtest import pace
-from loadtest.job import Job
+from loadtest.plan.job import Job
 
 JOB = Job(
     run_dir="/nowhere", clock_zero_monotonic_s=0.0, base_url="http://127.0.0.1:1", model="m",

@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.answer import Checked
 from loadtest.client import Exchange
-from loadtest.job import Ask, Job, decode, encode
+from loadtest.plan.job import Ask, Job, decode, encode
 from loadtest.recorder import Attempt, Recorder
 from loadtest.scenario.prompts import Lengths, PromptMix
 from loadtest.scenario.session import Retry, Session, scripts

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from loadtest.client import Exchange
-from loadtest.job import Job
+from loadtest.plan.job import Job
 from loadtest.recorder import Recorder
 from loadtest.sender import Sender
 from profiles.lines import LineWriter

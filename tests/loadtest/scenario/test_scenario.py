@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.errors import ScenarioError
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import (
     Scenario,
     builtin_names,
@@ -12,7 +13,6 @@ from loadtest.scenario.scenario import (
     scenario_text,
     with_overrides,
 )
-from loadtest.source import load_source
 from loadtest.traffic.curve import FlashCrowd, peak_rate, total
 from loadtest.traffic.processes import Hawkes
 from loadtest.units import Duration as D

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from loadtest.arguments import parser
 from loadtest.errors import ConfigurationError, ScenarioError
 from loadtest.overrides import scenario_of
-from loadtest.plan import Node, make_plan
+from loadtest.plan.plan import Node, make_plan
+from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import builtin_names, parse_scenario, scenario_text
 from loadtest.scenario.session import (
     PersonClass,
@@ -23,7 +24,6 @@ from loadtest.scenario.session import (
     requests_a_person,
     scripts,
 )
-from loadtest.source import load_source
 from loadtest.traffic.distributions import Fixed, Quantiles, quantile
 from loadtest.units import Duration
 

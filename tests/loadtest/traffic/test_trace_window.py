@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from loadtest.errors import ConfigurationError, ScenarioError, TraceError
-from loadtest.plan import Node, make_plan
-from loadtest.plan_text import plan_text
+from loadtest.plan.plan import Node, make_plan
+from loadtest.plan.source import load_source
+from loadtest.plan.text import plan_text
 from loadtest.scenario.scenario import Scenario, parse_scenario
-from loadtest.source import load_source
 from loadtest.traffic.curve import Bins
 from loadtest.traffic.recorded import LEAST_IN_PEAK, Arrivals, busiest_part
 from loadtest.traffic.statistics import loses_bursts, of_arrivals, of_bins, peak_of_bins

@@ -3,10 +3,10 @@
 import pytest
 
 from loadtest.errors import ScenarioError
-from loadtest.gates import cannot_fail, says_too_little
-from loadtest.plan_text import plan_text
+from loadtest.plan.gates import cannot_fail, says_too_little
+from loadtest.plan.source import load_source
+from loadtest.plan.text import plan_text
 from loadtest.scenario.scenario import parse_scenario
-from loadtest.source import load_source
 from profiles.schema import LoadPlan
 from tests.profiles.synthetic import plan
 

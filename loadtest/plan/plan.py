@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.errors import ConfigurationError, ScenarioError
+from loadtest.plan.source import Source
 from loadtest.scenario import session
 from loadtest.scenario.scenario import Scenario, TraceFile, capacity_multiple, image_weights
-from loadtest.source import Source
 from loadtest.traces.trace import MAX_ARRIVALS, Arrivals, Rows
 from loadtest.traffic.arrivals import Process, Word, arrival_times, describe, image_counts, resample
 from loadtest.traffic.statistics import of_arrivals, of_shape

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.errors import ConfigurationError
-from loadtest.plan import Node, Schedule, demand, make_plan, needs_capacity
-from loadtest.plan_text import draw, plan_text
+from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity
+from loadtest.plan.source import load_source
+from loadtest.plan.text import draw, plan_text
 from loadtest.scenario.scenario import Scenario, parse_scenario, scenario_text
-from loadtest.source import load_source
 from profiles import figures
 from profiles.schema import LoadPlan
 
@@ -96,7 +96,7 @@ def test_even_schedules_hold_exactly_the_integral(peak: float, kappa: float, see
 
 def test_the_schedule_is_a_function_of_scenario_and_seed_in_any_process() -> None:
     code = (
-        "from tests.loadtest.test_plan import planned, scenario\n"
+        "from tests.loadtest.plan.test_plan import planned, scenario\n"
         "print(planned(scenario('peak = 40.0', seed=5))[0].schedule_sha256)"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from loadtest.gates import says_too_little
+from loadtest.plan.gates import says_too_little
+from loadtest.plan.source import Source
 from loadtest.scenario.prompts import PromptMix
 from loadtest.scenario.scenario import Scenario, TraceFile
 from loadtest.scenario.session import Session
-from loadtest.source import Source
 from loadtest.traces.text import LONG_S, sent_lines, trace_lines
 from loadtest.traces.trace import Arrivals
 from loadtest.traffic.distributions import quantile
