@@ -17,11 +17,11 @@ import gevent.pool
 import msgspec
 import numpy as np
 
-from loadtest.answer import is_sampled, most_bytes
-from loadtest.client import Exchange, ImageClient
+from loadtest.client.credentials import Credentials, of_this_process
+from loadtest.client.image_client import Exchange, ImageClient
+from loadtest.client.outcome import held, words
+from loadtest.client.response import is_sampled, most_bytes
 from loadtest.climb import Calibration, Climb, Done
-from loadtest.credentials import Credentials, of_this_process
-from loadtest.judged import held, words
 from loadtest.plan.job import Ask, Job, Rows, decode
 from loadtest.system import open_files
 from profiles.printable import printable

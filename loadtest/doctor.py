@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from loadtest.client.target import check_port_free
 from loadtest.errors import ConfigurationError, TargetError
 from loadtest.system import environment
 from loadtest.system.child_environment import environ, python
-from loadtest.target import check_port_free
 from profiles import figures
 from profiles.datasheet import Datasheet, datasheet
 from profiles.gpu_processes import MIN_HELD_BYTES, PID_NAMESPACE

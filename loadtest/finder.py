@@ -15,6 +15,7 @@ from rich.console import Console
 
 from loadtest import pace, runner
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for
+from loadtest.client.target import Offer
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.goal import Asked
 from loadtest.plan.job import Job, encode
@@ -22,7 +23,6 @@ from loadtest.plan.source import Source
 from loadtest.prepare import Options, job_for, locust_command
 from loadtest.search import Goal, Next, choose, found
 from loadtest.system.processes import Child
-from loadtest.target import Offer
 from loadtest.window_player import Player, Requests
 from loadtest.windows import Images
 from profiles import columns

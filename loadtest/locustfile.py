@@ -29,9 +29,10 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import credentials, people, remote, strangers, vitals, web, windows
+from loadtest import people, remote, strangers, vitals, web, windows
 from loadtest.alarm import Alarm
-from loadtest.client import ImageClient
+from loadtest.client import credentials
+from loadtest.client.image_client import ImageClient
 from loadtest.generator.person import Answer, Gone, Script, retry_after
 from loadtest.plan.job import decode
 from loadtest.recorder import FIRST, Attempt, Recorder

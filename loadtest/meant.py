@@ -2,8 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from loadtest.address import Address, is_loopback, parse
 from loadtest.arguments import TOKEN_ENV
+from loadtest.client.address import Address, is_loopback, parse
 from loadtest.errors import ConfigurationError
 
 PORTS = {"http": 80, "https": 443}

@@ -119,7 +119,7 @@ def measure(job: Job, images: int) -> float:
     import gevent.pool
     import gevent.server
 
-    from loadtest.client import ImageClient
+    from loadtest.client.image_client import ImageClient
     from loadtest.recorder import Recorder
     from loadtest.sender import Sender
     from profiles.lines import LineWriter

@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 
-from loadtest.address import Address, is_loopback, parse
-from loadtest.answer import FORMATS
-from loadtest.credentials import NONE, Credentials
+from loadtest.client.address import Address, is_loopback, parse
+from loadtest.client.credentials import NONE, Credentials
+from loadtest.client.model_choice import always_base64
+from loadtest.client.response import FORMATS
+from loadtest.client.target import FALLBACK_SIZE, Offer, free_port
 from loadtest.errors import ConfigurationError
-from loadtest.model_choice import always_base64
 from loadtest.plan.job import Job
 from loadtest.protocol import zmq_host
 from loadtest.scenario.prompts import PromptMix, load_texts
 from loadtest.scenario.scenario import Scenario, parse_size
 from loadtest.system import environment
 from loadtest.system.child_environment import python
-from loadtest.target import FALLBACK_SIZE, Offer, free_port
 from loadtest.traffic.distributions import quantile
 from loadtest.workers import Workers
 from profiles.host import Host, node_name

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from loadtest import told
-from loadtest.answer import Checked
-from loadtest.client import Exchange
-from loadtest.credentials import NONE, Credentials
-from loadtest.judged import words
+from loadtest.client import server_claims
+from loadtest.client.credentials import NONE, Credentials
+from loadtest.client.image_client import Exchange
+from loadtest.client.outcome import words
+from loadtest.client.response import Checked
 from loadtest.plan.job import Ask, Job
 from profiles.lines import LineWriter
 from profiles.printable import printable
@@ -69,9 +69,11 @@ class Recorder:
         ask = ask or self._job.ask(seq)
         took_s = None if exchange.done_s is None else exchange.done_s - exchange.sent_s
         headers, pixels = exchange.headers, ask.width * ask.height
-        stages = told.stages(headers.get("server-timing", ""), took_s)
-        flop = told.flop_of(headers.get("x-flop"), images, pixels, ask.steps)
-        batch_mean = told.positive(_number(headers.get("x-batch-mean")), told.MOST_BATCH)
+        stages = server_claims.stages(headers.get("server-timing", ""), took_s)
+        flop = server_claims.flop_of(headers.get("x-flop"), images, pixels, ask.steps)
+        batch_mean = server_claims.positive(
+            _number(headers.get("x-batch-mean")), server_claims.MOST_BATCH
+        )
         if (
             ("server-timing" in headers and not stages)
             or ("x-flop" in headers and flop is None)

@@ -22,11 +22,12 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import pace, server, workers
-from loadtest.address import parse
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
+from loadtest.client.address import parse
+from loadtest.client.credentials import NONE
+from loadtest.client.target import Offer, ask_models
 from loadtest.climb import Calibration, Window
-from loadtest.credentials import NONE
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan.job import Job, encode
 from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
@@ -45,7 +46,6 @@ from loadtest.scenario.prompts import load_texts
 from loadtest.scenario.session import hopeless_retries, impatience
 from loadtest.system import charts_installed, open_files, output
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants
-from loadtest.target import Offer, ask_models
 from loadtest.target_checks import check_options, told_of
 from loadtest.unused import check_scenario
 from loadtest.watch import watch

@@ -17,11 +17,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.client.target import check_port_free
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.system.processes import Child
-from loadtest.target import check_port_free
 from profiles import figures
 from profiles.columns import read
 from profiles.host import Host, node_name

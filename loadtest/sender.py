@@ -9,9 +9,9 @@ import gevent
 import gevent.lock
 import msgspec
 
-from loadtest.answer import Checked, is_sampled, most_bytes
-from loadtest.client import Exchange, ImageClient
-from loadtest.judged import held
+from loadtest.client.image_client import Exchange, ImageClient
+from loadtest.client.outcome import held
+from loadtest.client.response import Checked, is_sampled, most_bytes
 from loadtest.plan.job import Ask, Job, Rows
 from loadtest.recorder import FIRST, Attempt, Recorder
 from profiles.schema import Outcome, RequestRecord

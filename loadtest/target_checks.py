@@ -1,10 +1,10 @@
 """Whether what was asked of a server can be, and what is to be said before it is."""
 
-from loadtest.credentials import in_the_clear
+from loadtest.client.credentials import in_the_clear
+from loadtest.client.target import FALLBACK_SIZE, Offer, check_ports
 from loadtest.errors import ConfigurationError
 from loadtest.prepare import Options
 from loadtest.scenario.scenario import image_weights
-from loadtest.target import FALLBACK_SIZE, Offer, check_ports
 
 # Fields of a request's body that are told in another way, so that answers can be held against them
 OWN_FIELDS = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from loadtest.address import Address, parse
-from loadtest.credentials import NONE, Credentials, gather, of_this_process, shown_command
+from loadtest.client.address import Address, parse
+from loadtest.client.credentials import NONE, Credentials, gather, of_this_process, shown_command
 from loadtest.errors import ConfigurationError
 from loadtest.overrides import fields_of
 from loadtest.system import command_line

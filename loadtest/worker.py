@@ -24,10 +24,11 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import pace, protocol
-from loadtest.address import Address, parse
 from loadtest.arguments import TOKEN_ENV
+from loadtest.client.address import Address, parse
+from loadtest.client.credentials import Credentials, in_the_clear
+from loadtest.client.target import ask_models
 from loadtest.clock import Reading, read_offset
-from loadtest.credentials import Credentials, in_the_clear
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.handshake import Meeting, nonce
 from loadtest.meant import check_target
@@ -35,7 +36,6 @@ from loadtest.plan.job import Job, decode, encode
 from loadtest.system import open_files
 from loadtest.system.child_environment import environ, python
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants
-from loadtest.target import ask_models
 from profiles.run import PRIVATE, RunFolder
 
 LOOK_S = 0.25

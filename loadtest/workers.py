@@ -8,9 +8,9 @@ from collections.abc import Callable
 import msgspec
 from rich.console import Console
 
-from loadtest.address import is_loopback, parse
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV
+from loadtest.client.address import is_loopback, parse
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.processes import Child
 from profiles.run import RunFolder

@@ -11,7 +11,7 @@ from benchmarks.loadgen import case_name, main
 from benchmarks.null_server import Server, Service, http_answer, request_end
 from benchmarks.tree import Look, cpu_between, rss_at
 from benchmarks.trial import VIRAL
-from loadtest.answer import check
+from loadtest.client.response import check
 from loadtest.scenario.scenario import parse_scenario
 from tests.serve.conftest import ROOT
 

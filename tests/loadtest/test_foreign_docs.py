@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from loadtest import unused
-from loadtest.address import parse
 from loadtest.arguments import parser
-from loadtest.credentials import gather
+from loadtest.client.address import parse
+from loadtest.client.credentials import gather
 from loadtest.overrides import fields_of, scenario_of
 from loadtest.prepare import Options
 from loadtest.target_checks import check_options

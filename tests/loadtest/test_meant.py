@@ -11,10 +11,10 @@ import pytest
 import zmq
 
 from loadtest import protocol
-from loadtest.address import parse
+from loadtest.client.address import parse
+from loadtest.client.target import free_port
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.meant import check_target
-from loadtest.target import free_port
 from tests.loadtest.command import Viralload
 
 IMAGES = "/v1/images/generations"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.address import parse
-from loadtest.client import ImageClient
+from loadtest.client.address import parse
+from loadtest.client.credentials import Credentials, gather
+from loadtest.client.image_client import ImageClient
 from loadtest.closed_loop import ClosedLoop, FailedError
-from loadtest.credentials import Credentials, gather
 from loadtest.plan.job import Job
 from loadtest.recorder import Recorder
 from loadtest.sender import Sender

@@ -5,8 +5,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest.answer import Checked
-from loadtest.client import Exchange
+from loadtest.client.image_client import Exchange
+from loadtest.client.response import Checked
 from loadtest.plan.job import Ask, Job, decode, encode
 from loadtest.recorder import Attempt, Recorder
 from loadtest.scenario.prompts import Lengths, PromptMix

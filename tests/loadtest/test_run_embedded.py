@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.address import parse
-from loadtest.credentials import NONE
-from loadtest.target import ask_models, free_port, is_healthy
+from loadtest.client.address import parse
+from loadtest.client.credentials import NONE
+from loadtest.client.target import ask_models, free_port, is_healthy
 from profiles.schema import EndReason, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.test_run_foreign import assert_nothing_is_left

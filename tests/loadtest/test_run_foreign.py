@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from loadtest.target import free_port
+from loadtest.client.target import free_port
 from profiles.schema import EndReason, Outcome, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import zmq
 
+from loadtest.client.target import free_port
 from loadtest.protocol import MOST_BYTES
-from loadtest.target import free_port
 from profiles.schema import EndReason, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import cli, target
-from loadtest.address import parse
-from loadtest.credentials import NONE
+from loadtest import cli
+from loadtest.client import target
+from loadtest.client.address import parse
+from loadtest.client.credentials import NONE
 from loadtest.errors import TargetError
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.odd_server import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from loadtest.client import Exchange
+from loadtest.client.image_client import Exchange
 from loadtest.plan.job import Job
 from loadtest.recorder import Recorder
 from loadtest.sender import Sender

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest import cli
 from loadtest.arguments import parser
-from loadtest.target import free_port
+from loadtest.client.target import free_port
 from loadtest.traces.trace import KNOWN
 
 HERE = "http://127.0.0.1:9"  # nobody; options are looked at first

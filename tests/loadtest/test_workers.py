@@ -1,4 +1,4 @@
-from loadtest.address import is_loopback
+from loadtest.client.address import is_loopback
 from loadtest.workers import Workers, invitation, token_for
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest import told
+from loadtest.client import server_claims
 from profiles.schema import Approximation, DeviceLimits
 
 
@@ -29,7 +29,7 @@ from profiles.schema import Approximation, DeviceLimits
     ],
 )
 def test_flop_header(text: str | None, flop: float | None) -> None:
-    assert told.flop_header(text) == flop
+    assert server_claims.flop_header(text) == flop
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_flop_header(text: str | None, flop: float | None) -> None:
     ],
 )
 def test_each_field_stands_by_itself(value: object, limits: DeviceLimits | None) -> None:
-    assert told.device_limits(value) == limits
+    assert server_claims.device_limits(value) == limits
 
 
 ODD = st.sampled_from([None, True, "", "3", "nan", [], [1], {}, {"a": 1}])
@@ -61,7 +61,7 @@ ANYTHING = ODD | st.integers() | st.floats()
 
 @given(st.dictionaries(st.sampled_from(DeviceLimits.__struct_fields__), ANYTHING))
 def test_whatever_is_told_figures_are_positive_and_finite(value: Any) -> None:
-    limits = told.device_limits(value) or DeviceLimits()
+    limits = server_claims.device_limits(value) or DeviceLimits()
     for field in ("matmul_flop_per_s", "fp8_flop_per_s", "copy_bytes_per_s", "threads"):
         figure = getattr(limits, field)
         assert figure is None or 0 < figure < math.inf
@@ -91,7 +91,7 @@ def test_whatever_is_told_figures_are_positive_and_finite(value: Any) -> None:
     ],
 )
 def test_what_a_server_leaves_out(extra: Any, expected: list[Approximation]) -> None:
-    assert told.approximations(extra) == expected
+    assert server_claims.approximations(extra) == expected
 
 
 @given(
@@ -104,7 +104,7 @@ def test_what_a_server_leaves_out(extra: Any, expected: list[Approximation]) -> 
     )
 )
 def test_whatever_is_left_out_its_error_is_a_number_or_unknown(extra: Any) -> None:
-    for one in told.approximations(extra):
+    for one in server_claims.approximations(extra):
         assert one.relative_error is None or 0 <= one.relative_error < math.inf
 
 
@@ -126,7 +126,7 @@ def test_whatever_is_left_out_its_error_is_a_number_or_unknown(extra: Any) -> No
 def test_stages_that_cannot_be_true_are_not_told(
     header: str, took_s: float | None, expected: dict[str, float]
 ) -> None:
-    assert told.stages(header, took_s) == expected
+    assert server_claims.stages(header, took_s) == expected
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,4 @@ def test_stages_that_cannot_be_true_are_not_told(
 def test_flop_are_held_against_pixels_and_steps(
     text: str | None, steps: int | None, flop: float | None
 ) -> None:
-    assert told.flop_of(text, 1, 1024 * 1024, steps) == flop
+    assert server_claims.flop_of(text, 1, 1024 * 1024, steps) == flop

@@ -1,6 +1,6 @@
 """One request on a connection of its own, outside the load: one deadline for all of it. Blocking.
 
-The same bounds hold as in the load (`loadtest.wire`), and what can go wrong is told in one line
+The same bounds hold as in the load (`loadtest.client.connection`), and what can go wrong is told in one line
 that names the cause and, where there is one, the remedy.
 """
 
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.coding import CodingError, unpack
-from loadtest.wire import FIRST_BYTES, HungUp, Wire, WireError
+from loadtest.client.connection import FIRST_BYTES, HungUp, Wire, WireError
+from loadtest.client.content_coding import CodingError, unpack
 
 MOST_BYTES = 1 << 24  # of an answer; a list of 100,000 models
 

@@ -10,13 +10,13 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from loadtest import told
-from loadtest.address import MODELS, Address
-from loadtest.credentials import Credentials
+from loadtest.client import server_claims
+from loadtest.client.address import MODELS, Address
+from loadtest.client.credentials import Credentials
+from loadtest.client.model_choice import choose
+from loadtest.client.server_errors import error_message
+from loadtest.client.single_request import Answer, Unanswered, ask
 from loadtest.errors import TargetError
-from loadtest.model_choice import choose
-from loadtest.plain import Answer, Unanswered, ask
-from loadtest.server_words import error_message
 from profiles.printable import printable
 from profiles.schema import Approximation, DeviceLimits
 
@@ -127,15 +127,15 @@ def _entries(
 def _listed(body: bytes, credentials: Credentials) -> list[dict[str, Any]] | None:
     """The entries of a list of models, OpenAI's or a bare JSON list; None if it is neither."""
     try:
-        told: Any = json.loads(body)  # with the NaN and infinities that some servers tell
-        if isinstance(told, dict):
-            told = told.get("data")
-        if not isinstance(told, list):
+        server_claims: Any = json.loads(body)  # with the NaN and infinities that some servers tell
+        if isinstance(server_claims, dict):
+            server_claims = server_claims.get("data")
+        if not isinstance(server_claims, list):
             return None
-        told = json.loads(credentials.mask(json.dumps(told), LEAST_MASKED))
+        server_claims = json.loads(credentials.mask(json.dumps(server_claims), LEAST_MASKED))
     except (ValueError, RecursionError):
         return None
-    return [one for one in told if isinstance(one, dict) and _is_name(one.get("id"))]
+    return [one for one in server_claims if isinstance(one, dict) and _is_name(one.get("id"))]
 
 
 def _is_name(value: object) -> bool:
@@ -169,12 +169,16 @@ def _refused(address: Address, credentials: Credentials, answer: Answer, url: st
 
 def _redirected(address: Address, answer: Answer, url: str, credentials: Credentials) -> str:
     """A redirect is an error: the key must not travel to another place."""
-    told = urlsplit(urljoin(url, answer.headers.get("location", "")))
-    target = f"{told.scheme}://{told.netloc.rpartition('@')[2]}{told.path}"
+    server_claims = urlsplit(urljoin(url, answer.headers.get("location", "")))
+    target = (
+        f"{server_claims.scheme}://{server_claims.netloc.rpartition('@')[2]}{server_claims.path}"
+    )
     start = f"{address.shown} redirects to"
     target = credentials.mask(target)
     base = target.rstrip("/").removesuffix(MODELS)
-    if (base == target.rstrip("/") and told.path.strip("/")) or target == url.partition("?")[0]:
+    if (base == target.rstrip("/") and server_claims.path.strip("/")) or target == url.partition(
+        "?"
+    )[0]:
         return f"{start} {printable(target, 200)}, which is no list of models: see --host"
     return f"{start} {printable(target, 200)}: give --host {printable(base, 200)}"
 
@@ -192,9 +196,9 @@ def _offer(model: str | None, extra: Any) -> Offer:
     return msgspec.structs.replace(
         offer,
         is_viralload=True,
-        limits=told.device_limits(extra.get("limits")),
-        flop_per_image=told.flop(extra.get("flop_per_image")),
-        approximations=told.approximations(extra),
+        limits=server_claims.device_limits(extra.get("limits")),
+        flop_per_image=server_claims.flop(extra.get("flop_per_image")),
+        approximations=server_claims.approximations(extra),
     )
 
 

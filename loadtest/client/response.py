@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import msgspec
 from PIL import Image, UnidentifiedImageError
 
-from loadtest.server_words import error_in
+from loadtest.client.server_errors import error_in
 
 DECODE_EVERY = 10
 MAX_PIXELS = 64_000_000  # headers that tell more are refused unread: a decompression bomb

@@ -16,7 +16,7 @@ import gevent.socket
 import gevent.ssl
 import msgspec
 
-from loadtest.wire import HungUp, Wire, WireError
+from loadtest.client.connection import HungUp, Wire, WireError
 
 CONNECT_TIMEOUT_S = 10.0
 PEEK_BYTES = 12  # "HTTP/1.1 408"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.client import ImageClient
+from loadtest.client.image_client import ImageClient
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from loadtest.wire import quoted
+from loadtest.client.connection import quoted
 
 MOST_CODINGS = 3  # one over the other
 MOST_MEMBERS = 64  # of a gzip file, one after the other

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.server_words import MOST_CHARS, error_in, error_message, where_to
+from loadtest.client.server_errors import MOST_CHARS, error_in, error_message, where_to
 
 FASTAPI = (
     b'{"detail": [{"loc": ["body", "size"], "msg": "field required", "type": "missing"},'

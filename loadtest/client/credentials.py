@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from loadtest.address import HIDDEN, Address
+from loadtest.client.address import HIDDEN, Address
 from loadtest.errors import TargetError
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"

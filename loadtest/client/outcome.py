@@ -1,11 +1,11 @@
 """What an exchange says: the check of a good answer, the words of another. No secret is in them."""
 
-from loadtest.answer import Checked, check, most_bytes
-from loadtest.client import Exchange
-from loadtest.coding import CodingError, unpack
-from loadtest.credentials import Credentials
+from loadtest.client.content_coding import CodingError, unpack
+from loadtest.client.credentials import Credentials
+from loadtest.client.image_client import Exchange
+from loadtest.client.response import Checked, check, most_bytes
+from loadtest.client.server_errors import MOST_READ_BYTES, error_message, where_to
 from loadtest.plan.job import Ask, Job
-from loadtest.server_words import MOST_READ_BYTES, error_message, where_to
 
 
 def held(

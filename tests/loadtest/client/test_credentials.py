@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.address import parse
-from loadtest.credentials import (
+from loadtest.client.address import parse
+from loadtest.client.credentials import (
     Credentials,
     checked_key,
     gather,

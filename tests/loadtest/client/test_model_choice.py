@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from loadtest.client.model_choice import always_base64, choose
 from loadtest.errors import TargetError
-from loadtest.model_choice import always_base64, choose
 
 
 def offered(*names: str, **kinds: str) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.plain import Unanswered, ask, reason
-from loadtest.target import free_port
+from loadtest.client.single_request import Unanswered, ask, reason
+from loadtest.client.target import free_port
 from tests.loadtest.odd_server import answer, images, serving
 
 

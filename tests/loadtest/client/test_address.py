@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.address import Address, parse
+from loadtest.client.address import Address, parse
 from loadtest.errors import TargetError
 
 

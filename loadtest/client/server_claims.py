@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from loadtest.answer import parse_server_timing
+from loadtest.client.response import parse_server_timing
 from profiles.schema import Approximation, DeviceLimits
 
 MOST_FLOP_PER_S = 1e18  # of one device; the fastest GPU of 2025 does 2e16 with its smallest numbers

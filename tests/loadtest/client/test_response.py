@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from loadtest.answer import Checked, check, most_bytes, parse_server_timing
-from loadtest.server_words import error_message
+from loadtest.client.response import Checked, check, most_bytes, parse_server_timing
+from loadtest.client.server_errors import error_message
 
 
 def fault_in(answer: bytes, *due: int, decode: bool = False) -> str | None:
@@ -211,7 +211,7 @@ def test_checking_an_answer_imports_nothing(kind: str) -> None:
     # threads of a gevent process that import at once can hang; so all is imported before
     code = (
         "import sys\n"
-        "from loadtest.answer import check\n"
+        "from loadtest.client.response import check\n"
         "before, body = set(sys.modules), sys.stdin.buffer.read()\n"
         "assert not any(check(body, 1, 320, 320, decode=d).fault for d in (True, False))\n"
         "print(sorted(set(sys.modules) - before))\n"

@@ -3,11 +3,11 @@ import socket
 import msgspec
 import pytest
 
-from loadtest.address import parse
-from loadtest.credentials import NONE, Credentials
+from loadtest.client.address import parse
+from loadtest.client.credentials import NONE, Credentials
+from loadtest.client.target import Offer, check_port_free, free_port, is_healthy
+from loadtest.client.target import ask_models as ask_address
 from loadtest.errors import TargetError
-from loadtest.target import Offer, check_port_free, free_port, is_healthy
-from loadtest.target import ask_models as ask_address
 from profiles.schema import DeviceLimits
 from tests.loadtest.conftest import StartServer
 from tests.loadtest.odd_server import Asked, Habit, answer, serving

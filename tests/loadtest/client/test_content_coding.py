@@ -8,7 +8,7 @@ from functools import partial
 import brotli
 import pytest
 
-from loadtest.coding import MOST_MEMBERS, CodingError, unpack
+from loadtest.client.content_coding import MOST_MEMBERS, CodingError, unpack
 
 BODY = b'{"data": []}' * 100
 PLAIN = zlib.compressobj(wbits=-15)

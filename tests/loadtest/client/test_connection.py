@@ -7,8 +7,8 @@ import gevent.event
 import gevent.server
 import pytest
 
-from loadtest.client import Exchange, ImageClient
-from loadtest.wire import READS_A_TURN, HungUp, Plug, Wire, WireError, parse_head
+from loadtest.client.connection import READS_A_TURN, HungUp, Plug, Wire, WireError, parse_head
+from loadtest.client.image_client import Exchange, ImageClient
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345"
 BIG = b"x" * 300_000
