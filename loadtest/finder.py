@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import pace, runner
+from loadtest import runner
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for
 from loadtest.client.target import Offer
 from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.generator import self_test
 from loadtest.goal import Asked
 from loadtest.plan.job import Job, encode
 from loadtest.plan.source import Source
@@ -99,8 +100,8 @@ class Finder(runner.Run):
         log = self.folder.log_path("closed-loop")
         # the first one warms caches up
         _, *lone = alone(self.folder.job_path, log, 1 + LONE_REQUESTS, self._opened)
-        cpu_s = pace.cpu_s_per_request(self.folder.job_path, max(1, round(images)))
-        most = None if cpu_s is None else PACE_TRUST * pace.SHARE / cpu_s * job.processes
+        cpu_s = self_test.cpu_s_per_request(self.folder.job_path, max(1, round(images)))
+        most = None if cpu_s is None else PACE_TRUST * self_test.SHARE / cpu_s * job.processes
         search = msgspec.structs.replace(search, lone_latency_s=lone, most_per_s=most)
         self._update(search=search)
         if min(lone) >= asked.limit_s:

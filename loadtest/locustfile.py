@@ -4,10 +4,10 @@ One user a process is a dispatcher, not a person: it sleeps until each arrival o
 and starts a greenlet for it, whatever became of the earlier ones. The schedule is absolute, so
 being late once does not make anything later late. Shares go by index: with n processes, process k
 plays every arrival whose index is k modulo n. Where the scenario has people, an arrival is a person
-and the greenlet plays all they do (`loadtest.people`).
+and the greenlet plays all they do (`loadtest.generator.people`).
 
 Locust's own `request` event is fired for every attempt, so its statistics and web UI work; what is
-measured is in the run folder, written by `loadtest.recorder`.
+measured is in the run folder, written by `loadtest.generator.recorder`.
 """
 
 import gc
@@ -29,14 +29,15 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import people, remote, strangers, vitals, web, windows
-from loadtest.alarm import Alarm
+from loadtest import remote, strangers, windows
 from loadtest.client import credentials
 from loadtest.client.image_client import ImageClient
+from loadtest.generator import monitor, people, web_ui
 from loadtest.generator.person import Answer, Gone, Script, retry_after
+from loadtest.generator.recorder import FIRST, Attempt, Recorder
+from loadtest.generator.sender import Prepared, Sender
+from loadtest.generator.timer import Alarm
 from loadtest.plan.job import decode
-from loadtest.recorder import FIRST, Attempt, Recorder
-from loadtest.sender import Prepared, Sender
 from loadtest.system import open_files, scheduling
 from profiles.run import RunFolder
 from profiles.schema import Outcome, RequestRecord, RunEvent
@@ -235,7 +236,7 @@ class Crowd(User):
         """This generator's own state, and whether it should stop."""
         lines = FOLDER.load_writer(self.generator)
         try:
-            vitals.sample_forever(
+            monitor.sample_forever(
                 lines,
                 self.recorder,
                 self.generator,
@@ -278,7 +279,7 @@ def share_of(environment: Environment) -> tuple[int, int]:
 def _connect(environment: Environment, **_: object) -> None:
     runner = environment.runner
     if environment.web_ui is not None:
-        web.add(environment.web_ui.app, FOLDER, JOB.load_s)
+        web_ui.add(environment.web_ui.app, FOLDER, JOB.load_s)
     if isinstance(runner, WorkerRunner):
         runner.register_message("load_start", _told)
         remote.introduce(JOB, runner)

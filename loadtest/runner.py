@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import pace, server, workers
+from loadtest import server, workers
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
 from loadtest.client.address import parse
@@ -29,6 +29,7 @@ from loadtest.client.credentials import NONE
 from loadtest.client.target import Offer, ask_models
 from loadtest.climb import Calibration, Window
 from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.generator import self_test
 from loadtest.plan.job import Job, encode
 from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
 from loadtest.plan.source import Source, load_source
@@ -349,7 +350,7 @@ class Run:
         if scarce is not None:
             self._event("open_files_scarce", scarce)
             self.console.print(f"warning: {scarce}", highlight=False, markup=False, soft_wrap=True)
-        told = pace.warning(
+        told = self_test.warning(
             self.folder.job_path,
             schedule["t_s"],
             plan.images / plan.requests,

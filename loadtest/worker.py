@@ -23,13 +23,14 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import pace, protocol
+from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.client.address import Address, parse
 from loadtest.client.credentials import Credentials, in_the_clear
 from loadtest.client.target import ask_models
 from loadtest.clock import Reading, read_offset
 from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.generator import self_test
 from loadtest.handshake import Meeting, nonce
 from loadtest.meant import check_target
 from loadtest.plan.job import Job, decode, encode
@@ -271,7 +272,7 @@ class _Worker:
         times_s, images = schedule["t_s"], float(schedule["images"].mean())
         for told in (
             open_files.warning(times_s, job.timeout_s, job.processes, open_files.hard_limit()),
-            pace.warning_of_share(folder.job_path, times_s, images, share, job.processes),
+            self_test.warning_of_share(folder.job_path, times_s, images, share, job.processes),
         ):
             if told is not None:
                 self._say(f"warning: {told}")

@@ -15,7 +15,7 @@ from loadtest.handshake import Meeting, nonce
 from loadtest.plan.job import encode
 from profiles.run import RunFolder
 from profiles.schema import Outcome
-from tests.loadtest.test_recorder import JOB
+from tests.loadtest.generator.test_recorder import JOB
 from tests.profiles.synthetic import record
 
 

@@ -8,9 +8,9 @@ from loadtest.client.address import parse
 from loadtest.client.credentials import Credentials, gather
 from loadtest.client.image_client import ImageClient
 from loadtest.closed_loop import ClosedLoop, FailedError
+from loadtest.generator.recorder import Recorder
+from loadtest.generator.sender import Sender
 from loadtest.plan.job import Job
-from loadtest.recorder import Recorder
-from loadtest.sender import Sender
 from profiles.lines import LineWriter
 from profiles.run import RunFolder
 from profiles.schema import Outcome, RequestRecord

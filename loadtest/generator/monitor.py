@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import gevent
 
-from loadtest.recorder import Recorder
+from loadtest.generator.recorder import Recorder
 from profiles.lines import LineWriter
 
 LOOK_S = 0.05

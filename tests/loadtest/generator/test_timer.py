@@ -1,6 +1,6 @@
 import time
 
-from loadtest.alarm import Alarm
+from loadtest.generator.timer import Alarm
 
 
 def test_an_alarm_wakes_when_it_should_and_at_once_where_that_is_past() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from loadtest.client.image_client import Exchange
 from loadtest.client.response import Checked
+from loadtest.generator.recorder import Attempt, Recorder
 from loadtest.plan.job import Ask, Job, decode, encode
-from loadtest.recorder import Attempt, Recorder
 from loadtest.scenario.prompts import Lengths, PromptMix
 from loadtest.scenario.session import Retry, Session, scripts
 from loadtest.traffic.distributions import Fixed

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from loadtest.client.image_client import Exchange
+from loadtest.generator.recorder import Recorder
+from loadtest.generator.sender import Sender
 from loadtest.plan.job import Job
-from loadtest.recorder import Recorder
-from loadtest.sender import Sender
 from profiles.lines import LineWriter
 from profiles.schema import Outcome
 

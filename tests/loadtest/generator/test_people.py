@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtest.generator.people import live, never_came, scripts_of
 from loadtest.generator.person import Answer, Gone, Script, Wish
-from loadtest.people import live, never_came, scripts_of
-from loadtest.recorder import Attempt
+from loadtest.generator.recorder import Attempt
 from loadtest.scenario.session import PersonClass, Retry, Session, scripts
 from loadtest.traffic.distributions import Fixed
 from loadtest.units import Duration

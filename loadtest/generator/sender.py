@@ -12,8 +12,8 @@ import msgspec
 from loadtest.client.image_client import Exchange, ImageClient
 from loadtest.client.outcome import held
 from loadtest.client.response import Checked, is_sampled, most_bytes
+from loadtest.generator.recorder import FIRST, Attempt, Recorder
 from loadtest.plan.job import Ask, Job, Rows
-from loadtest.recorder import FIRST, Attempt, Recorder
 from profiles.schema import Outcome, RequestRecord
 
 INLINE_BYTES = 1 << 18  # of an answer; checking it holds the loop up for less than 1 ms

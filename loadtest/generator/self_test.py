@@ -1,6 +1,6 @@
 """How many requests a second a generator process can send on this machine: a quick estimate.
 
-    python -m loadtest.pace job.json IMAGES      prints CPU seconds a request
+    python -m loadtest.generator.self_test job.json IMAGES      prints CPU seconds a request
 
 It makes, sends, checks and records requests for MEASURED_S against a null server on loopback, in
 the same process, and counts the CPU time of both. What an open loop sends on time is taken as SHARE
@@ -83,7 +83,7 @@ def cpu_s_per_request(job_path: Path, images: int) -> float | None:
 
     None if the self-test did not work out: it is a courtesy, no reason to stop a run.
     """
-    command = python("loadtest.pace", str(job_path), str(images))
+    command = python("loadtest.generator.self_test", str(job_path), str(images))
     try:
         done = subprocess.run(
             command, capture_output=True, timeout=PATIENCE_S, check=True, env=environ()
@@ -120,8 +120,8 @@ def measure(job: Job, images: int) -> float:
     import gevent.server
 
     from loadtest.client.image_client import ImageClient
-    from loadtest.recorder import Recorder
-    from loadtest.sender import Sender
+    from loadtest.generator.recorder import Recorder
+    from loadtest.generator.sender import Sender
     from profiles.lines import LineWriter
 
     answer = _answer(job, images)

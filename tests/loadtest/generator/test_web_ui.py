@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.web import MAX_POINTS, Progress
+from loadtest.generator.web_ui import MAX_POINTS, Progress
 from profiles.run import RunFolder
 from profiles.schema import LoadSample, RunEvent
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from loadtest.generator import person
 from loadtest.generator.person import Answer, Gone, Script, Try, Wish
-from loadtest.recorder import Attempt
+from loadtest.generator.recorder import Attempt
 from loadtest.scenario.session import CLASSES, Retry
 from profiles.schema import Outcome
 

@@ -8,7 +8,6 @@ like every other reader of it does, so a worker on another machine is in it, too
 """
 
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def add(app: Any, folder: RunFolder, duration_s: float) -> None:
         duration_s: of the load.
     """
     progress = Progress(folder, duration_s)
-    page = (Path(str(resources.files("loadtest"))) / "web.html").read_text(encoding="utf-8")
+    page = (Path(__file__).with_name("web_ui.html")).read_text(encoding="utf-8")
 
     def load() -> Any:
         return app.response_class(json.dumps(progress.series()), mimetype="application/json")
