@@ -20,6 +20,7 @@ import msgspec
 from loadtest import foretold, goal, unused, whatif
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV, parser
+from loadtest.distributed.gather import Workers
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import gates
@@ -35,7 +36,6 @@ from loadtest.system.output import OutputError
 from loadtest.system.terminal import Terminal, complain, show
 from loadtest.target_options import credentials_of_worker, target_of
 from loadtest.units import parse_duration
-from loadtest.workers import Workers
 from profiles import edge
 from profiles.columns import read
 from profiles.find import exit_code as find_exit_code
@@ -207,7 +207,7 @@ def _workers(options: argparse.Namespace) -> Workers | None:
 
 
 def _worker(options: argparse.Namespace, _command: list[str]) -> int:
-    from loadtest.worker import work
+    from loadtest.distributed.worker import work
 
     host, port = options.master
     wait_s = _duration(options.wait, "--wait")

@@ -29,9 +29,10 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import remote, strangers, windows
+from loadtest import windows
 from loadtest.client import credentials
 from loadtest.client.image_client import ImageClient
+from loadtest.distributed import master, unknown_peers
 from loadtest.generator import monitor, people, web_ui
 from loadtest.generator.person import Answer, Gone, Script, retry_after
 from loadtest.generator.recorder import FIRST, Attempt, Recorder
@@ -53,7 +54,7 @@ SWITCH_S = 5e-4  # the longest that a thread at work keeps the loop from running
 log = logging.getLogger("viralload")
 open_files.raise_limit()
 if JOB.is_remote:
-    strangers.bound_frames()  # before Locust opens its port
+    unknown_peers.bound_frames()  # before Locust opens its port
 start_told = gevent.event.AsyncResult()  # load start, on the run's clock
 
 
@@ -282,9 +283,9 @@ def _connect(environment: Environment, **_: object) -> None:
         web_ui.add(environment.web_ui.app, FOLDER, JOB.load_s)
     if isinstance(runner, WorkerRunner):
         runner.register_message("load_start", _told)
-        remote.introduce(JOB, runner)
+        master.introduce(JOB, runner)
     elif isinstance(runner, MasterRunner) and JOB.is_remote:
-        environment.crew = remote.receive(JOB, FOLDER, environment, end)  # type: ignore[attr-defined]
+        environment.crew = master.receive(JOB, FOLDER, environment, end)  # type: ignore[attr-defined]
     elif isinstance(runner, MasterRunner):
         environment.shares_played = set()  # type: ignore[attr-defined]
         runner.register_message("played", _share_played)
@@ -296,7 +297,7 @@ def _start(environment: Environment, **_: object) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or runner is None:
         return
-    crew: remote.Reception | None = getattr(environment, "crew", None)
+    crew: master.Reception | None = getattr(environment, "crew", None)
     if crew is not None:
         crew.begin()
     load_start_s = run_clock() + LEAD_S

@@ -13,15 +13,15 @@ from loadtest.client.credentials import NONE, Credentials
 from loadtest.client.model_choice import always_base64
 from loadtest.client.response import FORMATS
 from loadtest.client.target import FALLBACK_SIZE, Offer, free_port
+from loadtest.distributed.gather import Workers
+from loadtest.distributed.protocol import zmq_host
 from loadtest.errors import ConfigurationError
 from loadtest.plan.job import Job
-from loadtest.protocol import zmq_host
 from loadtest.scenario.prompts import PromptMix, load_texts
 from loadtest.scenario.scenario import Scenario, parse_size
 from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.traffic.distributions import quantile
-from loadtest.workers import Workers
 from profiles.host import Host, node_name
 from profiles.mix import Mix
 from profiles.printable import printable

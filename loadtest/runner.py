@@ -21,13 +21,14 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import server, workers
+from loadtest import server
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
 from loadtest.client.address import parse
 from loadtest.client.credentials import NONE
 from loadtest.client.target import Offer, ask_models
 from loadtest.climb import Calibration, Window
+from loadtest.distributed import gather
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test
 from loadtest.plan.job import Job, encode
@@ -124,7 +125,7 @@ class Run:
         """Run to its end, whatever that is; what happened is in the folder."""
         options = self.options
         if options.workers is not None:
-            workers.check(options.workers, options.host)
+            gather.check(options.workers, options.host)
         for said in check_options(options):
             self._say(said)
         source = load_source(options.scenario, options.folder)
@@ -381,13 +382,13 @@ class Run:
         env |= self.options.credentials.environment
         own = os.environ.get(TOKEN_ENV)
         if crew is not None:
-            env[TOKEN_ENV] = workers.token_for(crew, own)
-            self._say(workers.invitation(crew, env[TOKEN_ENV], own))
+            env[TOKEN_ENV] = gather.token_for(crew, own)
+            self._say(gather.invitation(crew, env[TOKEN_ENV], own))
         self.loading = crew is None
         locust = Child("load generator", command, self.folder.log_path("locust"), env)
         self.children.append(locust)
         if crew is not None:
-            workers.gather(
+            gather.gather(
                 crew, self.folder, locust, lambda: time.monotonic() - self.zero, self.console
             )
             self.loading = True

@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from loadtest.client.target import free_port
-from loadtest.protocol import MOST_BYTES
+from loadtest.distributed.protocol import MOST_BYTES
 from profiles.schema import EndReason, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer

@@ -1,6 +1,6 @@
 """Locust's master, where workers are on other machines: their questions, and the run's end.
 
-Runs inside Locust's master process; see `loadtest.crew` for what is answered, `loadtest.worker` for
+Runs inside Locust's master process; see `loadtest.distributed.roster` for what is answered, `loadtest.distributed.worker` for
 who asks. Locust's own messages carry the rest: users, statistics, the load's start.
 """
 
@@ -13,9 +13,9 @@ from typing import Any
 
 import gevent
 
-from loadtest import protocol, strangers
 from loadtest.arguments import TOKEN_ENV
-from loadtest.crew import Crew
+from loadtest.distributed import protocol, unknown_peers
+from loadtest.distributed.roster import Crew
 from loadtest.plan.job import Job
 from profiles.run import RunFolder
 from profiles.schema import RunEvent
@@ -69,7 +69,7 @@ class Reception:
         self._runner = environment.runner
         self._end = end
         self._failed = False
-        strangers.hear_on(self._runner, self._note_stranger)
+        unknown_peers.hear_on(self._runner, self._note_stranger)
         self._runner.register_message("viralload", self._answer)
         self._runner.register_message("viralload_joined", self._joined)
         environment.events.quitting.add_listener(self._quitting)

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
-from loadtest.clock import Reading
-from loadtest.handshake import NONCE_CHARS, Meeting, nonce
+from loadtest.distributed import protocol
+from loadtest.distributed.clock_offset import Reading
+from loadtest.distributed.handshake import NONCE_CHARS, Meeting, nonce
 from profiles.lines import LineWriter
 from profiles.printable import printable
 from profiles.run import RunFolder

@@ -16,7 +16,7 @@ from locust.exception import RPCError, RPCReceiveError, RPCSendError
 from locust.rpc import zmqrpc
 from locust.rpc.protocol import Message
 
-from loadtest.protocol import MOST_BYTES
+from loadtest.distributed.protocol import MOST_BYTES
 
 UNREADABLE = "viralload_unreadable"
 

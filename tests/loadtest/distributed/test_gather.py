@@ -1,5 +1,5 @@
 from loadtest.client.address import is_loopback
-from loadtest.workers import Workers, invitation, token_for
+from loadtest.distributed.gather import Workers, invitation, token_for
 
 
 def workers(host: str, port: int = 5557) -> Workers:

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest import protocol
-from loadtest.clock import Reading
-from loadtest.crew import BUSY_S, MOST_REFUSED, SILENT_S, Crew
-from loadtest.handshake import Meeting, nonce
+from loadtest.distributed import protocol
+from loadtest.distributed.clock_offset import Reading
+from loadtest.distributed.handshake import Meeting, nonce
+from loadtest.distributed.roster import BUSY_S, MOST_REFUSED, SILENT_S, Crew
 from loadtest.plan.job import encode
 from profiles.run import RunFolder
 from profiles.schema import Outcome
@@ -224,7 +224,7 @@ def test_hellos_without_end_take_no_memory_without_end(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F18: and whoever speaks last is not the one who is forgotten."""
-    monkeypatch.setattr("loadtest.crew.MOST_MEETINGS", 3)
+    monkeypatch.setattr("loadtest.distributed.roster.MOST_MEETINGS", 3)
     for i in range(10):
         ask(crew, f"stranger-{i}", protocol.hello("h", nonce()))
     assert len(crew._meetings) == 3

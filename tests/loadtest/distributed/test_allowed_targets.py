@@ -10,11 +10,11 @@ import msgpack
 import pytest
 import zmq
 
-from loadtest import protocol
 from loadtest.client.address import parse
 from loadtest.client.target import free_port
+from loadtest.distributed import protocol
+from loadtest.distributed.allowed_targets import check_target
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.meant import check_target
 from tests.loadtest.command import Viralload
 
 IMAGES = "/v1/images/generations"

@@ -23,16 +23,16 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import protocol
 from loadtest.arguments import TOKEN_ENV
 from loadtest.client.address import Address, parse
 from loadtest.client.credentials import Credentials, in_the_clear
 from loadtest.client.target import ask_models
-from loadtest.clock import Reading, read_offset
+from loadtest.distributed import protocol
+from loadtest.distributed.allowed_targets import check_target
+from loadtest.distributed.clock_offset import Reading, read_offset
+from loadtest.distributed.handshake import Meeting, nonce
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test
-from loadtest.handshake import Meeting, nonce
-from loadtest.meant import check_target
 from loadtest.plan.job import Job, decode, encode
 from loadtest.system import open_files
 from loadtest.system.child_environment import environ, python
@@ -278,7 +278,7 @@ class _Worker:
                 self._say(f"warning: {told}")
 
     def _start_generator(self, folder: RunFolder) -> Child:
-        locustfile = Path(__file__).parent / "locustfile.py"
+        locustfile = Path(__file__).parents[1] / "locustfile.py"
         command = python("loadtest.system.own_locust", "-f", str(locustfile), "--worker")
         command += ["--master-host", protocol.zmq_host(self.host), "--master-port", str(self.port)]
         command += ["--exit-code-on-error", "0", "--only-summary", "--loglevel", "WARNING"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.argument_values import address
-from loadtest.worker import told_address, whole_lines
+from loadtest.distributed.worker import told_address, whole_lines
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ msgpack array of (kind, data, id). The worker asks and the master answers, one q
 `n` counts the questions, so that an answer which comes too late is not taken for the next one's.
 
 The channel is not encrypted. Both sides prove that they know the run's token before anything else
-(`loadtest.handshake`); what follows is not authenticated: whoever reaches the port can still end
+(`loadtest.distributed.handshake`); what follows is not authenticated: whoever reaches the port can still end
 the run or forge its record. Neither the token nor the API key crosses the wire.
 """
 
@@ -18,9 +18,9 @@ import msgpack
 import msgspec
 import zmq
 
-from loadtest.clock import Reading
+from loadtest.distributed.clock_offset import Reading
+from loadtest.distributed.handshake import Hash, Nonce
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.handshake import Hash, Nonce
 from profiles.printable import printable
 from profiles.schema import SCHEMA_VERSION
 

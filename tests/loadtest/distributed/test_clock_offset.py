@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.clock import read_offset
+from loadtest.distributed.clock_offset import read_offset
 
 seconds = st.floats(min_value=1e-6, max_value=0.2)
 

@@ -9,7 +9,7 @@
 The token never crosses the wire, no proof fits another meeting, and a master's is none of a
 worker's. Who relays the words of both can read them and end the run, but cannot put another target
 or another schedule into a job that a worker believes. Without a token both proofs are worth
-nothing; see `loadtest.meant`.
+nothing; see `loadtest.distributed.allowed_targets`.
 """
 
 import hmac

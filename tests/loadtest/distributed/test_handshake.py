@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from loadtest.handshake import NONCE_CHARS, Meeting, nonce
+from loadtest.distributed.handshake import NONCE_CHARS, Meeting, nonce
 
 MEETING = Meeting(
     worker="worker-1",
