@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from loadtest import runner
-from loadtest.calibrate import alone, asks, calibrate, in_flight_for
+from loadtest.calibration.calibrate import alone, asks, calibrate, in_flight_for
 from loadtest.client.target import Offer
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test

@@ -23,11 +23,18 @@ from rich.console import Console
 
 from loadtest import server
 from loadtest.arguments import TOKEN_ENV
-from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
+from loadtest.calibration.calibrate import (
+    alone,
+    asks,
+    calibrate,
+    in_flight_for,
+    mix_of_asks,
+    refusal,
+)
+from loadtest.calibration.concurrency import Calibration, Window
 from loadtest.client.address import parse
 from loadtest.client.credentials import NONE
 from loadtest.client.target import Offer, ask_models
-from loadtest.climb import Calibration, Window
 from loadtest.distributed import gather
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.calibration.closed_loop import ClosedLoop, FailedError
 from loadtest.client.address import parse
 from loadtest.client.credentials import Credentials, gather
 from loadtest.client.image_client import ImageClient
-from loadtest.closed_loop import ClosedLoop, FailedError
 from loadtest.generator.recorder import Recorder
 from loadtest.generator.sender import Sender
 from loadtest.plan.job import Job

@@ -4,8 +4,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest.calibrate import alone, asks, calibrate, in_flight_for, mix_of_asks, refusal
-from loadtest.climb import Calibration, Window
+from loadtest.calibration.calibrate import (
+    alone,
+    asks,
+    calibrate,
+    in_flight_for,
+    mix_of_asks,
+    refusal,
+)
+from loadtest.calibration.concurrency import Calibration, Window
 from loadtest.errors import ViralloadError
 from loadtest.plan.job import Job, encode
 from loadtest.plan.source import load_source

@@ -1,7 +1,7 @@
 """The node's capacity, measured before the load: what "1.5x" refers to.
 
-A closed loop in a process of its own (`loadtest.closed_loop`) raises what is in flight until more
-brings no more (`loadtest.climb`), and asks what the run will ask for. It is a quick look, good to
+A closed loop in a process of its own (`loadtest.calibration.closed_loop`) raises what is in flight until more
+brings no more (`loadtest.calibration.concurrency`), and asks what the run will ask for. It is a quick look, good to
 some ten percent; plan and report say so, with its interval.
 """
 
@@ -13,7 +13,7 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from loadtest.climb import TIME_S, Calibration, Window
+from loadtest.calibration.concurrency import TIME_S, Calibration, Window
 from loadtest.errors import ViralloadError
 from loadtest.plan.job import Job
 from loadtest.plan.plan import Node, Schedule, expected_requests, make_plan
@@ -132,7 +132,7 @@ def _lines(
     Raises:
         ViralloadError: It failed.
     """
-    command = python("loadtest.closed_loop", str(job_path), *words)
+    command = python("loadtest.calibration.closed_loop", str(job_path), *words)
     child = Child("closed loop", command, log, opened)
     left, code = b"", None
     try:

@@ -1,7 +1,7 @@
-"""A closed loop against a real server, in a process of its own; played by `loadtest.calibrate`.
+"""A closed loop against a real server, in a process of its own; played by `loadtest.calibration.calibrate`.
 
-    python -m loadtest.closed_loop job.json alone COUNT      COUNT requests, one after the other
-    python -m loadtest.closed_loop job.json climb FIRST      ever more at once, from FIRST on
+    python -m loadtest.calibration.closed_loop job.json alone COUNT      COUNT requests, one after the other
+    python -m loadtest.calibration.closed_loop job.json climb FIRST      ever more at once, from FIRST on
 
 stdout gets JSON lines: of `alone` each request's seconds; of `climb` each window as it ends, then
 the `Calibration`. A request that fails ends it with exit code 1 and its words on stderr. What is
@@ -17,11 +17,11 @@ import gevent.pool
 import msgspec
 import numpy as np
 
+from loadtest.calibration.concurrency import Calibration, Climb, Done
 from loadtest.client.credentials import Credentials, of_this_process
 from loadtest.client.image_client import Exchange, ImageClient
 from loadtest.client.outcome import held, words
 from loadtest.client.response import is_sampled, most_bytes
-from loadtest.climb import Calibration, Climb, Done
 from loadtest.plan.job import Ask, Job, Rows, decode
 from loadtest.system import open_files
 from profiles.printable import printable

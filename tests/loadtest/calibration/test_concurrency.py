@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from loadtest.climb import GAIN, TIME_S, Calibration, Climb, Done, interval, window
+from loadtest.calibration.concurrency import (
+    GAIN,
+    TIME_S,
+    Calibration,
+    Climb,
+    Done,
+    interval,
+    window,
+)
 
 Service = Callable[[float, random.Random], float]  # seconds, of a request that begins then
 
