@@ -129,8 +129,8 @@ def _secrets(words: Sequence[str]) -> list[str | None]:
 
 
 def _run(options: argparse.Namespace, command: list[str]) -> int:
-    from loadtest import runner  # here, so that plans and reports start without it
-    from loadtest.prepare import Options
+    from loadtest.driver import run as driver  # here, so that plans and reports start without it
+    from loadtest.driver.prepare import Options
 
     unused.check_server(options)
     scenario, text, folder = scenario_of(options)
@@ -141,7 +141,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     console = Terminal()
     price, price_basis = _price(options.gpu_price)
     try:
-        run_folder, summary = runner.run(
+        run_folder, summary = driver.run(
             Options(
                 scenario_text=text,
                 scenario=scenario,
@@ -170,7 +170,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
             ),
             console,
         )
-    except runner.Interrupted as stop:
+    except driver.Interrupted as stop:
         complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
     foretold.note(run_folder, summary)
@@ -232,8 +232,9 @@ def _duration(text: str, option: str) -> float:
 
 
 def _find(options: argparse.Namespace, command: list[str]) -> int:
-    from loadtest import finder, runner
-    from loadtest.prepare import Options
+    from loadtest import finder
+    from loadtest.driver import run as driver
+    from loadtest.driver.prepare import Options
 
     unused.check_server(options)
     scenario, text, folder = goal.scenario_of(options)
@@ -260,7 +261,7 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
     finder.check(asked, wanted)
     try:
         run_folder, result = finder.run(wanted, asked, Terminal())
-    except runner.Interrupted as stop:
+    except driver.Interrupted as stop:
         complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
     return _tell_found(options, run_folder, result)
@@ -388,7 +389,7 @@ def _doctor(options: argparse.Namespace, _command: list[str]) -> int:
 
 
 def _sample(options: argparse.Namespace, command: list[str]) -> int:
-    from loadtest.sample import SampleOptions, sample
+    from loadtest.driver.sample import SampleOptions, sample
 
     told = SampleOptions(
         command=command,

@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import runner
 from loadtest.calibration.calibrate import alone, asks, calibrate, in_flight_for
 from loadtest.client.target import Offer
+from loadtest.driver import run as driver
+from loadtest.driver.prepare import Options, job_for, locust_command
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test
 from loadtest.goal import Asked
 from loadtest.plan.job import Job, encode
 from loadtest.plan.source import Source
-from loadtest.prepare import Options, job_for, locust_command
 from loadtest.search import Goal, Next, choose, found
 from loadtest.system.processes import Child
 from loadtest.window_player import Player, Requests
@@ -61,7 +61,7 @@ def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, Fi
     return session.folder, result
 
 
-class Finder(runner.Run):
+class Finder(driver.Run):
     """The search in progress."""
 
     def __init__(self, options: Options, console: Console, asked: Asked) -> None:

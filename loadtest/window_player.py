@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from loadtest import windows
+from loadtest.driver.watch import look_at_children
 from loadtest.search import Next
 from loadtest.system.processes import Child
-from loadtest.watch import look_at_children
 from profiles.run import RunFolder
 from profiles.schema import EndReason, WindowRecord
 

@@ -10,9 +10,9 @@ from loadtest import unused
 from loadtest.arguments import parser
 from loadtest.client.address import parse
 from loadtest.client.credentials import gather
+from loadtest.driver.prepare import Options
+from loadtest.driver.target_checks import check_options
 from loadtest.overrides import fields_of, scenario_of
-from loadtest.prepare import Options
-from loadtest.target_checks import check_options
 
 PAGE = Path(__file__).parents[2] / "docs" / "foreign-servers.md"
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)

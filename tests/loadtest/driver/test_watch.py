@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
+from loadtest.driver.watch import look_at_children, watch
 from loadtest.system.processes import Child
-from loadtest.watch import look_at_children, watch
 from profiles.run import RunFolder
 from profiles.schema import EndReason, Outcome, RequestRecord, RunEvent
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from loadtest.sample import line, table
+from loadtest.driver.sample import line, table
 from profiles.run import RunFolder
 from profiles.sampled import is_sampled
 from profiles.schema import GpuSample, HostSample, RunEvent

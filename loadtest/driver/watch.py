@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.client.target import is_healthy
-from loadtest.live import Display, Watcher
+from loadtest.driver.live import Display, Watcher
 from loadtest.system.processes import Child
 from profiles.run import RunFolder
 from profiles.schema import EndReason, RunEvent

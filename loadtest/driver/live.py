@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.live_devices import Devices
+from loadtest.driver.live_devices import Devices
 from profiles.run import RunFolder
 from profiles.schema import Outcome
 

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from loadtest.driver.prepare import Options, cpu_notice, server_settings
 from loadtest.errors import ConfigurationError
-from loadtest.prepare import Options, cpu_notice, server_settings
 from loadtest.scenario.scenario import parse_scenario, scenario_text
 from profiles.schema import GpuInfo
 

@@ -2,8 +2,8 @@
 
 from loadtest.client.credentials import in_the_clear
 from loadtest.client.target import FALLBACK_SIZE, Offer, check_ports
+from loadtest.driver.prepare import Options
 from loadtest.errors import ConfigurationError
-from loadtest.prepare import Options
 from loadtest.scenario.scenario import image_weights
 
 # Fields of a request's body that are told in another way, so that answers can be held against them

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from loadtest.live import Display, View, Watcher, block, line
-from loadtest.live_devices import MOST_NEWS
+from loadtest.driver.live import Display, View, Watcher, block, line
+from loadtest.driver.live_devices import MOST_NEWS
 from profiles.run import RunFolder
 from profiles.schema import GpuSample, HostSample, LoadSample, Outcome, RequestRecord, RunEvent
 

@@ -21,7 +21,6 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest import server
 from loadtest.arguments import TOKEN_ENV
 from loadtest.calibration.calibrate import (
     alone,
@@ -36,13 +35,8 @@ from loadtest.client.address import parse
 from loadtest.client.credentials import NONE
 from loadtest.client.target import Offer, ask_models
 from loadtest.distributed import gather
-from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.generator import self_test
-from loadtest.plan.job import Job, encode
-from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
-from loadtest.plan.source import Source, load_source
-from loadtest.plan.text import UNBROKEN, plan_text
-from loadtest.prepare import (
+from loadtest.driver import server
+from loadtest.driver.prepare import (
     Options,
     first_manifest,
     job_for,
@@ -51,13 +45,19 @@ from loadtest.prepare import (
     server_settings,
     usable_gpus,
 )
+from loadtest.driver.target_checks import check_options, told_of
+from loadtest.driver.watch import watch
+from loadtest.errors import ConfigurationError, ViralloadError
+from loadtest.generator import self_test
+from loadtest.plan.job import Job, encode
+from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
+from loadtest.plan.source import Source, load_source
+from loadtest.plan.text import UNBROKEN, plan_text
 from loadtest.scenario.prompts import load_texts
 from loadtest.scenario.session import hopeless_retries, impatience
 from loadtest.system import charts_installed, open_files, output
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants
-from loadtest.target_checks import check_options, told_of
 from loadtest.unused import check_scenario
-from loadtest.watch import watch
 from profiles import edge
 from profiles.columns import read
 from profiles.run import RunError, RunFolder

@@ -249,7 +249,7 @@ def sampler_command(
 
 def locust_command(job: Job, web_port: int | None, workers: Workers | None = None) -> list[str]:
     """Locust with one dispatcher a process; it listens beyond loopback for workers only."""
-    locustfile = Path(__file__).parent / "locustfile.py"
+    locustfile = Path(__file__).parents[1] / "locustfile.py"
     command = python("loadtest.system.own_locust", "-f", str(locustfile), "--host", job.base_url)
     command += ["--users", str(job.processes), "--spawn-rate", str(job.processes)]
     command += ["--stop-timeout", str(int(job.drain_s + job.timeout_s) + 10)]
