@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
-from loadtest import foretold, goal, unused, whatif
+from loadtest import foretold, unused, whatif
 from loadtest.argument_values import MASTER_PORT
 from loadtest.arguments import TOKEN_ENV, parser
 from loadtest.distributed.gather import Workers
@@ -30,6 +30,7 @@ from loadtest.plan.text import UNBROKEN, plan_text
 from loadtest.scenario import scenario as scenarios
 from loadtest.scenario.prompts import load_texts
 from loadtest.scenario.scenario import Scenario
+from loadtest.search import goal
 from loadtest.system import charts_installed, output
 from loadtest.system.child_environment import environ, python, set_home
 from loadtest.system.output import OutputError
@@ -232,9 +233,9 @@ def _duration(text: str, option: str) -> float:
 
 
 def _find(options: argparse.Namespace, command: list[str]) -> int:
-    from loadtest import finder
     from loadtest.driver import run as driver
     from loadtest.driver.prepare import Options
+    from loadtest.search import find as finder
 
     unused.check_server(options)
     scenario, text, folder = goal.scenario_of(options)

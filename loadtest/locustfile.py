@@ -29,7 +29,6 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from loadtest import windows
 from loadtest.client import credentials
 from loadtest.client.image_client import ImageClient
 from loadtest.distributed import master, unknown_peers
@@ -39,6 +38,7 @@ from loadtest.generator.recorder import FIRST, Attempt, Recorder
 from loadtest.generator.sender import Prepared, Sender
 from loadtest.generator.timer import Alarm
 from loadtest.plan.job import decode
+from loadtest.search import windows
 from loadtest.system import open_files, scheduling
 from profiles.run import RunFolder
 from profiles.schema import Outcome, RequestRecord, RunEvent

@@ -1,11 +1,11 @@
-"""A search against a simulated queue: what `loadtest.finder` does, without a server or a clock."""
+"""A search against a simulated queue: what `loadtest.search.find` does, without a server or a clock."""
 
 from typing import Literal
 
 import numpy as np
 
 from benchmarks.queues import capacity, mdc_tail, mmc_tail, sojourn_times
-from loadtest.search import Goal, Next, choose, found
+from loadtest.search.next_window import Goal, Next, choose, found
 from profiles.crossing import Count, Crossing, crossing
 from profiles.windows import missed, warm_up
 

@@ -25,7 +25,7 @@ def python(absent: list[str], code: str) -> "subprocess.CompletedProcess[str]":
 
 def test_what_makes_a_load_imports_nothing_that_draws_or_computes() -> None:
     absent = ["altair", "vl_convert", "jinja2", "torch", "diffusers", "ray"]
-    code = "import loadtest.cli, loadtest.driver.run, loadtest.finder, loadtest.distributed.worker"
+    code = "import loadtest.cli, loadtest.driver.run, loadtest.search.find, loadtest.distributed.worker"
     done = python(absent, code)
     assert done.returncode == 0, done.stderr
 

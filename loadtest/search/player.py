@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from loadtest import windows
 from loadtest.driver.watch import look_at_children
-from loadtest.search import Next
+from loadtest.search import windows
+from loadtest.search.next_window import Next
 from loadtest.system.processes import Child
 from profiles.run import RunFolder
 from profiles.schema import EndReason, WindowRecord

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.search import Goal, Next, choose, found, window_s
+from loadtest.search.next_window import Goal, Next, choose, found, window_s
 from profiles.crossing import Count
 from tests.loadtest.queue import Queue, search
 

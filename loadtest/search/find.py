@@ -1,7 +1,7 @@
 """`viralload find`: the search for the highest rate that meets the SLO, against a real server.
 
 A run's own machinery starts the server, the sampler and Locust, once. Then the driver hands over
-window after window (`loadtest.window_player`), each decided on (`loadtest.search`) while the one
+window after window (`loadtest.search.player`), each decided on (`loadtest.search.next_window`) while the one
 before is still on, from what is recorded so far. Everything counts in the search's time, starting
 the server included.
 """
@@ -19,13 +19,13 @@ from loadtest.driver import run as driver
 from loadtest.driver.prepare import Options, job_for, locust_command
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test
-from loadtest.goal import Asked
 from loadtest.plan.job import Job, encode
 from loadtest.plan.source import Source
-from loadtest.search import Goal, Next, choose, found
+from loadtest.search.goal import Asked
+from loadtest.search.next_window import Goal, Next, choose, found
+from loadtest.search.player import Player, Requests
+from loadtest.search.windows import Images
 from loadtest.system.processes import Child
-from loadtest.window_player import Player, Requests
-from loadtest.windows import Images
 from profiles import columns
 from profiles.columns import Recorded
 from profiles.find import find, look_at
