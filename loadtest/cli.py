@@ -415,7 +415,7 @@ def _tell_sampled(found: Sampled, folder: RunFolder, as_json: bool) -> int:
 
 
 def _fleet(options: argparse.Namespace, command: list[str]) -> int:
-    from loadtest.fleet import simulate_scenario, write
+    from loadtest.block.simulate import simulate_scenario, write
     from profiles.fleet_text import fleet_text
 
     told = (options.compress_to, options.compression)

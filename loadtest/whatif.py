@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from loadtest import foretold
-from loadtest.busy_hour import check_asks, draws
+from loadtest.block.busy_hour import check_asks, draws
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source

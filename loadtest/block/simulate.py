@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from loadtest.block.people import left_out, people_of
 from loadtest.errors import ConfigurationError, ScenarioError, ViralloadError
-from loadtest.fleet_people import left_out, people_of
 from loadtest.plan.plan import MAX_REQUESTS, Node, compression, stated_peak
 from loadtest.plan.source import Source
 from loadtest.scenario.scenario import Scenario, capacity_multiple

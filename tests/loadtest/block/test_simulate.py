@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from loadtest.block.people import people_of
+from loadtest.block.simulate import at_own_rate, demand_of, peak_words
 from loadtest.cli import main
-from loadtest.fleet import at_own_rate, demand_of, peak_words
-from loadtest.fleet_people import people_of
 from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
@@ -17,7 +17,7 @@ from loadtest.scenario.session import PersonClass, Retry, Session
 from profiles.fleet import simulate
 from profiles.fleet_values import Fleet, People, Service
 
-PROFILE = str(Path(__file__).parents[2] / "profiles" / "reference" / "engine-tiny-cpu.json")
+PROFILE = str(Path(__file__).parents[3] / "profiles" / "reference" / "engine-tiny-cpu.json")
 STEADY = """
 name = "s"
 title = "S"

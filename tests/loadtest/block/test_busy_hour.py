@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.busy_hour import HOUR_S, busy_hour, draws
+from loadtest.block.busy_hour import HOUR_S, busy_hour, draws
 from loadtest.cli import main
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
