@@ -377,8 +377,8 @@ def _serve(options: argparse.Namespace, _command: list[str]) -> NoReturn:
 
 
 def _doctor(options: argparse.Namespace, _command: list[str]) -> int:
-    from loadtest.doctor import diagnose
-    from loadtest.doctor_text import doctor_text
+    from loadtest.doctor.diagnosis import diagnose
+    from loadtest.doctor.text import doctor_text
 
     sys.stderr.write("measuring, a few seconds a device\n")
     found = diagnose(device=options.device, threads=options.threads, runs=options.out)

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from loadtest.doctor import PACKAGES, Diagnosis, Driver, Measured
+from loadtest.doctor.diagnosis import PACKAGES, Diagnosis, Driver, Measured
 from profiles import figures
 from profiles.limit_facts import percent
 

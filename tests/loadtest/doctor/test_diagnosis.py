@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtest.doctor import (
+from loadtest.doctor.diagnosis import (
     Card,
     Checkup,
     Diagnosis,
@@ -17,7 +17,7 @@ from loadtest.doctor import (
     beside_datasheet,
     find_faults,
 )
-from loadtest.doctor_text import WIDTH, doctor_text
+from loadtest.doctor.text import WIDTH, doctor_text
 from profiles.schema import DeviceLimits, GpuInfo, GpuProcess, HostInfo
 from tests.loadtest.command import Viralload
 from tests.profiles import fake_nvml
