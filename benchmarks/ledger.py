@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from loadtest import foretold
+from loadtest.cli import ledger as ledger_verb
 from profiles import arrived, columns
 from profiles.capacity import servers_in_use
 from profiles.ledger import FILE_NAME
@@ -71,7 +71,7 @@ def predict(folders: Sequence[Path]) -> None:
     root = folders[0].parent
     path = root / FILE_NAME
     seen = [look(run, own_slo(run.manifest), servers_in_use(run.manifest)) for run in runs]
-    foretold.write(path, seen, arrived.record_of(path, runs[0].manifest, root))
+    ledger_verb.write(path, seen, arrived.record_of(path, runs[0].manifest, root))
 
 
 def _run(asked: argparse.Namespace, servers: int, label: str, call: Call) -> None:

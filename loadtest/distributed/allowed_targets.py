@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from loadtest.arguments import TOKEN_ENV
+from loadtest.cli.parser import TOKEN_ENV
 from loadtest.client.address import Address, is_loopback, parse
 from loadtest.errors import ConfigurationError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from loadtest.arguments import TOKEN_ENV
+from loadtest.cli.parser import TOKEN_ENV
 from loadtest.distributed import protocol, unknown_peers
 from loadtest.distributed.roster import Crew
 from loadtest.plan.job import Job

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from loadtest.arguments import TOKEN_ENV
+from loadtest.cli.parser import TOKEN_ENV
 from loadtest.distributed import protocol
 from loadtest.distributed.clock_offset import Reading
 from loadtest.distributed.handshake import NONCE_CHARS, Meeting, nonce

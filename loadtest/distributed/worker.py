@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest.arguments import TOKEN_ENV
+from loadtest.cli.parser import TOKEN_ENV
 from loadtest.client.address import Address, parse
 from loadtest.client.credentials import Credentials, in_the_clear
 from loadtest.client.target import ask_models

@@ -21,7 +21,6 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest.arguments import TOKEN_ENV
 from loadtest.calibration.calibrate import (
     alone,
     asks,
@@ -31,6 +30,8 @@ from loadtest.calibration.calibrate import (
     refusal,
 )
 from loadtest.calibration.concurrency import Calibration, Window
+from loadtest.cli.parser import TOKEN_ENV
+from loadtest.cli.unused_options import check_scenario
 from loadtest.client.address import parse
 from loadtest.client.credentials import NONE
 from loadtest.client.target import Offer, ask_models
@@ -57,7 +58,6 @@ from loadtest.scenario.prompts import load_texts
 from loadtest.scenario.session import hopeless_retries, impatience
 from loadtest.system import charts_installed, open_files, output
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants
-from loadtest.unused import check_scenario
 from profiles import edge
 from profiles.columns import read
 from profiles.run import RunError, RunFolder

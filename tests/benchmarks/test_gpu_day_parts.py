@@ -95,7 +95,7 @@ def test_a_report_of_tests_is_counted(part: Session, tmp_path: Path) -> None:
 
 def test_gpu_tests_are_found_by_their_mark() -> None:
     assert {"tests/serve/test_on_gpu.py", "tests/serve/devices/test_limits.py"} <= set(files(ROOT))
-    assert "tests/loadtest/test_cli.py" not in files(ROOT)
+    assert "tests/loadtest/cli/test_main.py" not in files(ROOT)
 
 
 def test_device_files(tmp_path: Path) -> None:

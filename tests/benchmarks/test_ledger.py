@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import ledger
 from benchmarks.ledger import FailedError, measure
-from loadtest.cli import main
+from loadtest.cli.main import main
 from profiles.schema import TargetInfo
 from tests.profiles.steady import STUB, full_run
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from benchmarks.queues import capacity, mdc_tail
-from loadtest.cli import main
+from loadtest.cli.main import main
 from profiles.run import RunFolder
 from profiles.schema import EndReason, FindResult, FindVerdict
 from tests.loadtest.command import Viralload

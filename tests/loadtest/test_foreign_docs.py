@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import unused
-from loadtest.arguments import parser
+from loadtest.cli import unused_options
+from loadtest.cli.overrides import fields_of, scenario_of
+from loadtest.cli.parser import parser
 from loadtest.client.address import parse
 from loadtest.client.credentials import gather
 from loadtest.driver.prepare import Options
 from loadtest.driver.target_checks import check_options
-from loadtest.overrides import fields_of, scenario_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "foreign-servers.md"
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
@@ -27,7 +27,7 @@ COMMANDS = [
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_it_can_be_typed(words: list[str]) -> None:
     options = parser().parse_args(words)
-    unused.check_server(options)
+    unused_options.check_server(options)
     address = parse(options.host)
     variables = dict.fromkeys(("MY_KEY", "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"), "value")
     credentials, _ = gather(address, options.key_env, options.header, variables)

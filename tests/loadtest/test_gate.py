@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.arguments import parser
+from loadtest.cli.overrides import scenario_of
+from loadtest.cli.parser import parser
 from loadtest.driver.prepare import Options, first_manifest
 from loadtest.errors import ScenarioError
-from loadtest.overrides import scenario_of
 from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
 from loadtest.plan.text import plan_text

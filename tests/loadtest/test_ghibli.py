@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.cli import main
+from loadtest.cli.main import main
 from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtest.cli import main
+from loadtest.cli.main import main
 from profiles import find_report, fleet_report
 from profiles.fleet import simulate, steady
 from profiles.schema import FindResult, FindVerdict, FindWindow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import cli
+from loadtest.cli import main as cli
 from loadtest.client import target
 from loadtest.client.address import parse
 from loadtest.client.credentials import NONE

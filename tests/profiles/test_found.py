@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.cli import main
+from loadtest.cli.main import main
 from profiles.evidence import estimate
 from profiles.found import look_found, read_found
 from profiles.predictions import predict

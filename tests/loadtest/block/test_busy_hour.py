@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from loadtest.block.busy_hour import HOUR_S, busy_hour, draws
-from loadtest.cli import main
+from loadtest.cli.main import main
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
 from profiles.bursts import Arrivals

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.block.people import people_of
 from loadtest.block.simulate import at_own_rate, demand_of, peak_words
-from loadtest.cli import main
+from loadtest.cli.main import main
 from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.arguments import parser
+from loadtest.cli.overrides import scenario_of
+from loadtest.cli.parser import parser
 from loadtest.errors import ConfigurationError, ScenarioError
-from loadtest.overrides import scenario_of
 from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import builtin_names, parse_scenario, scenario_text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cli import main
+from loadtest.cli.main import main
 from loadtest.system import charts_installed
 from profiles.run import RunFolder
 from tests.loadtest.command import scenario
@@ -25,7 +25,7 @@ def python(absent: list[str], code: str) -> "subprocess.CompletedProcess[str]":
 
 def test_what_makes_a_load_imports_nothing_that_draws_or_computes() -> None:
     absent = ["altair", "vl_convert", "jinja2", "torch", "diffusers", "ray"]
-    code = "import loadtest.cli, loadtest.driver.run, loadtest.search.find, loadtest.distributed.worker"
+    code = "import loadtest.cli.main, loadtest.driver.run, loadtest.search.find, loadtest.distributed.worker"
     done = python(absent, code)
     assert done.returncode == 0, done.stderr
 
@@ -66,7 +66,7 @@ def test_a_run_that_cannot_be_drawn_is_whole(tmp_path: Path, image_server: Start
     words = ["run", scenario(tmp_path, rate=20, duration=1, timeout=2), "--host", image_server()]
     words += ["--json", "--out", str(tmp_path)]
     done = python(
-        ["altair", "vl_convert"], f"from loadtest.cli import main; sys.exit(main({words!r}))"
+        ["altair", "vl_convert"], f"from loadtest.cli.main import main; sys.exit(main({words!r}))"
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)

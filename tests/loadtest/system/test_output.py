@@ -12,7 +12,7 @@ import pytest
 
 from loadtest.system.output import PLAIN, OutputError, Stream, guarded, width
 
-PLAN = "import sys; from loadtest.cli import main; sys.exit(main(['scenarios']))"
+PLAN = "import sys; from loadtest.cli.main import main; sys.exit(main(['scenarios']))"
 
 
 def shell(words: str) -> subprocess.CompletedProcess[bytes]:

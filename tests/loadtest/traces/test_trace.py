@@ -291,7 +291,7 @@ def test_a_million_rows_in_seconds_and_bounded_memory(tmp_path: Path) -> None:
             file.write(f"{due_s:.3f},{20 + k % 9},1,512x512,{1 + k % 300},{k % 5000}\n")
     code = (
         "import resource, sys, time\n"
-        "from loadtest.cli import main\n"
+        "from loadtest.cli.main import main\n"
         "code = main(['plan', sys.argv[1]])\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(code, time.process_time(), peak / 1024)\n"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from loadtest.argument_values import count, positive, share, whole
+from loadtest.cli.values import count, positive, share, whole
 from loadtest.traffic.arrivals import Word
 from profiles.factors import SPARE
 from profiles.queueing import Routing

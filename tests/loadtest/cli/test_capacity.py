@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtest.cli import main
-from loadtest.foretold import note
+from loadtest.cli.ledger import note
+from loadtest.cli.main import main
 from profiles.ledger import FILE_NAME, read
 from profiles.schema import EndReason, TargetInfo
 from profiles.summary import summarize

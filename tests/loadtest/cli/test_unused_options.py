@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import cli
-from loadtest.arguments import parser
+from loadtest.cli import main as cli
+from loadtest.cli.parser import parser
 from loadtest.client.target import free_port
 from loadtest.traces.trace import KNOWN
 

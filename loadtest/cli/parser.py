@@ -1,9 +1,10 @@
-"""The command line's grammar; what its words mean is in `loadtest.overrides`."""
+"""The command line's grammar; what its words mean is in `loadtest.cli.overrides`."""
 
 import argparse
 from pathlib import Path
 
-from loadtest.argument_groups import (
+from loadtest.cli.block_options import add_capacity, add_fleet, add_ledger
+from loadtest.cli.options import (
     add_gate,
     add_host,
     add_key,
@@ -12,8 +13,7 @@ from loadtest.argument_groups import (
     add_server,
     add_workers,
 )
-from loadtest.argument_values import MASTER_PORT, address, count, duration, port, positive, whole
-from loadtest.block_arguments import add_capacity, add_fleet, add_ledger
+from loadtest.cli.values import MASTER_PORT, address, count, duration, port, positive, whole
 from loadtest.system.environment import own_version
 
 TOKEN_ENV = "VIRALLOAD_TOKEN"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from loadtest.argument_values import MASTER_PORT, count, port, positive, whole
+from loadtest.cli.values import MASTER_PORT, count, port, positive, whole
 from loadtest.client.credentials import DEFAULT_KEY_ENV
 from loadtest.scenario.scenario import builtin_names
 from loadtest.traces.trace import KNOWN

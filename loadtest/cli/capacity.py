@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest import foretold
 from loadtest.block.busy_hour import check_asks, draws
+from loadtest.cli import ledger as ledger_verb
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
@@ -148,7 +148,7 @@ def _about(
 def _write_down(path: Path, seen: list[Seen], record: Record) -> None:
     """What a figure predicts, once there is one; an unwritable ledger hides no figure."""
     try:
-        written = foretold.write(path, seen, record)
+        written = ledger_verb.write(path, seen, record)
     except LedgerError as err:
         sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
         return

@@ -2,7 +2,7 @@
 
 import argparse
 
-from loadtest.arguments import parser
+from loadtest.cli.parser import parser
 from loadtest.errors import ConfigurationError
 from loadtest.plan.plan import compression, needs_capacity
 from loadtest.plan.source import Source

@@ -17,12 +17,15 @@ from typing import NoReturn
 
 import msgspec
 
-from loadtest import foretold, unused, whatif
-from loadtest.argument_values import MASTER_PORT
-from loadtest.arguments import TOKEN_ENV, parser
+from loadtest.cli import capacity as capacity_verb
+from loadtest.cli import ledger as ledger_verb
+from loadtest.cli import unused_options
+from loadtest.cli.overrides import pairs, scenario_of, settings_of
+from loadtest.cli.parser import TOKEN_ENV, parser
+from loadtest.cli.target_options import credentials_of_worker, target_of
+from loadtest.cli.values import MASTER_PORT
 from loadtest.distributed.gather import Workers
 from loadtest.errors import ConfigurationError, ViralloadError
-from loadtest.overrides import pairs, scenario_of, settings_of
 from loadtest.plan import gates
 from loadtest.plan.plan import Node, demand, make_plan, needs_capacity
 from loadtest.plan.source import load_source
@@ -35,7 +38,6 @@ from loadtest.system import charts_installed, output
 from loadtest.system.child_environment import environ, python, set_home
 from loadtest.system.output import OutputError
 from loadtest.system.terminal import Terminal, complain, show
-from loadtest.target_options import credentials_of_worker, target_of
 from loadtest.units import parse_duration
 from profiles import edge
 from profiles.columns import read
@@ -133,7 +135,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest.driver import run as driver  # here, so that plans and reports start without it
     from loadtest.driver.prepare import Options
 
-    unused.check_server(options)
+    unused_options.check_server(options)
     scenario, text, folder = scenario_of(options)
     _check_gates(options, scenario)
     capacity, basis = goal.capacity_of(options.capacity)
@@ -154,7 +156,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
                 host=target.host,
                 credentials=target.credentials,
                 fields=target.fields,
-                given=unused.given(options),
+                given=unused_options.given(options),
                 model=options.model,
                 settings=settings_of(options),
                 port=options.port,
@@ -174,7 +176,7 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     except driver.Interrupted as stop:
         complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
-    foretold.note(run_folder, summary)
+    ledger_verb.note(run_folder, summary)
     _tell_summary(options, run_folder, summary)
     return verdict_exit_code(summary)
 
@@ -237,7 +239,7 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest.driver.prepare import Options
     from loadtest.search import find as finder
 
-    unused.check_server(options)
+    unused_options.check_server(options)
     scenario, text, folder = goal.scenario_of(options)
     asked = goal.asked_of(options, scenario)
     price, price_basis = _price(None)
@@ -297,7 +299,7 @@ def _plan(options: argparse.Namespace, _command: list[str]) -> int:
         capacity_images_per_s=1.0 if relative else capacity,
         capacity_basis=basis,
     )
-    unused.check_scenario(unused.given(options), scenario, source)
+    unused_options.check_scenario(unused_options.given(options), scenario, source)
     plan, _ = make_plan(scenario, source, node)
     show(
         plan_text(
@@ -447,12 +449,8 @@ VERBS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
     "sample": _sample,
     "doctor": _doctor,
     "worker": _worker,
-    "capacity": whatif.capacity,
-    "ledger": foretold.scored,
+    "capacity": capacity_verb.capacity,
+    "ledger": ledger_verb.scored,
     "fleet": _fleet,
     "scenarios": _list,
 }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.arguments import parser
-from loadtest.cli import VERBS, main
-from loadtest.overrides import settings_of
+from loadtest.cli.main import VERBS, main
+from loadtest.cli.overrides import settings_of
+from loadtest.cli.parser import parser
 from profiles.run import RunError, RunFolder
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
