@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from profiles import columns, figures, ledger, predictions
+from profiles import columns, formats, ledger, predictions
 from profiles.capacity import servers_in_use
 from profiles.found import look_found, read_found
 from profiles.ledger import Ledger, LedgerError, Prediction
@@ -103,8 +103,8 @@ def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Recor
     for one in current:
         about = f"{one.subject.scenario}, {one.subject.model}, {one.servers} × {one.subject.device}"
         told = (
-            f"{about}: {figures.number(one.value)} images/s "
-            f"({figures.number(one.low)} to {figures.number(one.high)})"
+            f"{about}: {formats.number(one.value)} images/s "
+            f"({formats.number(one.low)} to {formats.number(one.high)})"
         )
         came = by_id.get(one.id)
         if came is None:
@@ -112,7 +112,7 @@ def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Recor
             continue
         sign = "✓" if came.covered else "✗"
         rows.append(
-            f"{sign} scored {told}; came {figures.number(came.actual)}, "
+            f"{sign} scored {told}; came {formats.number(came.actual)}, "
             f"{100.0 * came.error:+.2g} % ({came.run_id})"
         )
     if book.damaged:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, facts, figures
+from profiles import chart, facts, formats
 from profiles.chart import Axis, Layer, Rule
 from profiles.money import Line
 from profiles.pages import drawn, page
@@ -48,7 +48,7 @@ def render(
         ],
         about=about,
         named=" on ".join(value for name, value in about if name in ("Model", "GPU")),
-        as_text=figures,
+        as_text=formats,
     )
 
 
@@ -67,7 +67,7 @@ def curve(title: str, name: str, points: Sequence[Point], level: float) -> Panel
         "Each point is reckoned anew; a dashed upright marks where nothing was met before.",
         [
             Key("goodput", "c-sent"),
-            Key(f"{figures.share(level)} interval", "c-band", "box"),
+            Key(f"{formats.share(level)} interval", "c-band", "box"),
         ],
         pictures[0],
         medium=pictures[1],

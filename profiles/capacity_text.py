@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from profiles import facts, figures
+from profiles import facts, formats
 from profiles.money import Line
 from profiles.schema import Capacity
 from profiles.sweep import Point
@@ -14,15 +14,15 @@ BAR = 30
 
 def capacity_text(capacity: Capacity, lines: Sequence[Line], record: str, notes: list[str]) -> str:
     """The block's figure, its interval, what moves it, what it stands on, and the bill."""
-    block = figures.images_per_s(capacity.block_images_per_s)
-    told = [f"{figures.count(capacity.block_gpus)} GPUs: {block}, {facts.reach(capacity)}"]
+    block = formats.images_per_s(capacity.block_images_per_s)
+    told = [f"{formats.count(capacity.block_gpus)} GPUs: {block}, {facts.reach(capacity)}"]
     for sentence in [*capacity.loud, *notes]:
         told += textwrap.wrap(f"! {sentence}", WIDTH, subsequent_indent="  ")
-    told += ["", f"what it stands on, each between its {figures.share(capacity.level)} bounds"]
+    told += ["", f"what it stands on, each between its {formats.share(capacity.level)} bounds"]
     told += [*_factors(capacity), "", "what moves it most", *_tornado(capacity)]
     if capacity.blocks_for_peak is not None:
-        low = figures.number(capacity.blocks_for_peak_low)
-        high = figures.number(capacity.blocks_for_peak_high)
+        low = formats.number(capacity.blocks_for_peak_low)
+        high = formats.number(capacity.blocks_for_peak_high)
         needs = f"the peak of {facts.peak_of(capacity)} needs {facts.blocks(capacity)}"
         told += ["", *textwrap.wrap(f"{needs}: {low} to {high} blocks", WIDTH)]
     if lines:
@@ -36,14 +36,14 @@ def sweep_text(title: str, unit: str, points: Sequence[Point]) -> str:
     most = max((one.high or 0.0 for one in points), default=0.0) or 1.0
     rows = [title]
     for one in points:
-        at = f"{figures.number(one.x):>10} {unit}"
+        at = f"{formats.number(one.x):>10} {unit}"
         if one.value is None or one.low is None or one.high is None:
-            rows.append(f"{at}  {'never met' if unit == 's' else figures.UNKNOWN}")
+            rows.append(f"{at}  {'never met' if unit == 's' else formats.UNKNOWN}")
             continue
         bar = "█" * round(BAR * one.low / most)
         bar += "░" * round(BAR * (one.high - one.low) / most)
-        span = f"{figures.number(one.low)} to {figures.number(one.high)}"
-        rows.append(f"{at}  {figures.number(one.value):>10}  {span:<24} {bar}".rstrip())
+        span = f"{formats.number(one.low)} to {formats.number(one.high)}"
+        rows.append(f"{at}  {formats.number(one.value):>10}  {span:<24} {bar}".rstrip())
     return "\n".join(rows) + "\n"
 
 

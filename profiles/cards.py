@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from profiles import figures
+from profiles import formats
 from profiles.schema import RunManifest, Summary
 
 FEW = 100  # answers
@@ -28,44 +28,44 @@ def people_cards(summary: Summary) -> list[Card]:
     if not summary.people:
         return []
     wanted, got = (n / summary.people for n in (summary.scheduled_images, summary.ok_images))
-    peak, over = summary.peak_amplification, figures.seconds(summary.amplification_window_s)
+    peak, over = summary.peak_amplification, formats.seconds(summary.amplification_window_s)
     return [
         Card(
             "People",
-            figures.count(summary.people),
+            formats.count(summary.people),
             "",
-            f"{figures.number(wanted)} images wanted each, {figures.number(got)} made",
+            f"{formats.number(wanted)} images wanted each, {formats.number(got)} made",
         ),
         Card(
             "Gave up",
-            *_split(figures.share((summary.people_gave_up or 0) / summary.people)),
-            f"{figures.count(summary.people_gave_up)} left without an image they wanted",
+            *_split(formats.share((summary.people_gave_up or 0) / summary.people)),
+            f"{formats.count(summary.people_gave_up)} left without an image they wanted",
         ),
         Card(
             "Amplification",
-            figures.number(summary.amplification),
+            formats.number(summary.amplification),
             "tries for one wanted",
-            _if(peak, f"max {figures.number(peak)} in {over}"),
+            _if(peak, f"max {formats.number(peak)} in {over}"),
         ),
         _time(
             "Try p95",
             summary.attempt_latency_p95_s,
             f"of an ok one, from its own due time; p50 "
-            f"{figures.seconds(summary.attempt_latency_p50_s)}",
+            f"{formats.seconds(summary.attempt_latency_p50_s)}",
         ),
     ]
 
 
 def _rate_cards(summary: Summary) -> list[Card]:
     busiest, planned = summary.peak_offered_images_per_s, summary.peak_planned_images_per_s
-    peak = f"planned peak {figures.number(planned)}"
+    peak = f"planned peak {formats.number(planned)}"
     if busiest is not None:
-        over = figures.seconds(summary.peak_window_s)
-        peak += f"; busiest {over}: {figures.number(busiest)}"
+        over = formats.seconds(summary.peak_window_s)
+        peak += f"; busiest {over}: {formats.number(busiest)}"
     sent_share = None
     if summary.sent_images_per_s is not None and summary.offered_images_per_s:
         sent_share = summary.sent_images_per_s / summary.offered_images_per_s
-    slo = figures.seconds(summary.slo_latency_s)
+    slo = formats.seconds(summary.slo_latency_s)
     return [
         _rate(
             "Offered",
@@ -80,23 +80,23 @@ def _rate_cards(summary: Summary) -> list[Card]:
         _rate(
             "Completed",
             summary.completed_images_per_s,
-            f"{figures.count(summary.ok_images)} of "
-            f"{figures.count(summary.scheduled_images)} images ok",
+            f"{formats.count(summary.ok_images)} of "
+            f"{formats.count(summary.scheduled_images)} images ok",
         ),
         _rate(
             "Goodput",
             summary.goodput_images_per_s,
             _if(
                 summary.slo_share,
-                f"{figures.share(summary.slo_share)} of images within the {slo} SLO",
+                f"{formats.share(summary.slo_share)} of images within the {slo} SLO",
             ),
         ),
     ]
 
 
 def _latency_cards(summary: Summary) -> list[Card]:
-    p90, most = figures.seconds(summary.latency_p90_s), figures.seconds(summary.latency_max_s)
-    service = figures.seconds(summary.service_p95_s)
+    p90, most = formats.seconds(summary.latency_p90_s), formats.seconds(summary.latency_max_s)
+    service = formats.seconds(summary.service_p95_s)
     return [
         _time("Latency p50", summary.latency_p50_s, "half of all ok requests took longer"),
         _time("Latency p95", summary.latency_p95_s, f"p90 {p90}"),
@@ -114,24 +114,24 @@ def _of_few(summary: Summary) -> str:
 def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
     planned = manifest.plan.duration_s if manifest.plan is not None else None
     cut = planned is not None and summary.duration_s is not None and summary.duration_s < planned
-    load = f"of the planned {figures.seconds(planned)}" if cut else "as planned"
+    load = f"of the planned {formats.seconds(planned)}" if cut else "as planned"
     size = summary.image_bytes_mean
     return [
         Card(
             "Energy per image",
-            *_split(figures.joules(summary.energy_j_per_image)),
+            *_split(formats.joules(summary.energy_j_per_image)),
             _energy_note(summary),
         ),
         Card(
             "Mean batch size",
-            figures.number(summary.batch_mean),
+            formats.number(summary.batch_mean),
             _if(summary.batch_mean, "images"),
-            _if(size, f"{figures.data(size)} per image"),
+            _if(size, f"{formats.data(size)} per image"),
         ),
         _time(
             "Generator lateness p99",
             summary.lateness_p99_s,
-            f"bound {figures.seconds(manifest.lateness_bound_s)}",
+            f"bound {formats.seconds(manifest.lateness_bound_s)}",
         ),
         _time("Load duration", summary.duration_s, load),
     ]
@@ -140,16 +140,16 @@ def _cost_cards(summary: Summary, manifest: RunManifest) -> list[Card]:
 def _sent(share: float) -> str:
     """What was sent of what was due; above 1, retries."""
     if share > 1:
-        return f"with retries, {figures.number(share)} times what was due"
-    return f"{figures.share(share)} of what was due"
+        return f"with retries, {formats.number(share)} times what was due"
+    return f"{formats.share(share)} of what was due"
 
 
 def _rate(label: str, value: float | None, note: str) -> Card:
-    return Card(label, figures.number(value), _if(value, "images/s"), _if(value, note))
+    return Card(label, formats.number(value), _if(value, "images/s"), _if(value, note))
 
 
 def _time(label: str, value_s: float | None, note: str) -> Card:
-    return Card(label, *_split(figures.seconds(value_s)), _if(value_s, note))
+    return Card(label, *_split(formats.seconds(value_s)), _if(value_s, note))
 
 
 def _if(value: float | None, words: str) -> str:

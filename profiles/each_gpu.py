@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from profiles import device_series, figures, marks, series, stats
+from profiles import device_series, formats, marks, series, stats
 from profiles.columns import Gpu, Recorded
 from profiles.device_series import Kind
 from profiles.devices import CAUSES, level_mean, throttled
@@ -39,12 +39,12 @@ class Column:
 
 
 COLUMNS = (
-    Column("Utilization", "%", ("util_pct",), figures.percent),
-    Column("Power", "W", ("power_w",), figures.watts),
-    Column("Throttled", "%", tuple(CAUSES.values()), figures.percent, "rate", 100.0),
-    Column("SM clock", "MHz", ("sm_clock_mhz",), figures.megahertz, from_zero=False),
-    Column("Core", "°C", ("temp_c",), figures.celsius, from_zero=False),
-    Column("Memory", "°C", ("mem_temp_c",), figures.celsius, from_zero=False),
+    Column("Utilization", "%", ("util_pct",), formats.percent),
+    Column("Power", "W", ("power_w",), formats.watts),
+    Column("Throttled", "%", tuple(CAUSES.values()), formats.percent, "rate", 100.0),
+    Column("SM clock", "MHz", ("sm_clock_mhz",), formats.megahertz, from_zero=False),
+    Column("Core", "°C", ("temp_c",), formats.celsius, from_zero=False),
+    Column("Memory", "°C", ("mem_temp_c",), formats.celsius, from_zero=False),
 )
 
 

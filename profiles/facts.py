@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from profiles import factors, figures
+from profiles import factors, formats
 from profiles.evidence import SATURATED
 from profiles.schema import Capacity, Factor, LoadPlan, RunManifest, Summary, Traffic
 from profiles.validity import COMPRESSION_LIMIT
@@ -19,13 +19,13 @@ def gpu_table(summary: Summary) -> list[list[str]]:
         [
             f"{gpu.index} · {gpu.node}",
             gpu.name or gpu.uuid,
-            figures.percent(gpu.util_mean_pct),
-            figures.watts(gpu.power_mean_w),
-            figures.watts(gpu.power_max_w),
-            figures.data(gpu.mem_used_max_bytes),
-            figures.megahertz(gpu.sm_clock_mean_mhz),
-            figures.celsius(gpu.temp_max_c),
-            figures.joules(gpu.energy_j),
+            formats.percent(gpu.util_mean_pct),
+            formats.watts(gpu.power_mean_w),
+            formats.watts(gpu.power_max_w),
+            formats.data(gpu.mem_used_max_bytes),
+            formats.megahertz(gpu.sm_clock_mean_mhz),
+            formats.celsius(gpu.temp_max_c),
+            formats.joules(gpu.energy_j),
         ]
         for gpu in summary.gpus
     ]
@@ -39,16 +39,16 @@ def host_table(summary: Summary) -> list[list[str]]:
         [
             host.node,
             "host readings, no GPU" if not summary.gpus else "host readings",
-            figures.percent(host.cpu_mean_pct),
-            figures.percent(host.cpu_max_pct),
-            figures.data(host.mem_used_max_bytes),
+            formats.percent(host.cpu_mean_pct),
+            formats.percent(host.cpu_max_pct),
+            formats.data(host.mem_used_max_bytes),
         ]
         for host in summary.hosts
     ]
     if any(host.cpu_energy_j is not None for host in summary.hosts):
         header += ["Energy, processors", "Energy, DRAM"]
         for row, host in zip(rows, summary.hosts, strict=True):
-            row += [figures.joules(host.cpu_energy_j), figures.joules(host.dram_energy_j)]
+            row += [formats.joules(host.cpu_energy_j), formats.joules(host.dram_energy_j)]
     return [header, *rows] if rows else []
 
 
@@ -96,18 +96,18 @@ def stands(capacity: Capacity) -> list[Row]:
 
 def factor_told(factor: Factor, level: float) -> str:
     """Its value and, where it has a spread, its interval: `0.95 (0.946 to 0.954)`."""
-    value = figures.number(factor.value)
+    value = formats.number(factor.value)
     if not factor.log_sd:
         return value
     span = factors.alone(factor, level)
-    return f"{value} ({figures.number(span.low)} to {figures.number(span.high)})"
+    return f"{value} ({formats.number(span.low)} to {formats.number(span.high)})"
 
 
 def reach(capacity: Capacity) -> str:
     """The interval in words: 95 % between 60,000 and 90,000."""
-    low = figures.number(capacity.block_low_images_per_s)
-    high = figures.number(capacity.block_high_images_per_s)
-    return f"{figures.share(capacity.level)} between {low} and {high}"
+    low = formats.number(capacity.block_low_images_per_s)
+    high = formats.number(capacity.block_high_images_per_s)
+    return f"{formats.share(capacity.level)} between {low} and {high}"
 
 
 def capacity_rows(capacity: Capacity) -> list[Row]:
@@ -116,14 +116,14 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
         return []
     rows = [
         (
-            f"A block of {figures.count(capacity.block_gpus)} GPUs",
-            figures.images_per_s(capacity.block_images_per_s),
+            f"A block of {formats.count(capacity.block_gpus)} GPUs",
+            formats.images_per_s(capacity.block_images_per_s),
         ),
-        (f"{figures.share(capacity.level)} interval of the next such block", _interval(capacity)),
-        (f"One GPU, {one_gpu(capacity)}", figures.images_per_s(capacity.images_per_s_per_gpu)),
+        (f"{formats.share(capacity.level)} interval of the next such block", _interval(capacity)),
+        (f"One GPU, {one_gpu(capacity)}", formats.images_per_s(capacity.images_per_s_per_gpu)),
         (
-            f"1,000 images at {figures.dollars(capacity.price_usd_per_gpu_h)} a GPU-hour",
-            figures.dollars(capacity.usd_per_1000_images),
+            f"1,000 images at {formats.dollars(capacity.price_usd_per_gpu_h)} a GPU-hour",
+            formats.dollars(capacity.usd_per_1000_images),
         ),
     ]
     if capacity.blocks_for_peak is not None:
@@ -131,15 +131,15 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
             (f"The peak of {peak_of(capacity)} needs", blocks(capacity)),
             (
                 f"All images of {capacity.event or EVENT} take",
-                f"{figures.count(capacity.event_gpu_hours)} GPU-hours",
+                f"{formats.count(capacity.event_gpu_hours)} GPU-hours",
             ),
         ]
     return rows
 
 
 def _interval(capacity: Capacity) -> str:
-    low = figures.number(capacity.block_low_images_per_s)
-    return f"{low} to {figures.images_per_s(capacity.block_high_images_per_s)}"
+    low = formats.number(capacity.block_low_images_per_s)
+    return f"{low} to {formats.images_per_s(capacity.block_high_images_per_s)}"
 
 
 def one_gpu(capacity: Capacity) -> str:
@@ -150,16 +150,16 @@ def one_gpu(capacity: Capacity) -> str:
 
 def peak_of(capacity: Capacity) -> str:
     """The event and its peak: `ghibli-hour, 1,362 images/s,`."""
-    return f"{capacity.event or EVENT}, {figures.images_per_s(capacity.event_peak_images_per_s)},"
+    return f"{capacity.event or EVENT}, {formats.images_per_s(capacity.event_peak_images_per_s)},"
 
 
 def blocks(capacity: Capacity) -> str:
     """What the event's peak needs: 618 GPUs (0.62 % of a block), or 2.4 blocks."""
     needed = capacity.blocks_for_peak
-    gpus = f"{figures.count(capacity.gpus_for_peak)} GPUs"
+    gpus = f"{formats.count(capacity.gpus_for_peak)} GPUs"
     if needed is not None and needed < 0.995:
-        return f"{gpus} ({figures.share(needed)} of a block)"
-    return f"{figures.number(needed)} blocks ({gpus})"
+        return f"{gpus} ({formats.share(needed)} of a block)"
+    return f"{formats.number(needed)} blocks ({gpus})"
 
 
 def tagged(sentences: list[str]) -> list[Row]:
@@ -185,9 +185,9 @@ def replayed(manifest: RunManifest) -> list[Row]:
             (
                 "The event, full size",
                 (
-                    f"{figures.count(float(f'{demand.images:.4g}'))} images in "
-                    f"{figures.seconds(demand.duration_s)}, peak "
-                    f"{figures.images_per_s(demand.peak_images_per_s)} ({demand.basis})"
+                    f"{formats.count(float(f'{demand.images:.4g}'))} images in "
+                    f"{formats.seconds(demand.duration_s)}, peak "
+                    f"{formats.images_per_s(demand.peak_images_per_s)} ({demand.basis})"
                 ),
             )
         )
@@ -200,18 +200,18 @@ def replayed(manifest: RunManifest) -> list[Row]:
 def environment(manifest: RunManifest) -> list[Row]:
     """Where and with what the run was made."""
     target = manifest.target
-    model = f"{target.model or figures.UNKNOWN}{' (no model: stub)' if target.is_stub else ''}"
+    model = f"{target.model or formats.UNKNOWN}{' (no model: stub)' if target.is_stub else ''}"
     rows = [
         ("Run", manifest.run_id),
         ("Started", manifest.start_utc),
-        ("Ended", f"{manifest.end_utc or figures.UNKNOWN} ({_end(manifest)})"),
+        ("Ended", f"{manifest.end_utc or formats.UNKNOWN} ({_end(manifest)})"),
         ("Command", shlex.join(manifest.command)),
         ("Target", f"{target.url} ({'started by this run' if target.embedded else 'existing'})"),
         ("Model", model),
-        ("Device", f"{target.device or figures.UNKNOWN}, {_replicas(target.replicas)}"),
+        ("Device", f"{target.device or formats.UNKNOWN}, {_replicas(target.replicas)}"),
     ]
     if target.flop_per_image is not None:
-        told = figures.tflop(target.flop_per_image / 1e12)
+        told = formats.tflop(target.flop_per_image / 1e12)
         rows.append(
             (
                 "FLOP per image, as the server reports",
@@ -235,14 +235,14 @@ def environment(manifest: RunManifest) -> list[Row]:
 def _machine_rows(manifest: RunManifest) -> list[Row]:
     alike: dict[tuple[str, str], list[int]] = {}  # those of a node that are the same in a row
     for gpu in manifest.gpus:
-        memory, limit = figures.data(gpu.mem_total_bytes), figures.watts(gpu.power_limit_w)
-        driver = gpu.driver or figures.UNKNOWN
+        memory, limit = formats.data(gpu.mem_total_bytes), formats.watts(gpu.power_limit_w)
+        driver = gpu.driver or formats.UNKNOWN
         told = f"{gpu.name}, {memory}, limit {limit}, driver {driver}"
         alike.setdefault((gpu.node, told), []).append(gpu.index)
     gpus = [(f"{_numbered(of)} · {node}", told) for (node, told), of in alike.items()]
     hosts = []
     for host in manifest.hosts:
-        memory, cpu = figures.data(host.mem_total_bytes), host.cpu or "CPU unknown"
+        memory, cpu = formats.data(host.mem_total_bytes), host.cpu or "CPU unknown"
         hosts.append((f"Host · {host.node}", f"{host.os}, {cpu}, {host.cores} cores, {memory}"))
     return gpus + hosts
 
@@ -263,35 +263,35 @@ def _plan_rows(plan: LoadPlan) -> list[Row]:
         if plan.time_compression > COMPRESSION_LIMIT
         else ""
     )
-    who = "" if plan.people is None else f" of {figures.count(plan.people)} people"
+    who = "" if plan.people is None else f" of {formats.count(plan.people)} people"
     rows = [
         (
             "Load",
             (
-                f"{figures.count(plan.requests)} requests{who} for {figures.count(plan.images)} "
-                f"images in {figures.seconds(plan.duration_s)}, arrivals: {plan.arrivals}"
+                f"{formats.count(plan.requests)} requests{who} for {formats.count(plan.images)} "
+                f"images in {formats.seconds(plan.duration_s)}, arrivals: {plan.arrivals}"
             ),
         ),
         (
             "Peak and mean of the curve",
             (
-                f"{figures.images_per_s(plan.peak_images_per_s)} ({plan.peak_basis}) and "
-                f"{figures.images_per_s(plan.mean_images_per_s)}"
+                f"{formats.images_per_s(plan.peak_images_per_s)} ({plan.peak_basis}) and "
+                f"{formats.images_per_s(plan.mean_images_per_s)}"
             ),
         ),
         (
             "Time compression",
             (
-                f"{figures.number(plan.time_compression)} ({figures.seconds(plan.real_duration_s)} "
-                f"replayed in {figures.seconds(plan.duration_s)}){caveat}"
+                f"{formats.number(plan.time_compression)} ({formats.seconds(plan.real_duration_s)} "
+                f"replayed in {formats.seconds(plan.duration_s)}){caveat}"
             ),
         ),
     ]
     rows += traffic_rows(plan)
     if plan.scale is not None:
-        rows.append(("Scale", f"{figures.number(plan.scale)} of the event's own rate"))
+        rows.append(("Scale", f"{formats.number(plan.scale)} of the event's own rate"))
     if plan.capacity_images_per_s is not None:
-        rows.append(("Capacity before the load", figures.images_per_s(plan.capacity_images_per_s)))
+        rows.append(("Capacity before the load", formats.images_per_s(plan.capacity_images_per_s)))
     return rows
 
 
@@ -306,18 +306,18 @@ def traffic_rows(plan: LoadPlan) -> list[Row]:
 
 
 def _traffic(traffic: Traffic) -> str:
-    requests = figures.count(traffic.requests)
+    requests = formats.count(traffic.requests)
     told = (
-        f"{requests} requests in {figures.seconds(traffic.duration_s)}, "
-        f"{figures.number(traffic.mean_per_s)}/s, peak {figures.number(traffic.peak_per_s)}/s "
-        f"over {figures.seconds(traffic.peak_over_s)}"
+        f"{requests} requests in {formats.seconds(traffic.duration_s)}, "
+        f"{formats.number(traffic.mean_per_s)}/s, peak {formats.number(traffic.peak_per_s)}/s "
+        f"over {formats.seconds(traffic.peak_over_s)}"
     )
     if traffic.gap_cv is None:
         return told
     return (
-        f"{told}; gap CV {figures.number(traffic.gap_cv)}, index of dispersion "
-        f"{figures.number(traffic.dispersion_1s)} at 1 s, "
-        f"{figures.number(traffic.dispersion_60s)} at 1 min (Poisson: 1)"
+        f"{told}; gap CV {formats.number(traffic.gap_cv)}, index of dispersion "
+        f"{formats.number(traffic.dispersion_1s)} at 1 s, "
+        f"{formats.number(traffic.dispersion_60s)} at 1 min (Poisson: 1)"
     )
 
 
@@ -334,5 +334,5 @@ def _replicas(replicas: int | None) -> str:
 
 def _source(manifest: RunManifest) -> str:
     if manifest.git_commit is None:
-        return figures.UNKNOWN
+        return formats.UNKNOWN
     return f"git {manifest.git_commit}{' with local changes' if manifest.git_dirty else ''}"

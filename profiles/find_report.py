@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles import chart, facts, figures
+from profiles import chart, facts, formats
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.find_text import TOP, drawn_windows, headline
 from profiles.pages import drawn, page
@@ -88,14 +88,14 @@ def _rows(result: FindResult) -> list[list[str]]:
     return [
         [
             str(each.index + 1),
-            figures.number(each.rate_per_s),
-            figures.number(each.completed_images_per_s),
-            figures.seconds(each.latency_p50_s),
-            figures.seconds(each.latency_p95_s),
-            figures.seconds(each.latency_p99_s),
-            figures.share(each.miss_share),
-            figures.seconds(each.warm_up_s),
-            figures.seconds(each.lateness_p99_s),
+            formats.number(each.rate_per_s),
+            formats.number(each.completed_images_per_s),
+            formats.seconds(each.latency_p50_s),
+            formats.seconds(each.latency_p95_s),
+            formats.seconds(each.latency_p99_s),
+            formats.share(each.miss_share),
+            formats.seconds(each.warm_up_s),
+            formats.seconds(each.lateness_p99_s),
             each.thrown_out or ("ramp" if each.short else ""),
         ]
         for each in result.windows

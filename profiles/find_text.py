@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from profiles import figures
+from profiles import formats
 from profiles.schema import FindResult, FindVerdict, FindWindow
 
 WIDTH = 96
@@ -42,8 +42,8 @@ def interval(result: FindResult, unit: str = "images/s") -> str:
         if unit == "images/s"
         else (result.requests_per_s, result.low_requests_per_s, result.high_requests_per_s)
     )
-    between = f"{figures.number(low)} to {figures.number(high)}"
-    return f"{figures.number(rate)} {unit} (95 %: {between})"
+    between = f"{formats.number(low)} to {formats.number(high)}"
+    return f"{formats.number(rate)} {unit} (95 %: {between})"
 
 
 def drawn_windows(result: FindResult) -> list[FindWindow]:
@@ -79,10 +79,10 @@ def plot(result: FindResult) -> list[str]:
     for each, at, latency in zip(shown, x, y, strict=True):
         met = each.missed <= result.allowed_share * each.requests
         rows[_row(float(latency), high)][_column(float(at), right)] = "o" if met else "x"
-    labels = {0: figures.seconds(high), slo_row: "SLO " + figures.seconds(result.limit_s)}
+    labels = {0: formats.seconds(high), slo_row: "SLO " + formats.seconds(result.limit_s)}
     lines = [f"{labels.get(k, ''):>12} |{''.join(row)}" for k, row in enumerate(rows)]
     lines.append(f"{'0':>12} +{'-' * PLOT_COLUMNS}")
-    lines.append(f"{'':14}0{figures.images_per_s(right):>{PLOT_COLUMNS - 1}}")
+    lines.append(f"{'':14}0{formats.images_per_s(right):>{PLOT_COLUMNS - 1}}")
     lines.append(
         f"{'':14}p95 latency over throughput; o met, x missed {result.slo}; | capacity, : interval"
     )
@@ -96,26 +96,26 @@ def _found(result: FindResult) -> str:
     if result.verdict is FindVerdict.UNKNOWN:
         about = ""
         if result.images_per_s is not None:
-            about = f"; best estimate {figures.images_per_s(result.images_per_s)}"
+            about = f"; best estimate {formats.images_per_s(result.images_per_s)}"
         said = f"Not enough data for a 95 % interval of the capacity at {slo}{about}"
         return f"{said}. Give more --time."
     if result.verdict is FindVerdict.AT_LEAST:
         return (
-            f"The capacity at {slo} is at least {figures.images_per_s(result.images_per_s)}: "
+            f"The capacity at {slo} is at least {formats.images_per_s(result.images_per_s)}: "
             "no rate that was sent missed it."
         )
     wide = ""
     if result.verdict is FindVerdict.WIDE:
-        wide = f", wider than the ± {figures.share(result.precision)} asked"
+        wide = f", wider than the ± {formats.share(result.precision)} asked"
     requests = "" if result.images_per_s == result.requests_per_s else f", {_requests(result)}"
     return (
         f"The capacity at {slo} is {interval(result)}{requests}: "
-        f"± {figures.share(result.half_width)}{wide}."
+        f"± {formats.share(result.half_width)}{wide}."
     )
 
 
 def _requests(result: FindResult) -> str:
-    return f"{figures.number(result.requests_per_s)} requests/s"
+    return f"{formats.number(result.requests_per_s)} requests/s"
 
 
 def _table(result: FindResult) -> list[str]:
@@ -124,14 +124,14 @@ def _table(result: FindResult) -> list[str]:
     for each in result.windows:
         cells = [
             f"{each.index + 1:>6}",
-            f"{figures.number(each.rate_per_s):>10}",
-            f"{figures.number(each.completed_images_per_s):>9}",
+            f"{formats.number(each.rate_per_s):>10}",
+            f"{formats.number(each.completed_images_per_s):>9}",
             *(
-                f"{figures.seconds(value):>9}"
+                f"{formats.seconds(value):>9}"
                 for value in (each.latency_p50_s, each.latency_p95_s, each.latency_p99_s)
             ),
-            f"{figures.share(each.miss_share):>9}",
-            f"{figures.seconds(each.warm_up_s):>9}",
+            f"{formats.share(each.miss_share):>9}",
+            f"{formats.seconds(each.warm_up_s):>9}",
         ]
         note = "ramp" if each.short else ""
         lines.append(" ".join([*cells, each.thrown_out or note]).rstrip())

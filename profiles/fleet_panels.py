@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, figures, fleet_latency
+from profiles import chart, fleet_latency, formats
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.fleet_values import Simulated
 from profiles.panel import Key, Panel, curve, stack, step, time_axis, top
@@ -65,7 +65,7 @@ def _throughput(played: Simulated, time: Timeline) -> Panel:
         "What would be asked for, and what would come back",
         "images/s, simulated",
         SIMULATED + "Grey above blue is what retries add; green is what comes back within "
-        f"{figures.seconds(played.slo_s)}. A value a minute.",
+        f"{formats.seconds(played.slo_s)}. A value a minute.",
         [
             Key("attempts", "c-offered", "box"),
             Key("offered", "c-sent"),
@@ -90,7 +90,7 @@ def _outcomes(played: Simulated, time: Timeline) -> Panel:
         "Outcomes",
         "requests/s, simulated",
         SIMULATED + "Each request stands at the time it was due, coloured by how it ended.",
-        [Key(figures.OUTCOME_WORDS[one], f"c-{one.value}", "box") for one in seen],
+        [Key(formats.OUTCOME_WORDS[one], f"c-{one.value}", "box") for one in seen],
         picture,
         nothing="No request was simulated.",
     )
@@ -194,4 +194,4 @@ def _levels(
 
 
 def _slo_key(played: Simulated) -> Key:
-    return Key(f"SLO {figures.seconds(played.slo_s)}", "c-slo", "dash")
+    return Key(f"SLO {formats.seconds(played.slo_s)}", "c-slo", "dash")

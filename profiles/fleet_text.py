@@ -1,6 +1,6 @@
 """A simulated hour for a terminal: simulated, and said so in its first word. Pure."""
 
-from profiles import figures
+from profiles import formats
 from profiles.fleet_search import Needed
 from profiles.fleet_values import Simulated
 from profiles.schema import Outcome
@@ -21,10 +21,10 @@ def fleet_text(played: Simulated, needed: Needed | None = None) -> str:
 def headline(played: Simulated) -> str:
     """The verdict in one sentence."""
     return (
-        f"SIMULATED — {figures.share(played.slo_share)} of {_asked(played)} would come "
-        f"back within {figures.seconds(played.slo_s)} on {played.fleet.gpus:,} "
+        f"SIMULATED — {formats.share(played.slo_share)} of {_asked(played)} would come "
+        f"back within {formats.seconds(played.slo_s)} on {played.fleet.gpus:,} "
         f"{played.fleet.service.servers}; "
-        f"{figures.share(played.shed_share)} of the attempts would be refused."
+        f"{formats.share(played.shed_share)} of the attempts would be refused."
     )
 
 
@@ -46,37 +46,37 @@ def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str
         (
             "images/s",
             (
-                f"offered {figures.number(played.offered_images_per_s)}   "
-                f"completed {figures.number(played.completed_images_per_s)}   "
-                f"goodput {figures.number(played.goodput_images_per_s)}"
+                f"offered {formats.number(played.offered_images_per_s)}   "
+                f"completed {formats.number(played.completed_images_per_s)}   "
+                f"goodput {formats.number(played.goodput_images_per_s)}"
             ),
         ),
         (
             "latency",
             (
-                f"p50 {figures.seconds(played.latency_p50_s)}   "
-                f"p95 {figures.seconds(played.latency_p95_s)}   "
-                f"p99 {figures.seconds(played.latency_p99_s)}   "
-                f"(each known to {figures.share(played.latency_resolution)})"
+                f"p50 {formats.seconds(played.latency_p50_s)}   "
+                f"p95 {formats.seconds(played.latency_p95_s)}   "
+                f"p99 {formats.seconds(played.latency_p99_s)}   "
+                f"(each known to {formats.share(played.latency_resolution)})"
             ),
         ),
         (
             "requests",
             ", ".join(
-                f"{count:,} {figures.OUTCOME_WORDS[Outcome(name)]}"
+                f"{count:,} {formats.OUTCOME_WORDS[Outcome(name)]}"
                 for name, count in played.outcomes.items()
                 if count
             ),
         ),
         (
             "attempts",
-            f"{played.attempts:,}, {figures.share(played.shed_share)} of them refused",
+            f"{played.attempts:,}, {formats.share(played.shed_share)} of them refused",
         ),
         (
             _servers(played),
             (
-                f"{fleet.gpus:,} in {fleet.cells:,} cells: {figures.share(played.busy_share)} of "
-                f"their ready time busy, batches of {figures.number(played.batch_mean)}"
+                f"{fleet.gpus:,} in {fleet.cells:,} cells: {formats.share(played.busy_share)} of "
+                f"their ready time busy, batches of {formats.number(played.batch_mean)}"
             ),
         ),
         (
@@ -88,7 +88,7 @@ def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str
         ),
     ]
     if played.slo_share_by_class:
-        shares = [f"{name} {figures.share(value)}"
+        shares = [f"{name} {formats.share(value)}"
                   for name, value in played.slo_share_by_class.items()]  # fmt: skip
         told.insert(3, ("in time", "   ".join(shares)))
     if needed is not None:
@@ -98,7 +98,7 @@ def rows(played: Simulated, needed: Needed | None = None) -> list[tuple[str, str
 
 def needed_words(needed: Needed) -> str:
     """What the search found."""
-    goal = f"for {figures.share(needed.slo_share)} within {figures.seconds(needed.slo_s)}"
+    goal = f"for {formats.share(needed.slo_share)} within {formats.seconds(needed.slo_s)}"
     if needed.gpus is None:
         return f"none of the {len(needed.tried)} sizes tried suffices {goal}"
     return f"{needed.gpus:,} {goal} ({len(needed.tried)} sizes simulated)"

@@ -1,6 +1,6 @@
 """How each class, number of steps and size fared, and how answers were checked, in words. Pure."""
 
-from profiles import figures
+from profiles import formats
 from profiles.schema import GroupSummary, Outcome, Summary
 
 HEADER = (
@@ -26,7 +26,7 @@ def table(summary: Summary) -> list[list[str]]:
 def lines(summary: Summary) -> list[tuple[str, str]]:
     """The same for a terminal: a group's name, and its figures in aligned columns."""
     rows = [
-        [*row[1:7], *map(figures.number, _latency_s(one)), row[-1]]
+        [*row[1:7], *map(formats.number, _latency_s(one)), row[-1]]
         for one, row in zip(summary.groups, table(summary)[1:], strict=True)
     ]
     if not rows:
@@ -45,9 +45,9 @@ def decoded(summary: Summary) -> str | None:
         return None
     ok = summary.outcomes.get(Outcome.OK.value, 0)
     if summary.decoded == ok:
-        return f"all {figures.count(ok)} successful responses were fully decoded"
+        return f"all {formats.count(ok)} successful responses were fully decoded"
     return (
-        f"{figures.count(summary.decoded)} of {figures.count(ok)} successful responses were fully "
+        f"{formats.count(summary.decoded)} of {formats.count(ok)} successful responses were fully "
         "decoded; the rest were checked for count, format, size and completeness"
     )
 
@@ -58,13 +58,13 @@ def _row(one: GroupSummary) -> list[str]:
     otherwise = one.images - one.in_time_images - late - sum(lost)
     return [
         _name(one),
-        figures.count(one.images),
+        formats.count(one.images),
         *(
-            figures.share(images / one.images if one.images else None)
+            formats.share(images / one.images if one.images else None)
             for images in (one.in_time_images, late, *lost, otherwise)
         ),
-        *map(figures.seconds, _latency_s(one)),
-        figures.number(one.attempts_per_image),
+        *map(formats.seconds, _latency_s(one)),
+        formats.number(one.attempts_per_image),
     ]
 
 

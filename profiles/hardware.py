@@ -5,7 +5,7 @@ Pure. A GPU that was lost and came back is told, and its silence in between is n
 
 from typing import Any
 
-from profiles import figures
+from profiles import formats
 from profiles.columns import Recorded, Requests
 from profiles.devices import summarize_gpu
 from profiles.energy import Energy
@@ -97,13 +97,13 @@ def _befell(event: RunEvent, faults: list[RunEvent], load_start_s: float | None)
     said = event.detail.rstrip(".")
     if event.kind not in TIMED:
         return f"{said}."
-    at = figures.load_time(event.t_s, load_start_s)
+    at = formats.load_time(event.t_s, load_start_s)
     if event.kind != "gpu_lost":
         return f"{said} ({at})."
     until_s = next((end for begin, end in lost_spans(faults, event.gpu_uuid) if begin == event.t_s))
     if until_s == float("inf"):
         return f"{said} ({at}, and it did not come back)."
-    back = figures.load_time(until_s, load_start_s)
+    back = formats.load_time(until_s, load_start_s)
     return f"{said} (from {at} until {back}, when it came back)."
 
 

@@ -1,6 +1,6 @@
 """How full the devices were, in words: a sentence, and rows for the report. Pure."""
 
-from profiles import figures
+from profiles import formats
 from profiles.capacity import target_shares_machine
 from profiles.schema import RunManifest, Summary
 
@@ -27,9 +27,9 @@ def limit_sentence(summary: Summary, manifest: RunManifest) -> str | None:
         ("datasheet", summary.datasheet_percent, summary.datasheet_tflops),
     ):
         if reached is not None:
-            of = _of(figures.tflops(summary.achieved_tflops), figures.tflops(limit))
+            of = _of(formats.tflops(summary.achieved_tflops), formats.tflops(limit))
             return f"{begin}{percent(reached)} of the {name} limit: {of} {end}"
-    achieved = figures.tflops(summary.achieved_tflops)
+    achieved = formats.tflops(summary.achieved_tflops)
     return f"{begin}{achieved} {end}; the server reported no measured limit"
 
 
@@ -43,7 +43,7 @@ def limit_text(summary: Summary, manifest: RunManifest) -> str | None:
     if summary.limit_percent is not None and summary.datasheet_percent is not None:
         parts.append(f"{percent(summary.datasheet_percent)} of the datasheet limit")
     if image is not None:
-        parts.append(f"{figures.tflop(image)} per image")
+        parts.append(f"{formats.tflop(image)} per image")
     return "; ".join(parts) or None
 
 
@@ -52,18 +52,18 @@ def limit_rows(summary: Summary, manifest: RunManifest) -> list[Row]:
     if summary.tflop_per_image is None and summary.achieved_tflops is None:
         return []
     each, count = device_word(manifest), summary.achieved_devices
-    rows = [("One image", f"{figures.tflop(summary.tflop_per_image)}, mean of the ok images")]
+    rows = [("One image", f"{formats.tflop(summary.tflop_per_image)}, mean of the ok images")]
     if summary.achieved_tflops is None:
         return [
             *rows,
             ("Achieved", "unknown: not every ok image's FLOP, or no device count, was reported"),
         ]
     over = f"{count} {each}{'' if count == 1 else 's'}, mean over the load"
-    rows.append(("Achieved", f"{figures.tflops(summary.achieved_tflops)} per {each} ({over})"))
+    rows.append(("Achieved", f"{formats.tflops(summary.achieved_tflops)} per {each} ({over})"))
     if summary.peak_achieved_tflops is not None:
         of = summary.peak_limit_percent
         share = "" if of is None else f", {percent(of)} of the measured limit"
-        told = f"{figures.tflops(summary.peak_achieved_tflops)} per {each}{share}"
+        told = f"{formats.tflops(summary.peak_achieved_tflops)} per {each}{share}"
         rows.append((f"During the peak ({peak_length(summary)})", told))
     rows.append(
         (
@@ -76,7 +76,7 @@ def limit_rows(summary: Summary, manifest: RunManifest) -> list[Row]:
         rows.append(("Datasheet limit", _limit(*sheet)))
     limits = manifest.target.limits
     if limits is not None and limits.copy_bytes_per_s is not None:
-        copied = f"{figures.data(limits.copy_bytes_per_s)}/s, read plus written"
+        copied = f"{formats.data(limits.copy_bytes_per_s)}/s, read plus written"
         rows.append(("Copy bandwidth, measured", copied))
     return rows
 
@@ -86,10 +86,10 @@ def utilization(summary: Summary, manifest: RunManifest) -> str | None:
     if manifest.target.device != "cpu" and summary.gpus:
         known = [gpu.util_mean_pct for gpu in summary.gpus if gpu.util_mean_pct is not None]
         used = sorted(known, reverse=True)[: summary.achieved_devices]  # the others had no replica
-        return f"{figures.percent(sum(used) / len(used))} utilized" if used else None
+        return f"{formats.percent(sum(used) / len(used))} utilized" if used else None
     if manifest.target.device == "cpu" and target_shares_machine(manifest):
         busy = [host.cpu_mean_pct for host in summary.hosts if host.cpu_mean_pct is not None]
-        return f"host CPU {figures.percent(busy[0])} busy" if busy else None
+        return f"host CPU {formats.percent(busy[0])} busy" if busy else None
     return None
 
 
@@ -103,14 +103,14 @@ def device_word(manifest: RunManifest) -> str:
 
 def percent(value: float | None) -> str:
     """A percentage of a limit, which may be far below 1 or above 100: three digits."""
-    return figures.UNKNOWN if value is None else f"{figures.number(value)} %"
+    return formats.UNKNOWN if value is None else f"{formats.number(value)} %"
 
 
 def peak_length(summary: Summary) -> str:
     """How long the peak was."""
     if summary.peak_start_s is None or summary.peak_end_s is None:
-        return figures.UNKNOWN
-    return figures.seconds(summary.peak_end_s - summary.peak_start_s)
+        return formats.UNKNOWN
+    return formats.seconds(summary.peak_end_s - summary.peak_start_s)
 
 
 def _of(part: str, whole: str) -> str:
@@ -122,4 +122,4 @@ def _of(part: str, whole: str) -> str:
 def _limit(tflops: float | None, reached: float | None, basis: str | None) -> str:
     if tflops is None:
         return "unknown: the server reported none"
-    return f"{figures.tflops(tflops)}, {percent(reached)} of it on average: {basis}"
+    return f"{formats.tflops(tflops)}, {percent(reached)} of it on average: {basis}"

@@ -5,7 +5,7 @@ A panel without a picture says why there is nothing to draw.
 
 import numpy as np
 
-from profiles import chart, figures, series, stats
+from profiles import chart, formats, series, stats
 from profiles.attempts import Counted
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.columns import Recorded, Requests
@@ -73,7 +73,7 @@ def _throughput(counted: Counted, time: Timeline, people: bool) -> Panel:
         "images/s",
         f"Where green falls below grey the server does not keep up; blue below grey would be the "
         f"generator's own fault{', above it are retries' if people else ''}. "
-        f"Bins of {figures.seconds(time.width_s)}; single ones lie above the plan by chance.",
+        f"Bins of {formats.seconds(time.width_s)}; single ones lie above the plan by chance.",
         [
             Key("planned", "ink-2", "dash"),
             Key("offered (due)", "c-offered", "box"),
@@ -138,7 +138,7 @@ def _outcomes(requests: Requests, time: Timeline) -> Panel:
         "Outcomes",
         "requests/s",
         "Each request stands at the time it was due, coloured by how it ended.",
-        [Key(figures.OUTCOME_WORDS[one], f"c-{one}", "box") for one in rates],
+        [Key(formats.OUTCOME_WORDS[one], f"c-{one}", "box") for one in rates],
         picture,
         nothing="No request was recorded.",
     )
@@ -207,7 +207,7 @@ def _distribution(requests: Requests, manifest: RunManifest) -> Panel:
         counts, edges = np.histogram(latency_s, DISTRIBUTION_BINS, (0.0, high_s))
         percent = 100.0 * counts / latency_s.size
         over = int(np.count_nonzero(latency_s > high_s))
-        beyond = f" {over:,} slower than {figures.seconds(high_s)} are not drawn." if over else ""
+        beyond = f" {over:,} slower than {formats.seconds(high_s)} are not drawn." if over else ""
         outline = np.repeat(edges, 2)[1:-1]
         layers = [Layer("area", "c-latency", outline, np.repeat(percent, 2))]
         marks = zip((p50, p95, p99), PERCENTILES, strict=True)
@@ -285,7 +285,7 @@ def _lateness(attempts: Requests, time: Timeline, manifest: RunManifest) -> Pane
 def _slo(manifest: RunManifest, curves: Floats) -> tuple[list[Rule], Key, float]:
     """The SLO line if it is in sight, its legend entry, and the upper end of the axis."""
     slo_s = manifest.slo_latency_s
-    told = f"SLO {figures.seconds(slo_s)}"
+    told = f"SLO {formats.seconds(slo_s)}"
     highest = stats.largest(curves.ravel()) or 0.0
     if slo_s > SLO_IN_SIGHT * highest:
         return [], Key(f"{told}, above this picture", "c-slo", "dash"), top(curves)

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profiles import figures
+from profiles import formats
 from profiles.capacity import BLOCK_GPUS
 from profiles.prices import Event, Offer, Power
 from profiles.schema import Capacity, Stand
@@ -43,11 +43,11 @@ class Line:
     def told(self) -> str:
         """`1,331 GPUs (1,050 to 1,690)`."""
         if self.value is None:
-            return figures.UNKNOWN
-        value = f"{figures.number(self.value)} {self.unit}".strip()
+            return formats.UNKNOWN
+        value = f"{formats.number(self.value)} {self.unit}".strip()
         if self.low is None or self.high is None:
             return value
-        return f"{value} ({figures.number(self.low)} to {figures.number(self.high)})"
+        return f"{value} ({formats.number(self.low)} to {formats.number(self.high)})"
 
 
 @dataclass(frozen=True)

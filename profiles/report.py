@@ -11,7 +11,7 @@ from profiles import (
     cards,
     columns,
     facts,
-    figures,
+    formats,
     group_facts,
     limit_facts,
     series,
@@ -93,7 +93,7 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
         assumptions=facts.stands(summary.capacity) if summary.capacity else [],
         replayed=facts.replayed(manifest),
         environment=facts.environment(manifest),
-        as_text=figures,
+        as_text=formats,
     )
 
 
@@ -112,7 +112,7 @@ def _outcome_shares(summary: Summary) -> list[tuple[str, str, int, float]]:
     return [
         (
             outcome.value,
-            figures.OUTCOME_WORDS[outcome],
+            formats.OUTCOME_WORDS[outcome],
             summary.outcomes.get(outcome.value, 0),
             100.0 * summary.outcomes.get(outcome.value, 0) / max(1, summary.scheduled),
         )

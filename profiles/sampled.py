@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from profiles import figures, hardware, stats, telemetry_facts
+from profiles import formats, hardware, stats, telemetry_facts
 from profiles.columns import Recorded
 from profiles.devices import summarize_host
 from profiles.energy import gpu_energy
@@ -69,21 +69,21 @@ def summarize_sampled(recorded: Recorded) -> Sampled:
 
 def sampled_text(found: Sampled) -> str:
     """For a terminal, ending in a newline."""
-    seconds = figures.seconds(found.duration_s)
+    seconds = formats.seconds(found.duration_s)
     lines = [f"sampled {seconds}: {len(found.gpus)} GPUs"]
     for gpu in [*found.gpus, *found.instances]:
         held = _held(gpu)
         lines.append(
             f"{f'GPU {gpu.index}':{LABEL}}{gpu.name or gpu.uuid}: "
-            f"{figures.percent(gpu.util_mean_pct)} busy, tensor "
-            f"{figures.percent(gpu.tensor_mean_pct)}, {figures.watts(gpu.power_mean_w)} mean, "
-            f"{figures.joules(gpu.energy_counter_j)} by the counter, "
-            f"{figures.joules(gpu.energy_integrated_j)} by power, "
-            f"{figures.data(gpu.mem_used_max_bytes)} at most{held}"
+            f"{formats.percent(gpu.util_mean_pct)} busy, tensor "
+            f"{formats.percent(gpu.tensor_mean_pct)}, {formats.watts(gpu.power_mean_w)} mean, "
+            f"{formats.joules(gpu.energy_counter_j)} by the counter, "
+            f"{formats.joules(gpu.energy_integrated_j)} by power, "
+            f"{formats.data(gpu.mem_used_max_bytes)} at most{held}"
         )
     lines += [
-        f"{'host':{LABEL}}{host.node}: CPU {figures.percent(host.cpu_mean_pct)} mean, "
-        f"{figures.data(host.mem_used_max_bytes)} memory at most{telemetry_facts.host_used(host)}"
+        f"{'host':{LABEL}}{host.node}: CPU {formats.percent(host.cpu_mean_pct)} mean, "
+        f"{formats.data(host.mem_used_max_bytes)} memory at most{telemetry_facts.host_used(host)}"
         for host in found.hosts
     ]
     summary = Summary(
@@ -98,7 +98,7 @@ def sampled_text(found: Sampled) -> str:
 
 def _held(gpu: GpuSummary) -> str:
     told = [
-        f", {words} {figures.share(getattr(gpu, name))} of the time"
+        f", {words} {formats.share(getattr(gpu, name))} of the time"
         for name, words in telemetry_facts.HELD.items()
         if (getattr(gpu, name) or 0.0) >= telemetry_facts.MIN_HELD
     ]

@@ -1,6 +1,6 @@
 """The hardware in words: clocks held down, energy, phases, and how well it was read. Pure."""
 
-from profiles import figures
+from profiles import formats
 from profiles.schema import GpuSummary, HostSummary, PhaseSummary, SamplerSummary, Summary
 
 Row = tuple[str, str]
@@ -31,7 +31,7 @@ def held_sentence(summary: Summary) -> str | None:
     held = [(HELD[name], share) for name, share in shares.items() if (share or 0.0) >= MIN_HELD]
     if not held:
         return f"no clock throttling in the {phase.name}"
-    told = [f"{words} {figures.share(min(share, 1.0))} of it" for words, share in held]
+    told = [f"{words} {formats.share(min(share, 1.0))} of it" for words, share in held]
     told[0] = told[0].removesuffix("it") + f"the {phase.name}"
     return ", ".join(told)
 
@@ -40,7 +40,7 @@ def energy_text(summary: Summary) -> str | None:
     """`331 J per image, gross (320 to 342 J; counter); 212 J above idle`; None where unknown."""
     if summary.energy_j_per_image is None:
         return None
-    gross = figures.joules(summary.energy_j_per_image)
+    gross = formats.joules(summary.energy_j_per_image)
     between = _between(summary.energy_low_j_per_image, summary.energy_high_j_per_image)
     told = f"{gross} per image, gross ({between}{summary.energy_basis})"
     if summary.energy_net_j_per_image is not None:
@@ -61,13 +61,13 @@ def _above_idle(
     """What the images added to idling; in words where the power before the load was no idling."""
     if net_j < 0:
         return (
-            f"; none above idle: the {figures.watts(idle_w)} drawn before the load were more than "
+            f"; none above idle: the {formats.watts(idle_w)} drawn before the load were more than "
             "during it, so the machine was not idling then"
         )
     between = _between(low_j, high_j).removesuffix("; ")
     if low_j is not None and low_j < 0:
         between += ", so it may be none"
-    return f"; {figures.joules(net_j)} above idle{f' ({between})' if between else ''}"
+    return f"; {formats.joules(net_j)} above idle{f' ({between})' if between else ''}"
 
 
 def host_energy_text(summary: Summary) -> str | None:
@@ -76,7 +76,7 @@ def host_energy_text(summary: Summary) -> str | None:
     if of is None or of.j_per_image is None:
         return None
     between = _between(of.low_j_per_image, of.high_j_per_image).removesuffix("; ")
-    told = f"{figures.joules(of.j_per_image)} per image, gross{f' ({between})' if between else ''}"
+    told = f"{formats.joules(of.j_per_image)} per image, gross{f' ({between})' if between else ''}"
     if of.net_j_per_image is not None:
         told += _above_idle(of.net_j_per_image, None, None, of.idle_power_w)
     if of.carbon_g_per_image is not None:
@@ -89,7 +89,7 @@ def host_energy_text(summary: Summary) -> str | None:
 def host_used(host: HostSummary) -> str:
     """`; 4.0 kJ processors, 1.2 kJ DRAM`; empty where it cannot be read."""
     known = [
-        f"{figures.joules(joules)} {part}"
+        f"{formats.joules(joules)} {part}"
         for part, joules in (("processors", host.cpu_energy_j), ("DRAM", host.dram_energy_j))
         if joules is not None
     ]
@@ -102,14 +102,14 @@ def energy_rows(summary: Summary) -> list[Row]:
     rows = [("Per image", told)] if told else []
     rows += [("Per image, no GPU's energy", of_host)] if of_host else []
     if summary.host_energy is not None and summary.host_energy.idle_power_w is not None:
-        idle = figures.watts(summary.host_energy.idle_power_w)
+        idle = formats.watts(summary.host_energy.idle_power_w)
         rows.append(("Idling", f"{idle}, the processors, median before the load"))
     if summary.idle_power_w is not None:
         rows.append(
-            ("Idling", f"{figures.watts(summary.idle_power_w)}, all GPUs, median before the load")
+            ("Idling", f"{formats.watts(summary.idle_power_w)}, all GPUs, median before the load")
         )
     if summary.energy_disagreement is not None:
-        apart = figures.share(summary.energy_disagreement)
+        apart = formats.share(summary.energy_disagreement)
         rows.append(("Counter against integrated power", f"{apart} apart, the worst GPU"))
     return rows
 
@@ -157,7 +157,7 @@ def reading_rows(summary: Summary, load_start_s: float | None = None) -> list[Ro
             rows.append((f"GPU {gpu.index} · {gpu.node}, new errors", ", ".join(counts)))
     rows += [
         (
-            ", ".join((_kind(event.kind), figures.load_time(event.t_s, load_start_s))),
+            ", ".join((_kind(event.kind), formats.load_time(event.t_s, load_start_s))),
             event.detail,
         )
         for event in summary.faults[:MAX_FAULTS]
@@ -172,31 +172,31 @@ def _kind(kind: str) -> str:
 
 def _sampler_row(one: SamplerSummary) -> Row:
     told = (
-        f"{figures.number(one.hz)} cycles a second, {figures.count(one.missed)} of "
-        f"{figures.count(one.planned)} missed, late by {figures.seconds(one.lateness_p50_s)}"
-        f" (p50) and {figures.seconds(one.lateness_p99_s)} (p99), longest gap "
-        f"{figures.seconds(one.gap_max_s)}; "
+        f"{formats.number(one.hz)} cycles a second, {formats.count(one.missed)} of "
+        f"{formats.count(one.planned)} missed, late by {formats.seconds(one.lateness_p50_s)}"
+        f" (p50) and {formats.seconds(one.lateness_p99_s)} (p99), longest gap "
+        f"{formats.seconds(one.gap_max_s)}; "
     )
     if one.read_p99_s is not None:
-        told += f"one GPU read in {figures.seconds(one.read_p99_s)} (p99); "
-    told += f"{figures.number(one.cpu_pct)} % of a core"
-    calls = ", ".join(f"{name} {figures.seconds(mean_s)}" for name, mean_s in one.calls.items())
+        told += f"one GPU read in {formats.seconds(one.read_p99_s)} (p99); "
+    told += f"{formats.number(one.cpu_pct)} % of a core"
+    calls = ", ".join(f"{name} {formats.seconds(mean_s)}" for name, mean_s in one.calls.items())
     return f"Sampler · {one.node}", f"{told}; a call: {calls}" if calls else told
 
 
 def _phase_row(one: PhaseSummary) -> list[str]:
     return [
         one.name,
-        f"{figures.seconds(one.start_s)} to {figures.seconds(one.end_s)}",
-        figures.number(one.images_per_s),
-        figures.number(one.tflops),
-        figures.percent(one.tensor_mean_pct),
-        figures.percent(one.sm_active_mean_pct),
-        figures.percent(one.dram_mean_pct),
-        figures.percent(one.util_mean_pct),
-        figures.watts(one.power_mean_w),
-        figures.share(one.power_capped_share),
-        figures.joules(one.energy_j_per_image),
+        f"{formats.seconds(one.start_s)} to {formats.seconds(one.end_s)}",
+        formats.number(one.images_per_s),
+        formats.number(one.tflops),
+        formats.percent(one.tensor_mean_pct),
+        formats.percent(one.sm_active_mean_pct),
+        formats.percent(one.dram_mean_pct),
+        formats.percent(one.util_mean_pct),
+        formats.watts(one.power_mean_w),
+        formats.share(one.power_capped_share),
+        formats.joules(one.energy_j_per_image),
     ]
 
 
@@ -204,27 +204,27 @@ def _work_row(gpu: GpuSummary) -> list[str]:
     part = " (MIG)" if gpu.parent_uuid else ""
     return [
         f"{gpu.index} · {gpu.node}{part}",
-        ", ".join(gpu.replicas) or figures.UNKNOWN,
-        figures.number(gpu.images_per_s),
-        figures.number(gpu.tflops),
-        figures.percent(gpu.tensor_mean_pct),
-        figures.percent(gpu.sm_active_mean_pct),
-        figures.percent(gpu.sm_occupancy_mean_pct),
-        figures.percent(gpu.dram_mean_pct),
-        figures.share(gpu.power_capped_share),
-        figures.joules(gpu.energy_counter_j),
-        figures.joules(gpu.energy_integrated_j),
-        figures.data(gpu.replica_mem_max_bytes),
+        ", ".join(gpu.replicas) or formats.UNKNOWN,
+        formats.number(gpu.images_per_s),
+        formats.number(gpu.tflops),
+        formats.percent(gpu.tensor_mean_pct),
+        formats.percent(gpu.sm_active_mean_pct),
+        formats.percent(gpu.sm_occupancy_mean_pct),
+        formats.percent(gpu.dram_mean_pct),
+        formats.share(gpu.power_capped_share),
+        formats.joules(gpu.energy_counter_j),
+        formats.joules(gpu.energy_integrated_j),
+        formats.data(gpu.replica_mem_max_bytes),
     ]
 
 
 def _carbon(grams: float, per_kwh: float | None) -> str:
-    return f"; {figures.number(grams)} g CO2e at {figures.number(per_kwh)} g/kWh"
+    return f"; {formats.number(grams)} g CO2e at {formats.number(per_kwh)} g/kWh"
 
 
 def _between(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
-    least, unit = figures.joules(low).split(" ")
-    most = figures.joules(high)
+    least, unit = formats.joules(low).split(" ")
+    most = formats.joules(high)
     return f"{least if most.endswith(f' {unit}') else f'{least} {unit}'} to {most}; "

@@ -3,8 +3,8 @@
 import textwrap
 from collections.abc import Iterable
 
-from profiles import facts, figures, group_facts, limit_facts, telemetry_facts
-from profiles.printable import printable
+from profiles import facts, formats, group_facts, limit_facts, telemetry_facts
+from profiles.escaping import printable
 from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
@@ -30,23 +30,23 @@ def happened(summary: Summary, manifest: RunManifest) -> str:
     return (
         f"{_peak(summary, _place(manifest))}{stub}; "
         f"{_in_time(summary.slo_share)} came back within "
-        f"{figures.seconds(summary.slo_latency_s)}{_losses(summary)}.{unset}"
+        f"{formats.seconds(summary.slo_latency_s)}{_losses(summary)}.{unset}"
     )
 
 
 def _peak(summary: Summary, place: str) -> str:
     """What the peak asked for and what came back in it, one time for all."""
-    planned = figures.number(summary.peak_planned_images_per_s)
+    planned = formats.number(summary.peak_planned_images_per_s)
     if summary.peak_offered_images_per_s is None:
         asked = f"planned peak demand was {planned} images/s"
     else:
-        busiest = figures.images_per_s(summary.peak_offered_images_per_s)
-        over = figures.seconds(summary.peak_window_s)
+        busiest = formats.images_per_s(summary.peak_offered_images_per_s)
+        over = formats.seconds(summary.peak_window_s)
         asked = f"peak demand was {busiest} (busiest {over}; planned peak {planned})"
     if summary.peak_completed_images_per_s is None:
         return asked
-    done = figures.number(summary.peak_completed_images_per_s)
-    due = figures.images_per_s(summary.peak_due_images_per_s)
+    done = formats.number(summary.peak_completed_images_per_s)
+    due = formats.images_per_s(summary.peak_due_images_per_s)
     length = limit_facts.peak_length(summary)
     return f"{asked}; during the peak ({length}) the {place} delivered {done} of {due} due"
 
@@ -77,8 +77,8 @@ def _rates(summary: Summary) -> list[str]:
         ("completed", summary.completed_images_per_s),
         ("goodput", summary.goodput_images_per_s),
     ]
-    told = "   ".join(f"{name} {figures.number(value)}" for name, value in pairs)
-    slo = f"(within {figures.seconds(summary.slo_latency_s)})"
+    told = "   ".join(f"{name} {formats.number(value)}" for name, value in pairs)
+    slo = f"(within {formats.seconds(summary.slo_latency_s)})"
     return _wrapped("images/s", f"{told} {slo}")
 
 
@@ -97,18 +97,18 @@ def _latency(summary: Summary) -> list[str]:
     ]
     lines = []
     for label, pairs in (("latency", latency), ("", split)):
-        told = "   ".join(f"{name} {figures.seconds(value)}" for name, value in pairs)
+        told = "   ".join(f"{name} {formats.seconds(value)}" for name, value in pairs)
         lines.append(_row(label, told))
     return lines
 
 
 def _outcomes(summary: Summary) -> list[str]:
     told = [
-        f"{figures.count(summary.outcomes[outcome.value])} {figures.OUTCOME_WORDS[outcome]}"
+        f"{formats.count(summary.outcomes[outcome.value])} {formats.OUTCOME_WORDS[outcome]}"
         for outcome in Outcome
         if summary.outcomes.get(outcome.value) or outcome is Outcome.OK
     ]
-    return [_row("requests", f"{figures.count(summary.scheduled)} scheduled: {', '.join(told)}")]
+    return [_row("requests", f"{formats.count(summary.scheduled)} scheduled: {', '.join(told)}")]
 
 
 def _trace(manifest: RunManifest) -> list[str]:
@@ -134,16 +134,16 @@ def _retries(summary: Summary) -> list[str]:
         return []
     peak = ""
     if summary.peak_amplification is not None:
-        over = figures.seconds(summary.amplification_window_s)
-        peak = f", max {figures.number(summary.peak_amplification)} in {over}"
+        over = formats.seconds(summary.amplification_window_s)
+        peak = f", max {formats.number(summary.peak_amplification)} in {over}"
     told = (
-        f"{figures.count(summary.people)} people, {figures.count(summary.people_gave_up)} of whom "
-        f"gave up, sent {figures.count(summary.attempts)} attempts: "
-        f"amplification {figures.number(summary.amplification)}{peak}"
+        f"{formats.count(summary.people)} people, {formats.count(summary.people_gave_up)} of whom "
+        f"gave up, sent {formats.count(summary.attempts)} attempts: "
+        f"amplification {formats.number(summary.amplification)}{peak}"
     )
-    own = f"p50 {figures.seconds(summary.attempt_latency_p50_s)}   p95 "
+    own = f"p50 {formats.seconds(summary.attempt_latency_p50_s)}   p95 "
     own += (
-        f"{figures.seconds(summary.attempt_latency_p95_s)} (of an attempt, from its own due time)"
+        f"{formats.seconds(summary.attempt_latency_p95_s)} (of an attempt, from its own due time)"
     )
     return [*_wrapped("people", told), *_wrapped("", own)]
 
@@ -163,9 +163,9 @@ def _hardware(summary: Summary) -> list[str]:
     lines = [
         _row(
             f"GPU {gpu.index}",
-            f"{gpu.name or gpu.uuid}: {figures.percent(gpu.util_mean_pct)} busy, "
-            f"{figures.watts(gpu.power_mean_w)} mean, "
-            f"{figures.data(gpu.mem_used_max_bytes)} memory max",
+            f"{gpu.name or gpu.uuid}: {formats.percent(gpu.util_mean_pct)} busy, "
+            f"{formats.watts(gpu.power_mean_w)} mean, "
+            f"{formats.data(gpu.mem_used_max_bytes)} memory max",
         )
         for gpu in summary.gpus
     ]
@@ -173,9 +173,9 @@ def _hardware(summary: Summary) -> list[str]:
         lines += [
             _row(
                 "host",
-                f"{host.node} (no GPU read): CPU {figures.percent(host.cpu_mean_pct)} mean, "
-                f"{figures.percent(host.cpu_max_pct)} max, "
-                f"{figures.data(host.mem_used_max_bytes)} memory{telemetry_facts.host_used(host)}",
+                f"{host.node} (no GPU read): CPU {formats.percent(host.cpu_mean_pct)} mean, "
+                f"{formats.percent(host.cpu_max_pct)} max, "
+                f"{formats.data(host.mem_used_max_bytes)} memory{telemetry_facts.host_used(host)}",
             )
             for host in summary.hosts
         ]
@@ -200,7 +200,7 @@ def _thresholds(summary: Summary) -> list[str]:
         _row(
             "" if place else "thresholds",
             f"{'✓' if one.passed else '✗'} {name:<{width}}   "
-            f"measured {figures.in_unit(one.actual, one.unit)}",
+            f"measured {formats.in_unit(one.actual, one.unit)}",
         )
         for place, (name, one) in enumerate(zip(names, summary.thresholds, strict=True))
     ]
@@ -210,13 +210,13 @@ def _capacity(capacity: Capacity) -> list[str]:
     if capacity.withheld is not None:
         return _wrapped("capacity", f"withheld. {capacity.withheld}")
     told = (
-        f"{figures.count(capacity.block_gpus)} GPUs: "
-        f"{figures.images_per_s(capacity.block_images_per_s)} ({facts.reach(capacity)}), "
-        f"{figures.dollars(capacity.usd_per_1000_images)} per 1,000 images"
+        f"{formats.count(capacity.block_gpus)} GPUs: "
+        f"{formats.images_per_s(capacity.block_images_per_s)} ({facts.reach(capacity)}), "
+        f"{formats.dollars(capacity.usd_per_1000_images)} per 1,000 images"
     )
     lines = _wrapped("capacity", told)
     widest = facts.swings(capacity)[:1]
-    per_gpu = figures.number(capacity.images_per_s_per_gpu)
+    per_gpu = formats.number(capacity.images_per_s_per_gpu)
     for swing in widest:
         lines += _wrapped(
             "",
@@ -227,7 +227,7 @@ def _capacity(capacity: Capacity) -> list[str]:
         lines += _wrapped(
             "",
             f"the peak of {facts.peak_of(capacity)} needs {facts.blocks(capacity)}, all its "
-            f"images {figures.count(capacity.event_gpu_hours)} GPU-hours",
+            f"images {formats.count(capacity.event_gpu_hours)} GPU-hours",
         )
     for sentence in capacity.loud:
         lines += _wrapped("", f"! {sentence}")
@@ -240,12 +240,12 @@ def _capacity(capacity: Capacity) -> list[str]:
 def _losses(summary: Summary) -> str:
     """The outcomes that are not ok as a clause, the most frequent first; empty if all are ok."""
     lost = [
-        (summary.outcomes.get(outcome.value, 0), figures.OUTCOME_CLAUSES[outcome])
+        (summary.outcomes.get(outcome.value, 0), formats.OUTCOME_CLAUSES[outcome])
         for outcome in Outcome
         if outcome is not Outcome.OK
     ]
     told = [
-        f"{figures.share(times / summary.scheduled)} {clause}"
+        f"{formats.share(times / summary.scheduled)} {clause}"
         for times, clause in sorted(lost, key=lambda pair: -pair[0])
         if times
     ]
@@ -258,7 +258,7 @@ def _losses(summary: Summary) -> str:
 def _in_time(share: float | None) -> str:
     if share == 1.0:
         return "every image"
-    return f"{figures.share(share)} of all images"
+    return f"{formats.share(share)} of all images"
 
 
 def _place(manifest: RunManifest) -> str:
@@ -266,7 +266,7 @@ def _place(manifest: RunManifest) -> str:
 
 
 def _images(images: int) -> str:
-    return "1 image" if images == 1 else f"{figures.count(images)} images"
+    return "1 image" if images == 1 else f"{formats.count(images)} images"
 
 
 def _lower(sentence: str) -> str:

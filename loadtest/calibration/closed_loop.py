@@ -24,7 +24,7 @@ from loadtest.client.outcome import held, words
 from loadtest.client.response import is_sampled, most_bytes
 from loadtest.plan.job import Ask, Job, Rows, decode
 from loadtest.system import open_files
-from profiles.printable import printable
+from profiles.escaping import printable
 from profiles.run import RunFolder
 
 REFUSED = (429, 503)

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 
 from loadtest.errors import TargetError
-from profiles.printable import printable
+from profiles.escaping import printable
 
 IMAGES = "/images/generations"
 MODELS = "/models"

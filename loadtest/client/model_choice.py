@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadtest.errors import TargetError
-from profiles.printable import printable
+from profiles.escaping import printable
 
 SHOWN = 8  # names in one line
 MOST_COMPARED = 2_000  # names looked through for the one that was meant

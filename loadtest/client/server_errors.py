@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import msgspec
 
-from profiles.printable import printable
+from profiles.escaping import printable
 
 MOST_CHARS = 200
 MOST_READ_BYTES = 1 << 20  # of a body; a longer one is no error message

@@ -17,7 +17,7 @@ from loadtest.client.model_choice import choose
 from loadtest.client.server_errors import error_message
 from loadtest.client.single_request import Answer, Unanswered, ask
 from loadtest.errors import TargetError
-from profiles.printable import printable
+from profiles.escaping import printable
 from profiles.schema import Approximation, DeviceLimits
 
 FALLBACK_SIZE = "1024x1024"  # what the OpenAI Images API makes unless told otherwise

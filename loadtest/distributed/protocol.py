@@ -21,7 +21,7 @@ import zmq
 from loadtest.distributed.clock_offset import Reading
 from loadtest.distributed.handshake import Hash, Nonce
 from loadtest.errors import ConfigurationError, ViralloadError
-from profiles.printable import printable
+from profiles.escaping import printable
 from profiles.schema import SCHEMA_VERSION
 
 CHUNK_BYTES = 1 << 18

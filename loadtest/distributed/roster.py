@@ -14,8 +14,8 @@ from loadtest.cli.parser import TOKEN_ENV
 from loadtest.distributed import protocol
 from loadtest.distributed.clock_offset import Reading
 from loadtest.distributed.handshake import NONCE_CHARS, Meeting, nonce
+from profiles.escaping import printable
 from profiles.lines import LineWriter
-from profiles.printable import printable
 from profiles.run import RunFolder
 from profiles.schema import SCHEMA_VERSION, ClockSample, RunEvent
 

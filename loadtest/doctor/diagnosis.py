@@ -17,7 +17,7 @@ from loadtest.client.target import check_port_free
 from loadtest.errors import ConfigurationError, TargetError
 from loadtest.system import environment
 from loadtest.system.child_environment import environ, python
-from profiles import figures
+from profiles import formats
 from profiles.datasheet import Datasheet, datasheet
 from profiles.gpu_processes import MIN_HELD_BYTES, PID_NAMESPACE
 from profiles.host import Host, node_name
@@ -269,12 +269,12 @@ def _held(gpu: GpuInfo, driver: Driver) -> list[str]:
     parts = (gpu.uuid, *driver.instances.get(gpu.uuid, ()))
     who = [
         f"{one.name or 'a process not to be seen from here'} (pid {one.pid}) "
-        f"{figures.data(one.mem_used_bytes)}"
+        f"{formats.data(one.mem_used_bytes)}"
         for one in driver.processes
         if one.uuid in parts
     ]
     told = f" by {', '.join(who)}" if who else f"; {PID_NAMESPACE}"
-    much = f"{figures.data(used)} of {figures.data(gpu.mem_total_bytes)}"
+    much = f"{formats.data(used)} of {formats.data(gpu.mem_total_bytes)}"
     remedy = "end what holds it, or leave the GPU out of CUDA_VISIBLE_DEVICES"
     return [f"GPU {gpu.index}: {much} are held{told}: {remedy}"]
 

@@ -3,7 +3,7 @@
 import textwrap
 
 from loadtest.doctor.diagnosis import PACKAGES, Diagnosis, Driver, Measured
-from profiles import figures
+from profiles import formats
 from profiles.limit_facts import percent
 
 WIDTH = 100
@@ -18,7 +18,7 @@ def doctor_text(found: Diagnosis) -> str:
     lines += _driver(found.driver)
     lines += _row("torch", _torch(found))
     for index, card in enumerate(found.checkup.gpus):
-        room = f"{figures.data(card.mem_free_bytes)} of {figures.data(card.mem_total_bytes)} free"
+        room = f"{formats.data(card.mem_free_bytes)} of {formats.data(card.mem_total_bytes)} free"
         told = f"{card.name}, compute capability {card.capability}, {room}, {card.uuid}"
         lines += _row(f"cuda:{index}", told)
     lines += _row("versions", _versions(found))
@@ -35,11 +35,11 @@ def doctor_text(found: Diagnosis) -> str:
 
 def _device(index: int, measured: Measured) -> list[str]:
     limits, sheet = measured.limits, measured.datasheet
-    name = limits.device_name or figures.UNKNOWN
+    name = limits.device_name or formats.UNKNOWN
     if limits.threads is not None:
         name += f", {limits.threads} CPU thread{'' if limits.threads == 1 else 's'}"
     matmul = (
-        f"{limits.matmul_dtype or figures.UNKNOWN} matmul",
+        f"{limits.matmul_dtype or formats.UNKNOWN} matmul",
         _flop_per_s(limits.matmul_flop_per_s),
         _of(measured.matmul_percent, _flop_per_s(sheet.bf16_flop_per_s) if sheet else ""),
     )
@@ -58,7 +58,7 @@ def _device(index: int, measured: Measured) -> list[str]:
     lines += [
         f"{'':{LABEL}}{what:<22}{value:>14}   {share}".rstrip() for what, value, share in told
     ]
-    how = f"measured in {figures.seconds(limits.measured_s)} on random data"
+    how = f"measured in {formats.seconds(limits.measured_s)} on random data"
     return lines + _row("", f"{how}; datasheet: {sheet.source}" if sheet else how)
 
 
@@ -68,10 +68,10 @@ def _driver(driver: Driver) -> list[str]:
     if driver.absent:
         return _row("driver", f"no NVIDIA driver here (NVML: {driver.absent})")
     version = next((gpu.driver for gpu in driver.gpus if gpu.driver), None)
-    told = f"{version or figures.UNKNOWN}, CUDA up to {driver.cuda or figures.UNKNOWN}"
+    told = f"{version or formats.UNKNOWN}, CUDA up to {driver.cuda or formats.UNKNOWN}"
     lines = _row("driver", f"{told}; NVML reached")
     for gpu in driver.gpus:
-        memory, limit = figures.data(gpu.mem_total_bytes), figures.watts(gpu.power_limit_w)
+        memory, limit = formats.data(gpu.mem_total_bytes), formats.watts(gpu.power_limit_w)
         lines += _row(f"GPU {gpu.index}", f"{gpu.name}, {memory}, limit {limit}, {gpu.uuid}")
         cut = driver.instances.get(gpu.uuid)
         lines += _row("", f"in MIG mode, cut into {', '.join(cut)}") if cut else []
@@ -90,12 +90,12 @@ def _torch(found: Diagnosis) -> str:
 
 def _versions(found: Diagnosis) -> str:
     told = [f"{name} {found.versions.get(name, 'not installed')}" for name in PACKAGES]
-    return ", ".join([f"python {found.versions.get('python', figures.UNKNOWN)}", *told])
+    return ", ".join([f"python {found.versions.get('python', formats.UNKNOWN)}", *told])
 
 
 def _machine(found: Diagnosis) -> str:
     host = found.host
-    memory, room = figures.data(host.mem_total_bytes), figures.data(found.mem_available_bytes)
+    memory, room = formats.data(host.mem_total_bytes), formats.data(found.mem_available_bytes)
     return (
         f"{host.node}: {host.os}; {host.cpu or 'CPU unknown'}, {host.cores} cores "
         f"({found.cores_usable} usable); {memory} memory, {room} available"
@@ -103,10 +103,10 @@ def _machine(found: Diagnosis) -> str:
 
 
 def _disk(found: Diagnosis) -> str:
-    told = f"{figures.data(found.disk_free_bytes)} free for {found.runs_folder}"
+    told = f"{formats.data(found.disk_free_bytes)} free for {found.runs_folder}"
     if found.shm_free_bytes is None:
         return told
-    return f"{told}; {figures.data(found.shm_free_bytes)} free in /dev/shm (Ray)"
+    return f"{told}; {formats.data(found.shm_free_bytes)} free in /dev/shm (Ray)"
 
 
 def _ports(found: Diagnosis) -> str:
@@ -116,11 +116,11 @@ def _ports(found: Diagnosis) -> str:
 
 
 def _flop_per_s(value: float | None) -> str:
-    return figures.tflops(None if value is None else value / 1e12)
+    return formats.tflops(None if value is None else value / 1e12)
 
 
 def _bytes_per_s(value: float | None) -> str:
-    return figures.UNKNOWN if value is None else f"{figures.data(value)}/s"
+    return formats.UNKNOWN if value is None else f"{formats.data(value)}/s"
 
 
 def _of(share: float | None, limit: str) -> str:

@@ -5,7 +5,7 @@ A lost GPU tells nothing any more, so its last reading is not shown as if it wer
 
 from collections.abc import Iterable
 
-from profiles import figures
+from profiles import formats
 from profiles.schema import GpuSample, HostSample, RunEvent
 
 STALE_S = 5.0  # a reading that old is of the past
@@ -42,7 +42,7 @@ class Devices:
             more = "more events of the GPUs follow: the report has them all"
             return [more] if self._told == MOST_NEWS + 1 else []
         words = event.kind.replace("_", " ").replace("gpu", "GPU").replace("xid", "XID")
-        at = figures.load_time(event.t_s, load_start_s)
+        at = formats.load_time(event.t_s, load_start_s)
         detail = "".join(one if one.isprintable() else " " for one in event.detail)
         return [f"{words}, {at}: {detail}"]
 
@@ -68,7 +68,7 @@ class Devices:
             parts.append(f"{sum(busy) / len(busy):.0f} % busy ({span})")
         watts = [gpu.power_w for gpu in alive if gpu.power_w is not None]
         if watts:
-            parts.append(figures.watts(sum(watts)))
+            parts.append(formats.watts(sum(watts)))
         told = " ".join(parts)
         if silent:
             shown = "; ".join(self._line(gpu, now_s) for gpu in silent[:2])
@@ -95,10 +95,10 @@ class Devices:
         if gpu.power_w is not None:
             parts.append(f"{gpu.power_w:.0f} W")
         if gpu.mem_used_bytes is not None:
-            parts.append(figures.data(gpu.mem_used_bytes))
+            parts.append(formats.data(gpu.mem_used_bytes))
         return " ".join(parts)
 
 
 def _host_line(host: HostSample) -> str:
-    memory = figures.data(host.mem_used_bytes)
+    memory = formats.data(host.mem_used_bytes)
     return f"host CPU {host.cpu_pct:.0f} %, memory {memory} (no GPU)"

@@ -22,9 +22,9 @@ from loadtest.scenario.scenario import Scenario, parse_size
 from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.traffic.distributions import quantile
+from profiles.escaping import printable
 from profiles.host import Host, node_name
 from profiles.mix import Mix
-from profiles.printable import printable
 from profiles.run import RunFolder
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
 from profiles.vendors import other_gpus

@@ -22,10 +22,10 @@ from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.system.processes import Child
-from profiles import figures
+from profiles import formats
 from profiles.columns import read
+from profiles.escaping import printable
 from profiles.host import Host, node_name
-from profiles.printable import printable
 from profiles.run import RunError, RunFolder
 from profiles.sampled import SCENARIO, Sampled, summarize_sampled
 from profiles.schema import EndReason, GpuSample, HostSample, RunEvent, RunManifest, TargetInfo
@@ -120,15 +120,15 @@ def table(
             continue
         drawn.add_row(
             name,
-            figures.percent(gpu.util_pct),
-            figures.percent(gpu.sm_active_pct),
-            figures.percent(gpu.tensor_pct),
-            figures.percent(gpu.dram_pct),
-            figures.data(gpu.mem_used_bytes),
-            figures.watts(gpu.power_w),
-            figures.joules(used),
-            figures.megahertz(gpu.sm_clock_mhz),
-            figures.number(gpu.temp_c),
+            formats.percent(gpu.util_pct),
+            formats.percent(gpu.sm_active_pct),
+            formats.percent(gpu.tensor_pct),
+            formats.percent(gpu.dram_pct),
+            formats.data(gpu.mem_used_bytes),
+            formats.watts(gpu.power_w),
+            formats.joules(used),
+            formats.megahertz(gpu.sm_clock_mhz),
+            formats.number(gpu.temp_c),
         )
     words = [
         Text(f"{host.node}: {_host(host)}", "dim", no_wrap=True, overflow="ellipsis")
@@ -146,8 +146,8 @@ def table(
 def line(gpus: Mapping[str, GpuSample], hosts: Mapping[str, HostSample]) -> str:
     """The same as one plain line, where there is no terminal. Pure."""
     parts = [
-        f"GPU {gpu.index} {figures.percent(gpu.util_pct)} busy {figures.watts(gpu.power_w)} "
-        f"{figures.data(gpu.mem_used_bytes)}"
+        f"GPU {gpu.index} {formats.percent(gpu.util_pct)} busy {formats.watts(gpu.power_w)} "
+        f"{formats.data(gpu.mem_used_bytes)}"
         for gpu in gpus.values()
     ]
     parts += [f"{host.node} {_host(host)}" for host in hosts.values()]
@@ -155,7 +155,7 @@ def line(gpus: Mapping[str, GpuSample], hosts: Mapping[str, HostSample]) -> str:
 
 
 def _host(host: HostSample) -> str:
-    return f"CPU {figures.percent(host.cpu_pct)}, {figures.data(host.mem_used_bytes)} memory"
+    return f"CPU {formats.percent(host.cpu_pct)}, {formats.data(host.mem_used_bytes)} memory"
 
 
 class _Latest:

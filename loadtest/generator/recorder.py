@@ -10,8 +10,8 @@ from loadtest.client.image_client import Exchange
 from loadtest.client.outcome import words
 from loadtest.client.response import Checked
 from loadtest.plan.job import Ask, Job
+from profiles.escaping import printable
 from profiles.lines import LineWriter
-from profiles.printable import printable
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)

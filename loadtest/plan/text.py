@@ -15,7 +15,7 @@ from loadtest.traces.text import LONG_S, sent_lines, trace_lines
 from loadtest.traces.trace import Arrivals
 from loadtest.traffic.distributions import quantile
 from loadtest.units import format_duration
-from profiles import figures
+from profiles import formats
 from profiles.schema import Demand, LoadPlan
 from profiles.threshold import DEFAULT_KEY
 
@@ -53,9 +53,9 @@ def plan_text(
     lines += [""]
     if demand is not None:
         lines.append(
-            f"event     {figures.count(demand.images)} images in "
-            f"{figures.seconds(demand.duration_s)}, "
-            f"{figures.images_per_s(demand.peak_images_per_s)} at the peak: {demand.basis}"
+            f"event     {formats.count(demand.images)} images in "
+            f"{formats.seconds(demand.duration_s)}, "
+            f"{formats.images_per_s(demand.peak_images_per_s)} at the peak: {demand.basis}"
         )
     lines.append(f"source    {source.how}")
     lines += _trace(scenario, source, plan, relative)

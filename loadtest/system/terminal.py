@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from profiles.printable import printable, printable_lines
+from profiles.escaping import printable, printable_lines
 
 
 class Terminal(Console):

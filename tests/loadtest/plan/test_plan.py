@@ -12,7 +12,7 @@ from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity
 from loadtest.plan.source import load_source
 from loadtest.plan.text import draw, plan_text
 from loadtest.scenario.scenario import Scenario, parse_scenario, scenario_text
-from profiles import figures
+from profiles import formats
 from profiles.schema import LoadPlan
 
 BASE = """
@@ -145,8 +145,8 @@ def test_plan_and_report_say_the_same_of_the_event(name: str) -> None:
     if event is None:
         assert "event  " not in text
         return
-    assert f"event     {figures.count(event.images)} images in " in text  # as `facts.replayed`
-    assert f"{figures.images_per_s(event.peak_images_per_s)} at the peak" in text
+    assert f"event     {formats.count(event.images)} images in " in text  # as `facts.replayed`
+    assert f"{formats.images_per_s(event.peak_images_per_s)} at the peak" in text
 
 
 def test_an_arrival_trace_is_thinned_to_the_peak(tmp_path: Path) -> None:

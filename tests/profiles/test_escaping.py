@@ -1,6 +1,6 @@
 import pytest
 
-from profiles.printable import printable, printable_lines
+from profiles.escaping import printable, printable_lines
 
 
 @pytest.mark.parametrize(
