@@ -38,7 +38,7 @@ import numpy as np
 
 from benchmarks.fleet_theory import cases, error_percent
 from profiles.fleet import Demand, simulate, steady
-from profiles.fleet_values import Fleet, Service
+from profiles.schema.fleet import Fleet, Service
 
 BLOCK_GPUS = 100_000
 BLOCK_IMAGES_PER_S = 33_000.0

@@ -19,7 +19,7 @@ from benchmarks.cell import poisson, quantile
 from benchmarks.player import open_loop, prepare
 from benchmarks.serving import HOST, PATH, STOP_S, BenchmarkError
 from profiles.fleet import Demand, simulate
-from profiles.fleet_values import Fleet, Service
+from profiles.schema.fleet import Fleet, Service
 from serve.ingress.haproxy import free_port
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,7 +21,7 @@ from profiles.fleet_memory import Memory, minute_rows
 from profiles.fleet_state import CELL as CELL_RECORD
 from profiles.fleet_state import COLUMNS, Floats, Ints, Records
 from profiles.fleet_totals import Totals, simulated
-from profiles.fleet_values import BacklogError, Fleet, FleetError, People, Simulated, check
+from profiles.schema.fleet import BacklogError, Fleet, FleetError, People, Simulated, check
 
 MOST_SLOTS = 2**30
 LOOK_S = 0.5  # between two looks at how far the cells are

@@ -7,7 +7,7 @@ import numpy as np
 
 from profiles.fleet_latency import BINS
 from profiles.fleet_state import CELL, COLUMNS, MORE, SERVER, SLOT, Floats, Records
-from profiles.fleet_values import POLICIES, ROUTINGS, Fleet, People
+from profiles.schema.fleet import POLICIES, ROUTINGS, Fleet, People
 
 SAMPLES_MOST = 4096
 FIRST_SLOTS = 256

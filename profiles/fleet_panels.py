@@ -6,9 +6,9 @@ import numpy as np
 
 from profiles import chart, fleet_latency, formats
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
-from profiles.fleet_values import Simulated
 from profiles.panel import Key, Panel, curve, stack, step, time_axis, top
 from profiles.schema import Outcome
+from profiles.schema.fleet import Simulated
 from profiles.series import Timeline
 from profiles.stats import Floats
 

@@ -9,8 +9,8 @@ from profiles import facts
 from profiles.fleet_panels import panels
 from profiles.fleet_search import Needed
 from profiles.fleet_text import headline, rows
-from profiles.fleet_values import Simulated
 from profiles.pages import drawn, page
+from profiles.schema.fleet import Simulated
 
 
 def render(played: Simulated, needed: Needed | None = None, about: Sequence[facts.Row] = ()) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from profiles.fleet import MOST_SLOTS, Demand, simulate
-from profiles.fleet_values import BacklogError, Fleet, FleetError, People
+from profiles.schema.fleet import BacklogError, Fleet, FleetError, People
 
 REQUESTS = 2_000_000  # simulated of each size tried, at most; a few servers always
 LEAST_GPUS = 50

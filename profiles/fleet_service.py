@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles.fleet_values import FleetError, Service
 from profiles.run import RunError, RunFolder
 from profiles.schema import Outcome, RequestRecord
+from profiles.schema.fleet import FleetError, Service
 from profiles.stats import Floats
 
 LEAST_RECORDS = 20

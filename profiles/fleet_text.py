@@ -2,8 +2,8 @@
 
 from profiles import formats
 from profiles.fleet_search import Needed
-from profiles.fleet_values import Simulated
 from profiles.schema import Outcome
+from profiles.schema.fleet import Simulated
 
 
 def fleet_text(played: Simulated, needed: Needed | None = None) -> str:

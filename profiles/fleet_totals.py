@@ -24,8 +24,8 @@ from profiles.fleet_state import (
     Floats,
     Records,
 )
-from profiles.fleet_values import Fleet, People, Simulated
 from profiles.schema import Outcome
+from profiles.schema.fleet import Fleet, People, Simulated
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 

@@ -7,7 +7,7 @@ import numpy as np
 from loadtest.scenario.prompts import TEXTS
 from loadtest.scenario.scenario import Scenario, image_weights
 from loadtest.scenario.session import Session
-from profiles.fleet_values import People
+from profiles.schema.fleet import People
 
 TABLE = 201  # quantiles kept of think time and patience
 LAST = 0.999  # the share that stands for the end of an endless distribution

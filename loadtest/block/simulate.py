@@ -25,7 +25,7 @@ from profiles.fleet_cost import Asked, Cost, afford, cores_here, estimate
 from profiles.fleet_report import render
 from profiles.fleet_search import Needed, check_search, gpus_needed
 from profiles.fleet_service import read_service
-from profiles.fleet_values import Autoscaling, Failures, Fleet, FleetError, People, Simulated
+from profiles.schema.fleet import Autoscaling, Failures, Fleet, FleetError, People, Simulated
 
 BIN_S = 1.0
 MOST_BINS = 20_000

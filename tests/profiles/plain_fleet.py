@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from profiles import fleet_draws as d
 from profiles.fleet_scaling import delayed, desired
-from profiles.fleet_values import Fleet, People
+from profiles.schema.fleet import Fleet, People
 
 WORK, LIFE, FAILURE, CONTROL, TIMER, ARRIVAL = range(6)  # who goes first at one instant
 

@@ -17,7 +17,7 @@ from profiles.bursts import Arrivals
 from profiles.capacity import Asked, block_factors
 from profiles.factors import alone
 from profiles.fleet import Demand, simulate
-from profiles.fleet_values import Fleet, Service
+from profiles.schema.fleet import Fleet, Service
 from profiles.stats import Floats
 from tests.profiles.test_capacity import evidence
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.fleet import Demand, simulate, steady
-from profiles.fleet_values import (
+from profiles.schema.fleet import (
     POLICIES,
     ROUTINGS,
     Autoscaling,

@@ -13,7 +13,7 @@ from profiles.fleet_cost import Asked, Cost, afford, estimate, requests_a_person
 from profiles.fleet_report import render
 from profiles.fleet_search import gpus_needed, sizes_at_most
 from profiles.fleet_text import fleet_text
-from profiles.fleet_values import Fleet, FleetError, People, Service
+from profiles.schema.fleet import Fleet, FleetError, People, Service
 from tests.profiles.test_fleet import fleet
 
 SERVICE = Service(step_base_s=0.0, step_image_s=1.0, steps=1, largest_batch=1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from profiles.fleet_heap import drop, first, first_key, key_of, put
 from profiles.fleet_memory import Memory
 from profiles.fleet_state import LIFE, WORK
-from profiles.fleet_values import Fleet, People, Service
+from profiles.schema.fleet import Fleet, People, Service
 
 IDS = 40
 SERVICE = Service(step_base_s=0.0, step_image_s=1.0, steps=1, largest_batch=1, basis="stated")

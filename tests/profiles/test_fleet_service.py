@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from profiles.fleet_service import line, of_records, read_service
-from profiles.fleet_values import FleetError, Service
 from profiles.schema import Outcome, RequestRecord
+from profiles.schema.fleet import FleetError, Service
 
 REFERENCE = Path(__file__).parents[2] / "profiles" / "reference" / "engine-tiny-cpu.json"
 
