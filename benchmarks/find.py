@@ -41,8 +41,8 @@ import numpy as np
 
 from benchmarks.options import environment
 from benchmarks.queues import capacity, mdc_tail, mmc_tail
-from profiles import columns
-from profiles.run import RunFolder
+from profiles.record import columns
+from profiles.record.folder import RunFolder
 from profiles.schema import FindResult
 from serve.ingress.haproxy import free_port
 

@@ -13,7 +13,7 @@ import msgspec
 
 from benchmarks.gpu_day_models import unknown, words_of
 from benchmarks.gpu_day_part import NEEDS_GPU, Session, session
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import Summary
 
 LOAD_SHARE = 0.9  # of what the model makes: p99 within 20 s to some 0.94 on paper

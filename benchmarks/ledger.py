@@ -22,10 +22,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loadtest.cli import ledger as ledger_verb
-from profiles import arrived, columns
+from profiles import arrived
 from profiles.capacity import servers_in_use
 from profiles.ledger import FILE_NAME
-from profiles.run import RunFolder
+from profiles.record import columns
+from profiles.record.folder import RunFolder
 from profiles.seen import look
 from profiles.slo import EvidenceError, own_slo
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from profiles.columns import Gpu, gpu_columns
 from profiles.energy import GpuEnergy, gpu_energy
-from profiles.run import RunFolder
+from profiles.record.columns import Gpu, gpu_columns
+from profiles.record.folder import RunFolder
 from profiles.schema import GpuState, RunEvent, SamplerSample
 from tests.profiles import fake_nvml
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.sampled import Sampled
 from profiles.schema import GpuSummary
 from profiles.student import t_quantile

@@ -40,7 +40,7 @@ from loadtest.generator.timer import Alarm
 from loadtest.plan.job import decode
 from loadtest.search import windows
 from loadtest.system import open_files, scheduling
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import Outcome, RequestRecord, RunEvent
 
 JOB = decode(Path(os.environ["VIRALLOAD_JOB"]).read_bytes())

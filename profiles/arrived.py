@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from profiles import columns, formats, ledger, predictions
+from profiles import formats, ledger, predictions
 from profiles.capacity import servers_in_use
 from profiles.found import look_found, read_found
 from profiles.ledger import Ledger, LedgerError, Prediction
 from profiles.predictions import Arrived, Record, Score
-from profiles.run import RunError, RunFolder
+from profiles.record import columns
+from profiles.record.folder import RunError, RunFolder
 from profiles.schema import RunManifest
 from profiles.seen import look
 from profiles.slo import EvidenceError, parse_slo

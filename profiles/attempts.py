@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles import stats
-from profiles.columns import CODES, Requests
+from profiles.record.columns import CODES, Requests
 from profiles.schema import Outcome, RunManifest
 from profiles.stats import Floats
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles.columns import Requests
 from profiles.rates import LoadWindow
+from profiles.record.columns import Requests
 from profiles.schema import LoadPlan
 from profiles.stats import Floats
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from profiles import chart, device_series, marks, series, stats, work_panel
 from profiles.chart import Axis, Layer, Rule
-from profiles.columns import Gpu, Host, Recorded
 from profiles.device_readings import CAUSES, GPU_READINGS, HOST_READINGS, Curve, Reading
 from profiles.marks import Mark
 from profiles.panel import Key, Panel, curve, load_end, phases, stack, time_axis, top
 from profiles.phases import used_gpus
+from profiles.record.columns import Gpu, Host, Recorded
 from profiles.schema import GpuInfo
 from profiles.series import Timeline
 from profiles.stats import Floats

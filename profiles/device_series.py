@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from profiles import stats
-from profiles.columns import Gpu, Host
 from profiles.devices import CAUSES, GPM
+from profiles.record.columns import Gpu, Host
 from profiles.stats import Floats
 
 Kind = Literal["level", "rate"]  # as it was read, or how fast a counter grew a second

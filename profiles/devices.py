@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from profiles import stats
-from profiles.columns import Gpu, Host
 from profiles.energy import GpuEnergy
+from profiles.record.columns import Gpu, Host
 from profiles.schema import GpuInfo, GpuState, GpuSummary, HostSummary
 from profiles.stats import Floats
 

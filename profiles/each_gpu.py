@@ -12,11 +12,11 @@ import numpy as np
 from markupsafe import Markup
 
 from profiles import device_series, formats, marks, series, stats
-from profiles.columns import Gpu, Recorded
 from profiles.device_series import Kind
 from profiles.devices import CAUSES, level_mean, throttled
 from profiles.hardware import lost_spans
 from profiles.marks import Mark
+from profiles.record.columns import Gpu, Recorded
 from profiles.series import Timeline
 from profiles.stats import Floats
 

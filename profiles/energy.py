@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from profiles import stats
-from profiles.columns import Gpu
+from profiles.record.columns import Gpu
 from profiles.stats import Floats
 
 COUNTER = "counter"

@@ -5,10 +5,10 @@
 
 import numpy as np
 
-from profiles import columns
-from profiles.columns import Recorded
 from profiles.crossing import Crossing, crossing, guess
-from profiles.run import RunError, RunFolder
+from profiles.record import columns
+from profiles.record.columns import Recorded
+from profiles.record.folder import RunError, RunFolder
 from profiles.schema import (
     EndReason,
     FindResult,

@@ -9,7 +9,7 @@ from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.find_text import TOP, drawn_windows, headline
 from profiles.pages import drawn, page
 from profiles.panel import Key, Panel
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest, Verdict
 
 HEAD = ("window", "requests/s", "images/s", "p50", "p95", "p99", "missed", "warm-up", "late p99")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles.run import RunError, RunFolder
+from profiles.record.folder import RunError, RunFolder
 from profiles.schema import Outcome, RequestRecord
 from profiles.schema.fleet import FleetError, Service
 from profiles.stats import Floats

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles.columns import Requests
 from profiles.factors import Z
 from profiles.mix import mix_of
-from profiles.run import RunFolder
+from profiles.record.columns import Requests
+from profiles.record.folder import RunFolder
 from profiles.schema import FindResult, FindVerdict, RunManifest
 from profiles.seen import Seen
 from profiles.slo import Slo, SloError, TooLittleError, parse_slo

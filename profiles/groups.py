@@ -11,8 +11,8 @@ import numpy as np
 
 from profiles import stats
 from profiles.attempts import Counted, Tally
-from profiles.columns import OUTCOMES, PRIORITIES, Requests
 from profiles.rates import good
+from profiles.record.columns import OUTCOMES, PRIORITIES, Requests
 from profiles.schema import GroupSummary, Outcome, RunManifest
 from profiles.stats import Bools
 

@@ -6,11 +6,11 @@ Pure. A GPU that was lost and came back is told, and its silence in between is n
 from typing import Any
 
 from profiles import formats
-from profiles.columns import Recorded, Requests
 from profiles.devices import summarize_gpu
 from profiles.energy import Energy
 from profiles.phases import join_gpu, summarize_phases
 from profiles.rates import LoadWindow
+from profiles.record.columns import Recorded, Requests
 from profiles.schema import GpuSummary, RunEvent, SamplerSummary
 from profiles.timing import summarize_samplers
 

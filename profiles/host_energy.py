@@ -10,10 +10,10 @@ The interval, and the energy without idling, are those of profiles.per_image.
 import numpy as np
 
 from profiles.capacity import target_shares_machine
-from profiles.columns import Host, Recorded, Requests
 from profiles.energy import COUNTER, Energy, GpuEnergy, metered
 from profiles.per_image import IDLE_MIN_S, per_image
 from profiles.rates import LoadWindow
+from profiles.record.columns import Host, Recorded, Requests
 from profiles.schema import HostEnergy, Outcome
 from profiles.stats import Floats
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from profiles.lines import DamagedError, decoded, open_regular
+from profiles.record.json_lines import DamagedError, decoded, open_regular
 
 FILE_NAME = "ledger.jsonl"
 LEDGER_VERSION = 2  # 1: of a run its mean over the curve, within the SLO

@@ -8,8 +8,8 @@ import numpy as np
 from profiles import chart, formats, series, stats
 from profiles.attempts import Counted
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
-from profiles.columns import Recorded, Requests
 from profiles.panel import Key, Panel, curve, load_end, phases, stack, step, time_axis, top
+from profiles.record.columns import Recorded, Requests
 from profiles.schema import Outcome, RunManifest
 from profiles.series import Timeline
 from profiles.stats import Floats

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from profiles import chart
 from profiles.chart import Note, Rule
-from profiles.columns import Recorded
 from profiles.panel import Key, time_axis
+from profiles.record.columns import Recorded
 from profiles.series import Timeline
 
 KINDS = {"xid": "c-fault", "gpu_lost": "c-fault", "gpu_back": "c-back"}  # event -> colour

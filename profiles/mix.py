@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles.columns import Requests
+from profiles.record.columns import Requests
 from profiles.schema import Outcome
 
 Kind = tuple[int, int, int, int]  # images, width, height, steps; 0: not told

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from profiles import stats
-from profiles.columns import Requests
 from profiles.phases import phase_spans
 from profiles.rates import LoadWindow, good
+from profiles.record.columns import Requests
 from profiles.schema import LoadPlan, Outcome, RunManifest
 from profiles.stats import Bools, Floats
 

@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 
 from profiles import stats
-from profiles.columns import Gpu
 from profiles.energy import Energy
+from profiles.record.columns import Gpu
 from profiles.stats import Floats
 from profiles.student import t_quantile
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from profiles.columns import Gpu, Recorded, Requests
 from profiles.devices import averages, level_mean, throttled
 from profiles.energy import Energy
 from profiles.rates import LoadWindow
+from profiles.record.columns import Gpu, Recorded, Requests
 from profiles.schema import GpuSummary, LoadPlan, Outcome, PhaseSummary
 from profiles.stats import Bools, Floats
 

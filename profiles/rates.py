@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from profiles import stats
-from profiles.columns import Recorded, Requests, load_start_s
+from profiles.record.columns import Recorded, Requests, load_start_s
 from profiles.schema import EndReason, Outcome, RunManifest
 from profiles.stats import Bools, Floats
 

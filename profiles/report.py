@@ -9,7 +9,6 @@ from pathlib import Path
 from profiles import (
     arrived,
     cards,
-    columns,
     facts,
     formats,
     group_facts,
@@ -19,13 +18,14 @@ from profiles import (
     text,
 )
 from profiles import summary as summaries
-from profiles.columns import Recorded
 from profiles.device_panels import device_panels, untold
 from profiles.each_gpu import each_gpu
 from profiles.ledger import FILE_NAME
 from profiles.load_panels import load_panels
 from profiles.pages import drawn, page
-from profiles.run import RunFolder
+from profiles.record import columns
+from profiles.record.columns import Recorded
+from profiles.record.folder import RunFolder
 from profiles.schema import Outcome, Summary, Verdict
 
 SIGNS = {

@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 
 from profiles import formats, hardware, stats, telemetry_facts
-from profiles.columns import Recorded
 from profiles.devices import summarize_host
 from profiles.energy import gpu_energy
 from profiles.rates import LoadWindow
+from profiles.record.columns import Recorded
 from profiles.schema import (
     GpuSummary,
     HostSummary,

@@ -32,11 +32,11 @@ from profiles.cadence import Cadence, Tick
 from profiles.cost import Account
 from profiles.exporter import Exporter
 from profiles.host import Host, node_name
-from profiles.lines import LineWriter
 from profiles.metrics import Sample
 from profiles.reader import Reader
 from profiles.readers import open_readers
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
+from profiles.record.json_lines import LineWriter
 from profiles.schema import RunEvent
 
 HOST_EVERY_S = 0.5

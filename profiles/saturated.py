@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles import stats
-from profiles.columns import Requests
 from profiles.level import Level
 from profiles.rates import LoadWindow
+from profiles.record.columns import Requests
 from profiles.schema import Outcome
 from profiles.stats import Bools, Floats
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from profiles import stats
 from profiles.attempts import add_up
 from profiles.bursts import Arrivals, own_arrivals
-from profiles.columns import Recorded, Requests
 from profiles.mix import Mix, mix_of
 from profiles.rates import load_window
+from profiles.record.columns import Recorded, Requests
 from profiles.saturated import QUICK, Saturated, saturated
 from profiles.schema import Outcome, RunManifest
 from profiles.slo import Slo, SloError, TooLittleError

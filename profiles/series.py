@@ -10,9 +10,9 @@ import numpy as np
 
 from profiles import stats
 from profiles.attempts import Counted, add_up
-from profiles.columns import OUTCOMES, Recorded, Requests
 from profiles.phases import phase_spans
 from profiles.rates import load_window
+from profiles.record.columns import OUTCOMES, Recorded, Requests
 from profiles.schema import Outcome
 from profiles.stats import Bools, Floats
 

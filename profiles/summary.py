@@ -9,14 +9,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles import columns, groups, hardware, stats, threshold, validity
+from profiles import groups, hardware, stats, threshold, validity
 from profiles.accusation import clock_uncertainty_s
 from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
-from profiles.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.devices import summarize_host
 from profiles.energy import Energy, gpu_energy
-from profiles.error_groups import most_frequent
 from profiles.evidence import Evidence, estimate
 from profiles.host_energy import host_energy
 from profiles.limits import attained, devices_in_use
@@ -30,7 +28,10 @@ from profiles.rates import (
     mean_rates,
     scheduled_images,
 )
-from profiles.run import RunFolder
+from profiles.record import columns
+from profiles.record.columns import CODES, OUTCOMES, Recorded, Requests
+from profiles.record.error_groups import most_frequent
+from profiles.record.folder import RunFolder
 from profiles.schema import (
     EndReason,
     Outcome,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from profiles.capacity import Asked, block_factors, servers_in_use
-from profiles.columns import Recorded
 from profiles.evidence import Evidence, estimate
 from profiles.factors import combined
+from profiles.record.columns import Recorded
 from profiles.seen import look
 from profiles.slo import EvidenceError, Slo
 

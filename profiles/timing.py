@@ -3,9 +3,9 @@
 import numpy as np
 
 from profiles import stats
-from profiles.columns import Gpu, Host, Recorded
 from profiles.devices import window
 from profiles.rates import LoadWindow
+from profiles.record.columns import Gpu, Host, Recorded
 from profiles.schema import SamplerSample, SamplerSummary
 
 

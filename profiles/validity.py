@@ -10,10 +10,10 @@ import numpy as np
 from profiles import approximations, stats, threshold
 from profiles.accusation import lateness_reason, self_accusations
 from profiles.attempts import Tally
-from profiles.columns import Gpu, Recorded
 from profiles.energy import Energy
 from profiles.hardware import lost_spans
 from profiles.rates import LoadWindow
+from profiles.record.columns import Gpu, Recorded
 from profiles.schema import EndReason, Outcome
 from profiles.threshold import Measurements, Threshold
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles import stats, warmup
-from profiles.columns import Requests
 from profiles.crossing import Count
+from profiles.record.columns import Requests
 from profiles.schema import FindWindow, Outcome, SearchPlan, WindowRecord
 from profiles.stats import Bools, Floats
 

@@ -25,7 +25,7 @@ from loadtest.client.response import is_sampled, most_bytes
 from loadtest.plan.job import Ask, Job, Rows, decode
 from loadtest.system import open_files
 from profiles.escaping import printable
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 
 REFUSED = (429, 503)
 BACK_OFF_S = 0.5  # whoever was refused waits so long

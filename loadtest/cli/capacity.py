@@ -19,7 +19,7 @@ from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.system.terminal import show
-from profiles import arrived, columns, edge, predictions
+from profiles import arrived, edge, predictions
 from profiles.bursts import Arrivals
 from profiles.capacity import (
     BLOCK_GPUS,
@@ -29,7 +29,6 @@ from profiles.capacity import (
     why_withheld,
 )
 from profiles.capacity_text import capacity_text, sweep_text
-from profiles.columns import Recorded
 from profiles.evidence import Evidence, device, estimate
 from profiles.found import look_found, read_found
 from profiles.ledger import FILE_NAME, LedgerError
@@ -45,7 +44,9 @@ from profiles.prices import (
     usable_price,
 )
 from profiles.published import evidence_of, published
-from profiles.run import RunError, RunFolder
+from profiles.record import columns
+from profiles.record.columns import Recorded
+from profiles.record.folder import RunError, RunFolder
 from profiles.schema import Capacity, Demand, EndReason, Stand
 from profiles.seen import Seen, look
 from profiles.slo import EvidenceError, Slo, own_slo, parse_slo

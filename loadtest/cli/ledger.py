@@ -9,11 +9,12 @@ import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.terminal import show
-from profiles import arrived, columns, ledger, predictions
+from profiles import arrived, ledger, predictions
 from profiles.capacity import servers_in_use
 from profiles.ledger import FILE_NAME, LedgerError
 from profiles.predictions import Record
-from profiles.run import RunFolder
+from profiles.record import columns
+from profiles.record.folder import RunFolder
 from profiles.schema import Summary
 from profiles.seen import Seen, look
 from profiles.slo import EvidenceError, own_slo

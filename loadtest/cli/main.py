@@ -40,13 +40,13 @@ from loadtest.system.output import OutputError
 from loadtest.system.terminal import Terminal, complain, show
 from loadtest.units import parse_duration
 from profiles import edge
-from profiles.columns import read
 from profiles.find import exit_code as find_exit_code
 from profiles.find import find
 from profiles.find_text import find_text
 from profiles.money import bill_of
 from profiles.prices import built_in, choose
-from profiles.run import RunError, RunFolder
+from profiles.record.columns import read
+from profiles.record.folder import RunError, RunFolder
 from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
 from profiles.schema import FindResult, Summary
 from profiles.summary import summarize, verdict_exit_code

@@ -13,7 +13,7 @@ from loadtest.cli.values import MASTER_PORT
 from loadtest.client.address import is_loopback, parse
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.processes import Child
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 
 LOOK_S = 0.25
 SAY_EVERY_S = 10.0

@@ -17,7 +17,7 @@ from loadtest.cli.parser import TOKEN_ENV
 from loadtest.distributed import protocol, unknown_peers
 from loadtest.distributed.roster import Crew
 from loadtest.plan.job import Job
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import RunEvent
 
 LOOK_S = 0.25

@@ -15,8 +15,8 @@ from loadtest.distributed import protocol
 from loadtest.distributed.clock_offset import Reading
 from loadtest.distributed.handshake import NONCE_CHARS, Meeting, nonce
 from profiles.escaping import printable
-from profiles.lines import LineWriter
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
+from profiles.record.json_lines import LineWriter
 from profiles.schema import SCHEMA_VERSION, ClockSample, RunEvent
 
 SILENT_S = 5.0  # a worker speaks several times a second ...

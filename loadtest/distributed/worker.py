@@ -37,7 +37,7 @@ from loadtest.plan.job import Job, decode, encode
 from loadtest.system import open_files
 from loadtest.system.child_environment import environ, python
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants
-from profiles.run import PRIVATE, RunFolder
+from profiles.record.folder import PRIVATE, RunFolder
 
 LOOK_S = 0.25
 SAY_EVERY_S = 10.0

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtest.driver.live_devices import Devices
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import Outcome
 
 RECENT_S = 15.0  # percentiles and rates are over the last so many seconds

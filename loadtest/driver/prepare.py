@@ -25,7 +25,7 @@ from loadtest.traffic.distributions import quantile
 from profiles.escaping import printable
 from profiles.host import Host, node_name
 from profiles.mix import Mix
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
 from profiles.vendors import other_gpus
 from profiles.visible import visible_gpus

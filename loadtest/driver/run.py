@@ -59,8 +59,8 @@ from loadtest.scenario.session import hopeless_retries, impatience
 from loadtest.system import charts_installed, open_files, output
 from loadtest.system.processes import Child, adopt_orphans, kill_descendants
 from profiles import edge
-from profiles.columns import read
-from profiles.run import RunError, RunFolder
+from profiles.record.columns import read
+from profiles.record.folder import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
 from profiles.summary import compute
 

@@ -23,10 +23,10 @@ from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.system.processes import Child
 from profiles import formats
-from profiles.columns import read
 from profiles.escaping import printable
 from profiles.host import Host, node_name
-from profiles.run import RunError, RunFolder
+from profiles.record.columns import read
+from profiles.record.folder import RunError, RunFolder
 from profiles.sampled import SCENARIO, Sampled, summarize_sampled
 from profiles.schema import EndReason, GpuSample, HostSample, RunEvent, RunManifest, TargetInfo
 from profiles.visible import every_gpu

@@ -11,7 +11,7 @@ import msgspec
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.child_environment import environ, python
 from loadtest.system.processes import Child, last_words
-from profiles.lines import DamagedError, decoded
+from profiles.record.json_lines import DamagedError, decoded
 
 READY_TIMEOUT_S = 600.0  # building and warming a large model takes minutes
 CHECK_TIMEOUT_S = 60.0

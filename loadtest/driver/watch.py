@@ -12,7 +12,7 @@ from rich.console import Console
 from loadtest.client.target import is_healthy
 from loadtest.driver.live import Display, Watcher
 from loadtest.system.processes import Child
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, RunEvent
 
 LOOK_EVERY_S = 0.25

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import gevent
 
 from loadtest.generator.recorder import Recorder
-from profiles.lines import LineWriter
+from profiles.record.json_lines import LineWriter
 
 LOOK_S = 0.05
 LOOKS = 20  # a sample

@@ -11,7 +11,7 @@ from loadtest.client.outcome import words
 from loadtest.client.response import Checked
 from loadtest.plan.job import Ask, Job
 from profiles.escaping import printable
-from profiles.lines import LineWriter
+from profiles.record.json_lines import LineWriter
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)

@@ -122,7 +122,7 @@ def measure(job: Job, images: int) -> float:
     from loadtest.client.image_client import ImageClient
     from loadtest.generator.recorder import Recorder
     from loadtest.generator.sender import Sender
-    from profiles.lines import LineWriter
+    from profiles.record.json_lines import LineWriter
 
     answer = _answer(job, images)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import LoadSample
 
 MAX_POINTS = 600

@@ -26,10 +26,10 @@ from loadtest.search.next_window import Goal, Next, choose, found
 from loadtest.search.player import Player, Requests
 from loadtest.search.windows import Images
 from loadtest.system.processes import Child
-from profiles import columns
-from profiles.columns import Recorded
 from profiles.find import find, look_at
-from profiles.run import RunFolder
+from profiles.record import columns
+from profiles.record.columns import Recorded
+from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, FindResult, FindWindow, SearchPlan
 from profiles.windows import counts
 

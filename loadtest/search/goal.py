@@ -10,10 +10,10 @@ from loadtest.errors import ConfigurationError
 from loadtest.scenario import scenario as scenarios
 from loadtest.scenario.scenario import Scenario
 from loadtest.units import parse_duration
-from profiles.columns import request_columns
 from profiles.find_text import interval
 from profiles.mix import Mix, mix_of
-from profiles.run import RunError, RunFolder
+from profiles.record.columns import request_columns
+from profiles.record.folder import RunError, RunFolder
 from profiles.threshold import Threshold, ThresholdError, parse, spell
 
 LEAST_PRECISION, MOST_PRECISION = 0.001, 0.5

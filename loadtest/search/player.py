@@ -9,7 +9,7 @@ from loadtest.driver.watch import look_at_children
 from loadtest.search import windows
 from loadtest.search.next_window import Next
 from loadtest.system.processes import Child
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, WindowRecord
 
 LOOK_S = 0.1

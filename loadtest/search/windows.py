@@ -10,7 +10,7 @@ import numpy as np
 
 from loadtest.plan.plan import SCHEDULE_FIELDS, Schedule
 from loadtest.traffic.arrivals import poisson
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 
 Images = np.ndarray[tuple[int], np.dtype[np.uint16]]
 

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from benchmarks.find import CASES, BenchmarkError, Search, before, main, measured, overhead_s
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from tests.profiles.synthetic import record
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.sampler import energy_errors, missed
-from profiles.columns import gpu_columns
+from profiles.record.columns import gpu_columns
 from tests.profiles.fake_nvml import Power
 from tests.profiles.synthetic import gpu_sample
 

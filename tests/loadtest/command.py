@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import Summary
 
 MARK = "VIRALLOAD_TEST_MARK"

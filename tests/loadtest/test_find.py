@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.queues import capacity, mdc_tail
 from loadtest.cli.main import main
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, FindResult, FindVerdict
 from tests.loadtest.command import Viralload
 from tests.loadtest.conftest import StartServer

@@ -12,7 +12,7 @@ from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
 from loadtest.plan.text import plan_text
 from loadtest.scenario.scenario import Scenario, builtin_names, parse_scenario, scenario_text
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 
 PLAIN = """
 name = "plain"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import Outcome, Summary
 from tests.loadtest.command import Viralload
 

@@ -11,8 +11,8 @@ from loadtest.client.image_client import ImageClient
 from loadtest.generator.recorder import Recorder
 from loadtest.generator.sender import Sender
 from loadtest.plan.job import Job
-from profiles.lines import LineWriter
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
+from profiles.record.json_lines import LineWriter
 from profiles.schema import Outcome, RequestRecord
 from tests.loadtest.odd_server import (
     ANSWERS,

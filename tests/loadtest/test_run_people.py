@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from profiles.attempts import add_up
-from profiles.columns import request_columns
+from profiles.record.columns import request_columns
 from profiles.schema import EndReason, Outcome, Verdict
 from tests.loadtest.command import Viralload
 from tests.loadtest.conftest import StartServer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from tests.profiles import fake_nvml
 from tests.profiles.sampling import READER, Sampling, Start, command
 

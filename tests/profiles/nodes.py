@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles.columns import Recorded
+from profiles.record.columns import Recorded
 from profiles.schema import LoadPlan, Outcome, RequestRecord
 from profiles.stats import Floats
 from tests.profiles.steady import SD15

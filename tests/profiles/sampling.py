@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import GpuSample
 
 # Reads the GPUs at the times given (on a clock that jumps there) and prints all that it was told.

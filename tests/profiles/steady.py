@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from profiles.columns import Recorded, read
-from profiles.run import RunFolder
+from profiles.record.columns import Recorded, read
+from profiles.record.folder import RunFolder
 from profiles.schema import Demand, Outcome, RequestRecord, TargetInfo
 from profiles.stats import Floats
 from tests.profiles.synthetic import (

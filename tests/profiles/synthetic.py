@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from profiles.columns import Recorded, host_columns, request_columns
-from profiles.run import RunFolder
+from profiles.record.columns import Recorded, host_columns, request_columns
+from profiles.record.folder import RunFolder
 from profiles.schema import (
     EndReason,
     GpuInfo,

@@ -5,8 +5,8 @@ import pytest
 
 from profiles import series
 from profiles.attempts import add_up, amplification
-from profiles.columns import request_columns
 from profiles.load_panels import load_panels
+from profiles.record.columns import request_columns
 from profiles.report import render
 from profiles.schema import Outcome, RequestRecord, RunManifest, Verdict
 from profiles.text import summary_text

@@ -11,10 +11,10 @@ import pytest
 
 from profiles import formats, marks, series, work_panel
 from profiles.chart import NARROW, WIDE
-from profiles.columns import Recorded, gpu_columns, read
 from profiles.device_panels import device_panels, untold
 from profiles.each_gpu import MAX_ROWS, each_gpu
 from profiles.panel import Panel
+from profiles.record.columns import Recorded, gpu_columns, read
 from profiles.schema import GpuSample, RunEvent, TargetInfo
 from profiles.series import Timeline
 from profiles.summary import compute

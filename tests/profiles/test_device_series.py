@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from profiles import device_series
-from profiles.columns import Gpu, gpu_columns
+from profiles.record.columns import Gpu, gpu_columns
 from tests.profiles.synthetic import START_S, gpu_sample
 
 NAN = np.nan

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from profiles.columns import Recorded
 from profiles.evidence import estimate
+from profiles.record.columns import Recorded
 from profiles.schema import TargetInfo
 from profiles.seen import Seen, look
 from profiles.slo import MixedError, SloError, TooLittleError, own_slo, parse_slo

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from profiles.columns import host_columns
+from profiles.record.columns import host_columns
 from profiles.schema import Outcome, RequestRecord, Verdict
 from profiles.summary import verdict_exit_code
 from profiles.text import summary_text

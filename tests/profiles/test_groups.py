@@ -5,7 +5,7 @@ import pytest
 
 from profiles import group_facts, groups
 from profiles.attempts import add_up
-from profiles.columns import request_columns
+from profiles.record.columns import request_columns
 from profiles.report import render
 from profiles.schema import Outcome, RequestRecord, Summary, Verdict
 from profiles.text import WIDTH, summary_text

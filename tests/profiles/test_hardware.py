@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from profiles import telemetry_facts
-from profiles.columns import gpu_columns, host_columns
 from profiles.phases import phase_spans
+from profiles.record.columns import gpu_columns, host_columns
 from profiles.schema import (
     CallCost,
     GpuProcess,

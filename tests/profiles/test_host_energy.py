@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from profiles import report, telemetry_facts
-from profiles.columns import gpu_columns, host_columns, read
 from profiles.host import Host
-from profiles.run import RunFolder
+from profiles.record.columns import gpu_columns, host_columns, read
+from profiles.record.folder import RunFolder
 from profiles.sampled import sampled_text, summarize_sampled
 from profiles.schema import HostSample, Summary, TargetInfo
 from profiles.summary import summarize

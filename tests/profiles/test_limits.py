@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles.columns import gpu_columns
 from profiles.limit_facts import limit_rows, limit_sentence, limit_text
 from profiles.limits import devices_in_use
+from profiles.record.columns import gpu_columns
 from profiles.schema import DeviceLimits, GpuInfo, Outcome, RequestRecord, Summary, TargetInfo
 from tests.profiles.synthetic import (
     OK,

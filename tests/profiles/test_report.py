@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles.columns import read
+from profiles.record.columns import read
+from profiles.record.folder import RunError, RunFolder
 from profiles.report import render, write_report
-from profiles.run import RunError, RunFolder
 from profiles.schema import DeviceLimits, EndReason, Outcome, RunEvent, TargetInfo
 from profiles.summary import compute
 from tests.profiles.hopper import Hopper, befallen

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OTHER = """

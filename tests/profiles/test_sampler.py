@@ -11,7 +11,7 @@ import pytest
 
 from profiles.cadence import Cadence
 from profiles.reader import Fault
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.sampler import record
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 from tests.profiles.fake_nvml import Power

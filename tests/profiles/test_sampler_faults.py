@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from tests.profiles import fake_nvml
 from tests.profiles.sampling import NODE, Start, command, is_running, wait_for
 

@@ -9,11 +9,11 @@ import pytest
 
 from profiles import bootstrap
 from profiles.attempts import add_up
-from profiles.columns import CODES, Recorded, read
 from profiles.evidence import estimate
 from profiles.factors import alone
 from profiles.level import Level
 from profiles.rates import load_window
+from profiles.record.columns import CODES, Recorded, read
 from profiles.saturated import Saturated, saturated
 from profiles.schema import Outcome, RequestRecord
 from profiles.seen import look

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.columns import gpu_columns
-from profiles.run import RunFolder
+from profiles.record.columns import gpu_columns
+from profiles.record.folder import RunFolder
 from profiles.schema import (
     EndReason,
     Outcome,

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles.columns import read
-from profiles.run import RunFolder
+from profiles.record.columns import read
+from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, Outcome, TargetInfo
 from profiles.summary import compute
 from profiles.text import WIDTH, headline, summary_text

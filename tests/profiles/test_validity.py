@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from profiles.columns import gpu_columns, host_columns
+from profiles.record.columns import gpu_columns, host_columns
 from profiles.schema import (
     EndReason,
     LoadSample,

@@ -12,7 +12,7 @@ import pytest
 from profiles import vendors
 from profiles.device import Ask, Device, Devices
 from profiles.nvml import GpuError
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import GpuInfo
 from profiles.vendors import AMD, INTEL, gpu_vendors, open_others, other_gpus
 from tests.profiles import fake_libraries

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from profiles.columns import request_columns
 from profiles.crossing import Count
 from profiles.find_text import plot
+from profiles.record.columns import request_columns
 from profiles.schema import (
     FindResult,
     FindVerdict,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import (
     Demand,
     DeviceLimits,

@@ -18,7 +18,7 @@ from loadtest.plan.job import Job, encode
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario
 from profiles.mix import Mix
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from tests.loadtest.conftest import StartServer
 
 MIXED = """

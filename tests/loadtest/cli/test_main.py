@@ -11,7 +11,7 @@ import pytest
 from loadtest.cli.main import VERBS, main
 from loadtest.cli.overrides import settings_of
 from loadtest.cli.parser import parser
-from profiles.run import RunError, RunFolder
+from profiles.record.folder import RunError, RunFolder
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
 from tests.profiles.synthetic import OK, TEN, manifest, write_run

@@ -13,7 +13,7 @@ from loadtest.distributed.clock_offset import Reading
 from loadtest.distributed.handshake import Meeting, nonce
 from loadtest.distributed.roster import BUSY_S, MOST_REFUSED, SILENT_S, Crew
 from loadtest.plan.job import encode
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import Outcome
 from tests.loadtest.generator.test_recorder import JOB
 from tests.profiles.synthetic import record

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from loadtest.driver.live import Display, View, Watcher, block, line
 from loadtest.driver.live_devices import MOST_NEWS
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import GpuSample, HostSample, LoadSample, Outcome, RequestRecord, RunEvent
 
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from loadtest.driver.sample import line, table
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.sampled import is_sampled
 from profiles.schema import GpuSample, HostSample, RunEvent
 from tests.profiles import fake_nvml

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from loadtest.driver.watch import look_at_children, watch
 from loadtest.system.processes import Child
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, Outcome, RequestRecord, RunEvent
 
 

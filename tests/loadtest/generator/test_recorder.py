@@ -13,8 +13,8 @@ from loadtest.scenario.prompts import Lengths, PromptMix
 from loadtest.scenario.session import Retry, Session, scripts
 from loadtest.traffic.distributions import Fixed
 from loadtest.units import Duration
-from profiles.lines import LineWriter
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
+from profiles.record.json_lines import LineWriter
 from profiles.schema import Outcome
 
 JOB = Job(

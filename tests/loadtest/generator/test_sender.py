@@ -13,7 +13,7 @@ from loadtest.client.image_client import Exchange
 from loadtest.generator.recorder import Recorder
 from loadtest.generator.sender import Sender
 from loadtest.plan.job import Job
-from profiles.lines import LineWriter
+from profiles.record.json_lines import LineWriter
 from profiles.schema import Outcome
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtest.generator.web_ui import MAX_POINTS, Progress
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from profiles.schema import LoadSample, RunEvent
 
 

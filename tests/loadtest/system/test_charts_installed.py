@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.cli.main import main
 from loadtest.system import charts_installed
-from profiles.run import RunFolder
+from profiles.record.folder import RunFolder
 from tests.loadtest.command import scenario
 from tests.loadtest.conftest import StartServer
 from tests.profiles.synthetic import TEN, manifest, write_run

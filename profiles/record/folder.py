@@ -41,7 +41,7 @@ from typing import TypeVar
 import msgspec
 
 from profiles import edge
-from profiles.lines import DamagedError, LineWriter, Tail, append, decoded, open_regular
+from profiles.record.json_lines import DamagedError, LineWriter, Tail, append, decoded, open_regular
 from profiles.schema import (
     SCHEMA_VERSION,
     ClockSample,

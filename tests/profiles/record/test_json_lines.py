@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from profiles import columns, ledger
-from profiles.lines import DamagedError, decoded, open_regular
-from profiles.run import RunError, RunFolder
+from profiles import ledger
+from profiles.record import columns
+from profiles.record.folder import RunError, RunFolder
+from profiles.record.json_lines import DamagedError, decoded, open_regular
 from profiles.schema import Outcome, RequestRecord, RunEvent
 from profiles.summary import compute
 from tests.profiles.synthetic import OK, START_S, TEN, manifest, record, write_run

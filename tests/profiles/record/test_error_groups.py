@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from profiles.error_groups import OTHER_ERRORS, ErrorGroups, cause, most_frequent
+from profiles.record.error_groups import OTHER_ERRORS, ErrorGroups, cause, most_frequent
 
 
 @pytest.mark.parametrize(

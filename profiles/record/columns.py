@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.error_groups import ErrorGroups
-from profiles.run import RunFolder
+from profiles.record.error_groups import ErrorGroups
+from profiles.record.folder import RunFolder
 from profiles.schema import (
     ClockSample,
     GpuProcess,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles import columns
-from profiles.columns import gpu_columns, request_columns
+from profiles.record import columns
+from profiles.record.columns import gpu_columns, request_columns
 from profiles.schema import Outcome
 from tests.profiles.synthetic import gpu_sample, manifest, plan, record, write_run
 from tests.profiles.viral import viral_run
