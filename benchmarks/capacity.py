@@ -22,13 +22,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.options import environment
-from profiles import bootstrap, factors
+from profiles import factors
 from profiles.capacity import Asked, extrapolate
 from profiles.evidence import SATURATED, Evidence, repeated
 from profiles.factors import known
 from profiles.schema import Factor
 from profiles.slo import Slo
-from profiles.stats import Floats
+from profiles.stats import bootstrap
+from profiles.stats.arrays import Floats
 
 BLOCK = 100_000
 KINDS = ("repeats", "windows")

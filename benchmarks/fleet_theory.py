@@ -9,8 +9,8 @@ from collections.abc import Callable
 import msgspec
 
 from profiles.fleet import simulate, steady
-from profiles.queueing import erlang_c, mean_wait_two
 from profiles.schema.fleet import Fleet, Routing, Service, Simulated
+from profiles.stats.queueing import erlang_c, mean_wait_two
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

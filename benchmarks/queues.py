@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from profiles.queueing import erlang_c
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
+from profiles.stats.queueing import erlang_c
 
 FULL = 0.9995  # of c / s: the highest utilization looked at
 HALVINGS = 40

@@ -25,10 +25,10 @@ import numpy as np
 from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
 from profiles.factors import LEVEL, Z, known
-from profiles.queueing import admissible_load
 from profiles.schema import Factor
-from profiles.stats import Floats
-from profiles.student import t_quantile
+from profiles.stats.arrays import Floats
+from profiles.stats.queueing import admissible_load
+from profiles.stats.student_t import t_quantile
 
 NAME = "admissible utilization"
 MOST = 200_000  # arrivals simulated at once

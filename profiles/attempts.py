@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles import stats
 from profiles.record.columns import CODES, Requests
 from profiles.schema import Outcome, RunManifest
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 STRETCHES = 20  # the load is looked at in so many parts for its highest amplification ...
 STRETCH_LEAST_S = 2.0  # ... of at least this length
@@ -121,6 +121,6 @@ def amplification(attempts: Requests, start_s: float | None, duration_s: float) 
     return Amplification(
         attempts=total,
         mean=total / firsts,
-        peak=stats.largest(ratios),
+        peak=arrays.largest(ratios),
         window_s=window_s if ratios.size else None,
     )

@@ -15,7 +15,7 @@ import numpy as np
 from profiles.rates import LoadWindow
 from profiles.record.columns import Requests
 from profiles.schema import LoadPlan
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 PARTS = 60  # windows of a load ...
 LONGEST_S = 60.0  # ... of at most so long

@@ -22,9 +22,9 @@ from profiles import approximations, factors
 from profiles.admissible import admissible
 from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
-from profiles.queueing import Routing
 from profiles.schema import Capacity, Demand, Factor, RunManifest
 from profiles.slo import EvidenceError, TooLittleError
+from profiles.stats.queueing import Routing
 
 BLOCK_GPUS = 100_000
 FEW_REPEATS = 3

@@ -14,7 +14,7 @@ import altair as alt
 import vl_convert
 from altair.utils.schemapi import debug_mode
 
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 WIDE = (1180, 300)
 MEDIUM = (720, 270)

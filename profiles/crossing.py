@@ -40,8 +40,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from profiles.stats import Floats
-from profiles.student import t_quantile
+from profiles.stats.arrays import Floats
+from profiles.stats.student_t import t_quantile
 
 SIGHT = 2.0  # in ln p from what is allowed: windows beyond would bend the line
 FAR = 2.0  # of ln p: farther pools are taken to lie so far

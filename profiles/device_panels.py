@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, device_series, marks, series, stats, work_panel
+from profiles import chart, device_series, marks, series, work_panel
 from profiles.chart import Axis, Layer, Rule
 from profiles.device_readings import CAUSES, GPU_READINGS, HOST_READINGS, Curve, Reading
 from profiles.marks import Mark
@@ -17,7 +17,8 @@ from profiles.phases import used_gpus
 from profiles.record.columns import Gpu, Host, Recorded
 from profiles.schema import GpuInfo
 from profiles.series import Timeline
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 MAX_BINS = 240
 HELD_BINS = 120
@@ -134,7 +135,7 @@ def _limit(
     reading: Reading, infos: Sequence[GpuInfo], values: Floats
 ) -> tuple[list[Rule], list[Key], float]:
     """The lines of the GPUs' limits if in sight, their legend entry, the axis' upper end."""
-    highest = stats.largest(values.ravel()) or 0.0
+    highest = arrays.largest(values.ravel()) or 0.0
     found = {getattr(one, reading.limit) for one in infos} if reading.limit else set()
     limits = sorted(reading.scale * one for one in found if one is not None)
     if not limits:

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from profiles import stats
 from profiles.devices import CAUSES, GPM
 from profiles.record.columns import Gpu, Host
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 Kind = Literal["level", "rate"]  # as it was read, or how fast a counter grew a second
 
@@ -31,7 +31,7 @@ def quantiles(
 ) -> Floats:
     """Least, median and most of all devices' readings in each bin; shape (3, bins), NaN if none."""
     t_s, values = _pooled(devices, column, zero_s, edges, kind)
-    return stats.binned_quantiles(t_s, values, edges, SHARES)
+    return arrays.binned_quantiles(t_s, values, edges, SHARES)
 
 
 def mean(
@@ -39,7 +39,7 @@ def mean(
 ) -> Floats:
     """The mean of all devices' readings in each bin; shape (bins,), NaN if none."""
     t_s, values = _pooled(devices, column, zero_s, edges, kind)
-    return stats.binned_mean(t_s, values, edges)
+    return arrays.binned_mean(t_s, values, edges)
 
 
 def held(gpus: Sequence[Gpu], zero_s: float, edges: Floats) -> dict[str, Floats]:
@@ -89,7 +89,7 @@ def _points(
     if not gaps_s.size:
         return t_s[:0], values[:0]
     usual_s = float(np.median(gaps_s))
-    spans_s = np.minimum(np.concatenate(([usual_s], gaps_s)), stats.GAP * usual_s)
+    spans_s = np.minimum(np.concatenate(([usual_s], gaps_s)), arrays.GAP * usual_s)
     if kind == "rate":
         grown = np.diff(values)
         rates = np.where(grown < 0, np.nan, grown) / np.where(gaps_s > 0, gaps_s, np.nan)

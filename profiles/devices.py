@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from profiles import stats
 from profiles.energy import GpuEnergy
 from profiles.record.columns import Gpu, Host
 from profiles.schema import GpuInfo, GpuState, GpuSummary, HostSummary
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 CAUSES = {  # of a clock below the wanted one: GpuSummary's share -> GpuSample's counter
     "power_capped_share": "throttle_power_s",
@@ -48,11 +48,11 @@ def summarize_gpu(
         util_mean_pct=level_mean(gpu, "util_pct", start_s, end_s),
         **averages(gpu, start_s, end_s),
         power_mean_w=level_mean(gpu, "power_w", start_s, end_s),
-        power_max_w=stats.largest(gpu.power_w[inside]),
-        mem_used_max_bytes=_whole(stats.largest(gpu.mem_used_bytes[inside])),
+        power_max_w=arrays.largest(gpu.power_w[inside]),
+        mem_used_max_bytes=_whole(arrays.largest(gpu.mem_used_bytes[inside])),
         sm_clock_mean_mhz=level_mean(gpu, "sm_clock_mhz", start_s, end_s),
-        temp_max_c=stats.largest(gpu.temp_c[inside]),
-        mem_temp_max_c=stats.largest(gpu.mem_temp_c[inside]),
+        temp_max_c=arrays.largest(gpu.temp_c[inside]),
+        mem_temp_max_c=arrays.largest(gpu.mem_temp_c[inside]),
         pcie_rx_bytes_per_s=_rate(gpu.t_s, gpu.pcie_rx_bytes, start_s, end_s),
         pcie_tx_bytes_per_s=_rate(gpu.t_s, gpu.pcie_tx_bytes, start_s, end_s),
         **throttled(gpu, start_s, end_s),
@@ -72,13 +72,13 @@ def summarize_gpu(
 def level_mean(gpu: Gpu, column: str, start_s: float, end_s: float) -> float | None:
     """The mean of a reading over what was read of [start, end]: the one that every table shows."""
     inside = window(gpu.t_s, start_s, end_s)
-    return stats.time_mean(gpu.t_s[inside], getattr(gpu, column)[inside])
+    return arrays.time_mean(gpu.t_s[inside], getattr(gpu, column)[inside])
 
 
 def averages(gpu: Gpu, start_s: float, end_s: float) -> dict[str, Any]:
     """GPM's averages over [start, end], each weighed by how much of its span lies inside."""
     return {
-        name: stats.span_mean(gpu.t_s, gpu.gpm_span_s, getattr(gpu, column), start_s, end_s)
+        name: arrays.span_mean(gpu.t_s, gpu.gpm_span_s, getattr(gpu, column), start_s, end_s)
         for name, column in GPM.items()
     }
 
@@ -97,7 +97,7 @@ def _rate(t_s: Floats, counter: Floats, start_s: float, end_s: float) -> float |
     t_s, counter = t_s[inside], counter[inside]
     if t_s.size < 2 or t_s[-1] <= t_s[0]:
         return None
-    grown = stats.counter_increase(t_s, counter, float(t_s[0]), float(t_s[-1]))
+    grown = arrays.counter_increase(t_s, counter, float(t_s[0]), float(t_s[-1]))
     return None if grown is None else grown / float(t_s[-1] - t_s[0])
 
 
@@ -123,11 +123,11 @@ def summarize_host(host: Host, start_s: float, end_s: float) -> HostSummary:
     return HostSummary(
         node=host.node,
         samples=int(t_s.size),
-        cpu_mean_pct=stats.time_mean(t_s, host.cpu_pct[inside]),
-        cpu_max_pct=stats.largest(host.cpu_pct[inside]),
-        mem_used_max_bytes=_whole(stats.largest(host.mem_used_bytes[inside])),
-        cpu_energy_j=stats.counter_increase(host.t_s, host.cpu_energy_j, start_s, end_s),
-        dram_energy_j=stats.counter_increase(host.t_s, host.dram_energy_j, start_s, end_s),
+        cpu_mean_pct=arrays.time_mean(t_s, host.cpu_pct[inside]),
+        cpu_max_pct=arrays.largest(host.cpu_pct[inside]),
+        mem_used_max_bytes=_whole(arrays.largest(host.mem_used_bytes[inside])),
+        cpu_energy_j=arrays.counter_increase(host.t_s, host.cpu_energy_j, start_s, end_s),
+        dram_energy_j=arrays.counter_increase(host.t_s, host.dram_energy_j, start_s, end_s),
     )
 
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from profiles import device_series, formats, marks, series, stats
+from profiles import device_series, formats, marks, series
 from profiles.device_series import Kind
 from profiles.devices import CAUSES, level_mean, throttled
 from profiles.hardware import lost_spans
 from profiles.marks import Mark
 from profiles.record.columns import Gpu, Recorded
 from profiles.series import Timeline
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 MAX_BINS = 120
 MAX_ROWS = 32
@@ -125,7 +126,7 @@ def _mean(column: Column, gpu: Gpu, start_s: float, end_s: float) -> float | Non
 
 
 def _bounds(column: Column, values: Floats) -> tuple[float, float]:
-    low, high = stats.smallest(values.ravel()) or 0.0, stats.largest(values.ravel()) or 0.0
+    low, high = arrays.smallest(values.ravel()) or 0.0, arrays.largest(values.ravel()) or 0.0
     high = max(1.0, float(np.ceil(high)))
     if column.unit == "%":
         high = 100.0 if high > 50 else high

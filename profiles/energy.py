@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles import stats
 from profiles.record.columns import Gpu
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 COUNTER = "counter"
 INTEGRATED = "integrated power"
@@ -204,7 +204,7 @@ def _power_meter(t_s: Floats, power_w: Floats, behind_s: float) -> Meter | None:
     return Meter(t - behind_s, joules, usual_s, (float(t[0]), float(t[-1])))
 
 
-def _near_wrap(counter: Floats) -> stats.Bools:
+def _near_wrap(counter: Floats) -> arrays.Bools:
     """Which falls may be a wrap: from near the top of 32 bits to near 0; shape (samples - 1,)."""
     top = (1 - WRAP_NEAR) * WRAP_J
     return (counter[:-1] >= top) & (counter[:-1] <= WRAP_J) & (counter[1:] <= WRAP_NEAR * WRAP_J)

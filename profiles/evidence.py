@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from profiles import bootstrap
 from profiles.bursts import Arrivals
 from profiles.factors import known
 from profiles.ledger import SEARCHED
@@ -19,7 +18,8 @@ from profiles.mix import Mix
 from profiles.schema import Factor, RunManifest
 from profiles.seen import Seen
 from profiles.slo import MixedError, Slo, TooLittleError
-from profiles.stats import Floats
+from profiles.stats import bootstrap
+from profiles.stats.arrays import Floats
 
 SATURATED = "saturated rate per GPU"  # of runs: what a full node does
 GOODPUT = "goodput a GPU"  # of searches, and as published: at an SLO

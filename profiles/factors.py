@@ -16,9 +16,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profiles.queueing import Routing, admissible_load
 from profiles.schema import Factor, Stand
-from profiles.student import t_quantile
+from profiles.stats.queueing import Routing, admissible_load
+from profiles.stats.student_t import t_quantile
 
 LEVEL = 0.95
 Z = 1.959964  # of 95 %

@@ -19,7 +19,7 @@ from profiles.schema import (
     Verdict,
     WindowRecord,
 )
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 from profiles.windows import counts, look
 
 MOST_THROWN_OUT = 0.5  # of the windows; more, and what is left is a selection

@@ -10,7 +10,7 @@ from profiles.panel import Key, Panel, curve, stack, step, time_axis, top
 from profiles.schema import Outcome
 from profiles.schema.fleet import Simulated
 from profiles.series import Timeline
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 PERCENTILES = (("p50", "c-p50"), ("p95", "c-p95"), ("p99", "c-p99"))
 SIMULATED = "Simulated. "

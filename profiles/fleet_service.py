@@ -14,7 +14,7 @@ import numpy as np
 from profiles.record.folder import RunError, RunFolder
 from profiles.schema import Outcome, RequestRecord
 from profiles.schema.fleet import FleetError, Service
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 LEAST_RECORDS = 20
 LEAST_SPREAD = 0.25  # of batches, between the lowest and highest: less is noise, not a slope

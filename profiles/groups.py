@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles import stats
 from profiles.attempts import Counted, Tally
 from profiles.rates import good
 from profiles.record.columns import OUTCOMES, PRIORITIES, Requests
 from profiles.schema import GroupSummary, Outcome, RunManifest
-from profiles.stats import Bools
+from profiles.stats import arrays
+from profiles.stats.arrays import Bools
 
 TAGS = ("class", "steps", "size")
 SIDE = 1e6  # no image is so high
@@ -63,7 +63,7 @@ def _summary(one: Group, manifest: RunManifest) -> GroupSummary:
     images = requests.images.sum()
     ended = np.bincount(requests.outcome, requests.images, minlength=len(OUTCOMES))
     tried = attempts.images[~np.isnan(attempts.sent_s)].sum()
-    p50, p95, p99 = stats.quantiles(
+    p50, p95, p99 = arrays.quantiles(
         requests.latency_s[requests.where(Outcome.OK)], (0.5, 0.95, 0.99)
     )
     return GroupSummary(
@@ -91,7 +91,7 @@ def _only(counted: Counted, own: Bools, attempts: Bools) -> Counted:
     )
 
 
-def _values(requests: Requests, tag: str) -> stats.Floats:
+def _values(requests: Requests, tag: str) -> arrays.Floats:
     """The tag's value of each request as a number, smaller first; -1 where it has none."""
     if tag == "class":
         return requests.priority.astype(np.float64)

@@ -15,7 +15,7 @@ from profiles.per_image import IDLE_MIN_S, per_image
 from profiles.rates import LoadWindow
 from profiles.record.columns import Host, Recorded, Requests
 from profiles.schema import HostEnergy, Outcome
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 PROCESSORS, MEMORY = "processors", "memory"
 

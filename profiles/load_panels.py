@@ -5,14 +5,15 @@ A panel without a picture says why there is nothing to draw.
 
 import numpy as np
 
-from profiles import chart, formats, series, stats
+from profiles import chart, formats, series
 from profiles.attempts import Counted
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.panel import Key, Panel, curve, load_end, phases, stack, step, time_axis, top
 from profiles.record.columns import Recorded, Requests
 from profiles.schema import Outcome, RunManifest
 from profiles.series import Timeline
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 DISTRIBUTION_BINS = 48
 SLO_IN_SIGHT = 1.6  # the SLO line is drawn up to this many times the highest curve
@@ -196,7 +197,7 @@ def _split(requests: Requests, time: Timeline, people: bool) -> Panel:
 
 
 def _distribution(requests: Requests, manifest: RunManifest) -> Panel:
-    latency_s = stats.known(requests.latency_s[requests.where(Outcome.OK)])
+    latency_s = arrays.known(requests.latency_s[requests.where(Outcome.OK)])
     picture, beyond, keys = None, "", [Key("share of ok requests", "c-latency", "box")]
     if latency_s.size:
         p50, p95, p99 = np.quantile(latency_s, series.SHARES)
@@ -286,7 +287,7 @@ def _slo(manifest: RunManifest, curves: Floats) -> tuple[list[Rule], Key, float]
     """The SLO line if it is in sight, its legend entry, and the upper end of the axis."""
     slo_s = manifest.slo_latency_s
     told = f"SLO {formats.seconds(slo_s)}"
-    highest = stats.largest(curves.ravel()) or 0.0
+    highest = arrays.largest(curves.ravel()) or 0.0
     if slo_s > SLO_IN_SIGHT * highest:
         return [], Key(f"{told}, above this picture", "c-slo", "dash"), top(curves)
     high = chart.nice_ceiling(1.05 * max(slo_s, highest))

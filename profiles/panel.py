@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from profiles import chart, stats
+from profiles import chart
 from profiles.chart import Axis, Band, Layer, Rule
 from profiles.series import Timeline
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 LEAST_NAMED_PX = 44  # a phase narrower than that goes without its name
 
@@ -90,7 +91,7 @@ def stack(time: Timeline, parts: Sequence[tuple[Floats, str]]) -> tuple[list[Lay
 
 def top(*curves: Floats) -> float:
     """A round upper end for the y axis."""
-    highest = [stats.largest(values) or 0.0 for values in curves]
+    highest = [arrays.largest(values) or 0.0 for values in curves]
     return chart.nice_ceiling(1.02 * max(highest, default=0.0))
 
 

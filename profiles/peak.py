@@ -11,12 +11,12 @@ would be noise, and the plan alone is told.
 from dataclasses import dataclass
 from typing import Any
 
-from profiles import stats
 from profiles.phases import phase_spans
 from profiles.rates import LoadWindow, good
 from profiles.record.columns import Requests
 from profiles.schema import LoadPlan, Outcome, RunManifest
-from profiles.stats import Bools, Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Bools, Floats
 
 PEAK_MIN_S = 10.0
 PEAK_SHARE = 1 / 10  # of the load
@@ -70,7 +70,9 @@ def peak_fields(
 
     busiest = None
     if peak.window_s is not None:
-        found = stats.busiest_window(requests.scheduled_s[due], requests.images[due], peak.window_s)
+        found = arrays.busiest_window(
+            requests.scheduled_s[due], requests.images[due], peak.window_s
+        )
         busiest = found[1] / peak.window_s if found else None
     return told | {
         "peak_start_s": peak.start_s,

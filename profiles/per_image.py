@@ -19,11 +19,11 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from profiles import stats
 from profiles.energy import Energy
 from profiles.record.columns import Gpu
-from profiles.stats import Floats
-from profiles.student import t_quantile
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
+from profiles.stats.student_t import t_quantile
 
 BLOCKS = 10
 MIN_BLOCKS = 3
@@ -123,7 +123,7 @@ def _interval(
     if joules is None:
         return None, None
     joules = joules - idle_w * np.diff(edges)
-    made = stats.binned_sum(done_s, images, edges)
+    made = arrays.binned_sum(done_s, images, edges)
     left = made.sum() - made
     if (left <= 0).any():
         return None, None

@@ -15,7 +15,7 @@ from profiles.energy import Energy
 from profiles.rates import LoadWindow
 from profiles.record.columns import Gpu, Recorded, Requests
 from profiles.schema import GpuSummary, LoadPlan, Outcome, PhaseSummary
-from profiles.stats import Bools, Floats
+from profiles.stats.arrays import Bools, Floats
 
 PEAK_SHARE = 0.8
 TERA = 1e12

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles import stats
 from profiles.record.columns import Recorded, Requests, load_start_s
 from profiles.schema import EndReason, Outcome, RunManifest
-from profiles.stats import Bools, Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Bools, Floats
 
 CUTS = ("load_end", "interrupted", "generator_died", "server_died")
 
@@ -62,7 +62,7 @@ def _last_s(recorded: Recorded) -> float:
     """The last instant anything was recorded; minus infinity for nothing."""
     instants = [recorded.requests.done_s, recorded.requests.sent_s]
     instants += [gpu.t_s for gpu in recorded.gpus] + [host.t_s for host in recorded.hosts]
-    ends = [stats.largest(values) for values in instants]
+    ends = [arrays.largest(values) for values in instants]
     return max((end for end in ends if end is not None), default=-np.inf)
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from profiles import formats, hardware, stats, telemetry_facts
+from profiles import formats, hardware, telemetry_facts
 from profiles.devices import summarize_host
 from profiles.energy import gpu_energy
 from profiles.rates import LoadWindow
@@ -17,6 +17,7 @@ from profiles.schema import (
     Summary,
     Verdict,
 )
+from profiles.stats import arrays
 
 SCENARIO = "sample"  # the name in the manifest of such a folder
 LABEL = 12
@@ -105,5 +106,5 @@ def _held(gpu: GpuSummary) -> str:
     return "".join(told)
 
 
-def _ends(t_s: stats.Floats) -> list[float]:
+def _ends(t_s: arrays.Floats) -> list[float]:
     return [float(np.min(t_s)), float(np.max(t_s))] if t_s.size else []

@@ -25,12 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles import stats
-from profiles.level import Level
 from profiles.rates import LoadWindow
 from profiles.record.columns import Requests
 from profiles.schema import Outcome
-from profiles.stats import Bools, Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Bools, Floats
+from profiles.stats.step_function import Level
 
 MOST_WINDOWS = 60  # a load is cut into about so many ...
 LEAST_S = 1.0  # ... of at least this length ...
@@ -77,7 +77,7 @@ def saturated(attempts: Requests, window: LoadWindow) -> Saturated:
     """The windows of a load; `attempts` holds every try of a retried request as a row."""
     ok = attempts.where(Outcome.OK)
     edges = _edges(attempts, window)
-    came = stats.binned_sum(attempts.done_s, np.where(ok, attempts.images, 0.0), edges)
+    came = arrays.binned_sum(attempts.done_s, np.where(ok, attempts.images, 0.0), edges)
     came /= edges[1] - edges[0]
     outage = _outage(came)
     told = ok & ~np.isnan(attempts.queue_s) & ~np.isnan(attempts.service_s)
@@ -93,9 +93,9 @@ def saturated(attempts: Requests, window: LoadWindow) -> Saturated:
 def _edges(attempts: Requests, window: LoadWindow) -> Floats:
     """Equal windows, long enough that a full node answers in each."""
     ok = attempts.where(Outcome.OK)
-    service_s = stats.quantile(attempts.service_s[ok], 0.5)
+    service_s = arrays.quantile(attempts.service_s[ok], 0.5)
     if service_s is None:
-        service_s = stats.quantile(attempts.latency_s[ok], QUICK) or 0.0
+        service_s = arrays.quantile(attempts.latency_s[ok], QUICK) or 0.0
     least_s = max(LEAST_S, service_s, GAPS * _gap(attempts.done_s[ok], window))
     count = max(1, min(MOST_WINDOWS, int(window.duration_s / least_s)))
     return np.linspace(window.start_s, window.end_s, count + 1)
@@ -169,7 +169,7 @@ def _in_flight(attempts: Requests) -> Level:
 
 def _backlog(attempts: Requests, came: Floats, edges: Floats, outage: Bools) -> Bools:
     none = np.zeros(came.size, dtype=np.bool_)
-    quick_s = stats.quantile(attempts.latency_s[attempts.where(Outcome.OK)], QUICK)
+    quick_s = arrays.quantile(attempts.latency_s[attempts.where(Outcome.OK)], QUICK)
     backlog = np.where(outage, 0.0, _in_flight(attempts).least(edges))
     most = float(backlog.max())
     upper = backlog >= most / 2.0

@@ -7,7 +7,6 @@ slack that the SLO leaves beside the service (admissible.py). A search's rate is
 import math
 from dataclasses import dataclass
 
-from profiles import stats
 from profiles.attempts import add_up
 from profiles.bursts import Arrivals, own_arrivals
 from profiles.mix import Mix, mix_of
@@ -16,7 +15,8 @@ from profiles.record.columns import Recorded, Requests
 from profiles.saturated import QUICK, Saturated, saturated
 from profiles.schema import Outcome, RunManifest
 from profiles.slo import Slo, SloError, TooLittleError
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 LEAST_WINDOWS = 5  # saturated ones ...
 LEAST_S = 10.0  # ... and of together: fewer are no figure
@@ -79,7 +79,7 @@ def look(recorded: Recorded, slo: Slo, gpus: int) -> Seen:
 
 
 def _check_met(manifest: RunManifest, requests: Requests, slo: Slo) -> None:
-    latency_s = stats.known(requests.latency_s[requests.where(Outcome.OK)])
+    latency_s = arrays.known(requests.latency_s[requests.where(Outcome.OK)])
     if not latency_s.size or latency_s.min() > slo.latency_s:
         least = f"{latency_s.min():.3g} s" if latency_s.size else "forever: none was ok"
         raise SloError(
@@ -106,14 +106,14 @@ def _check_enough(manifest: RunManifest, full: Saturated) -> None:
 def _service_s(manifest: RunManifest, attempts: Requests, full: Saturated, slo: Slo) -> float:
     """Seconds a request is served for on a full node; where not told, what the quick ones took."""
     ok = attempts.where(Outcome.OK)
-    served_s = stats.known(attempts.service_s[ok & full.inside(attempts.done_s)])
+    served_s = arrays.known(attempts.service_s[ok & full.inside(attempts.done_s)])
     if not served_s.size:
-        return min(stats.quantile(attempts.latency_s[ok], QUICK) or 0.0, slo.latency_s)
-    share_s = stats.quantile(served_s, slo.share) or 0.0
+        return min(arrays.quantile(attempts.latency_s[ok], QUICK) or 0.0, slo.latency_s)
+    share_s = arrays.quantile(served_s, slo.share) or 0.0
     if share_s > slo.latency_s:
         raise SloError(
             f"{manifest.run_id}: a full node never meets {slo.text}, for service alone took "
             f"{share_s:.3g} s. Name a longer limit with --slo, or use `viralload find`, which "
             "searches for the rate that meets it"
         )
-    return stats.quantile(served_s, 0.5) or 0.0
+    return arrays.quantile(served_s, 0.5) or 0.0

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles import stats
 from profiles.attempts import Counted, add_up
 from profiles.phases import phase_spans
 from profiles.rates import load_window
 from profiles.record.columns import OUTCOMES, Recorded, Requests
 from profiles.schema import Outcome
-from profiles.stats import Bools, Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Bools, Floats
 
 MIN_BINS = 45
 MAX_BINS = 180
@@ -50,14 +50,14 @@ def timeline(recorded: Recorded) -> Timeline | None:
     if window is None or plan is None:
         return None
     requests = recorded.requests
-    last = [stats.largest(requests.done_s), stats.largest(requests.scheduled_s)]
+    last = [arrays.largest(requests.done_s), arrays.largest(requests.scheduled_s)]
     end_s = max([window.start_s + window.planned_s, *(one for one in last if one is not None)])
     images = float(requests.images.sum())
     bins = int(np.clip(images / IMAGES_PER_BIN, MIN_BINS, MAX_BINS))
     phases = phase_spans(plan, window.duration_s)
-    thin = max(1, len(plan.curve_t_s) // stats.MAX_BINS)
+    thin = max(1, len(plan.curve_t_s) // arrays.MAX_BINS)
     return Timeline(
-        edges=stats.time_bins(0.0, end_s - window.start_s, bins),
+        edges=arrays.time_bins(0.0, end_s - window.start_s, bins),
         load_end_s=window.duration_s,
         planned_t_s=np.array(plan.curve_t_s[::thin], dtype=np.float64),
         planned_images_per_s=np.array(plan.curve_images_per_s[::thin], dtype=np.float64),
@@ -97,9 +97,9 @@ def image_rates(counted: Counted, time: Timeline) -> dict[str, Floats]:
     ok = requests.where(Outcome.OK)
     after = _over(attempts, time)
     rates = {
-        "offered": stats.binned_sum(requests.scheduled_s, requests.images, edges) / width_s,
-        "sent": stats.binned_sum(attempts.sent_s, attempts.images, edges) / width_s,
-        "completed": stats.binned_sum(requests.done_s[ok], requests.images[ok], edges) / width_s,
+        "offered": arrays.binned_sum(requests.scheduled_s, requests.images, edges) / width_s,
+        "sent": arrays.binned_sum(attempts.sent_s, attempts.images, edges) / width_s,
+        "completed": arrays.binned_sum(requests.done_s[ok], requests.images[ok], edges) / width_s,
     }
     return {name: np.where(after, np.nan, values) for name, values in rates.items()}
 
@@ -117,7 +117,7 @@ def demand_rates(counted: Counted, slo_latency_s: float, time: Timeline) -> dict
     }
     return {
         name: np.where(
-            after, np.nan, stats.binned_sum(t_s, images, time.edges) / np.diff(time.edges)
+            after, np.nan, arrays.binned_sum(t_s, images, time.edges) / np.diff(time.edges)
         )
         for name, (t_s, images) in parts.items()
     }
@@ -125,13 +125,13 @@ def demand_rates(counted: Counted, slo_latency_s: float, time: Timeline) -> dict
 
 def in_flight(attempts: Requests, time: Timeline) -> Floats:
     """The most attempts in flight in each bin; NaN after the last thing that happened."""
-    level = stats.in_flight(attempts.sent_s, attempts.done_s, time.edges)
+    level = arrays.in_flight(attempts.sent_s, attempts.done_s, time.edges)
     return np.where(_over(attempts, time), np.nan, level)
 
 
 def _over(requests: Requests, time: Timeline) -> Bools:
     """The bins that begin after the load and the last answer; shape (bins,)."""
-    last = [stats.largest(requests.done_s), stats.largest(requests.sent_s), time.load_end_s]
+    last = [arrays.largest(requests.done_s), arrays.largest(requests.sent_s), time.load_end_s]
     return time.edges[:-1] >= max(one for one in last if one is not None)
 
 
@@ -143,7 +143,7 @@ def outcome_rates(requests: Requests, edges: Floats) -> dict[Outcome, Floats]:
     for outcome in OUTCOMES:
         rows = requests.where(outcome)
         if rows.any():
-            counts = stats.binned_sum(requests.scheduled_s[rows], ones[rows], edges)
+            counts = arrays.binned_sum(requests.scheduled_s[rows], ones[rows], edges)
             rates[outcome] = counts / width_s
     return rates
 
@@ -151,12 +151,12 @@ def outcome_rates(requests: Requests, edges: Floats) -> dict[Outcome, Floats]:
 def latency_quantiles(requests: Requests, edges: Floats) -> Floats:
     """p50, p95, p99 of ok latency by due time; shape (3, bins)."""
     ok = requests.where(Outcome.OK)
-    return stats.binned_quantiles(requests.scheduled_s[ok], requests.latency_s[ok], edges, SHARES)
+    return arrays.binned_quantiles(requests.scheduled_s[ok], requests.latency_s[ok], edges, SHARES)
 
 
 def lateness_quantiles(attempts: Requests, edges: Floats) -> Floats:
     """p50, p95, p99 of attempts' lateness by due time; shape (3, bins)."""
-    return stats.binned_quantiles(attempts.scheduled_s, attempts.lateness_s, edges, SHARES)
+    return arrays.binned_quantiles(attempts.scheduled_s, attempts.lateness_s, edges, SHARES)
 
 
 def latency_split(requests: Requests, edges: Floats) -> dict[str, Floats] | None:
@@ -173,11 +173,11 @@ def latency_split(requests: Requests, edges: Floats) -> dict[str, Floats] | None
     )
     elsewhere = np.maximum(requests.latency_s[told] - queue - service, 0.0)
     return {
-        name: stats.binned_mean(due, values, edges)
+        name: arrays.binned_mean(due, values, edges)
         for name, values in (("service", service), ("queue", queue), ("elsewhere", elsewhere))
     }
 
 
 def fine_edges(time: Timeline, max_bins: int) -> Floats:
     """Edges for the hardware's samples, which are dense however few the requests."""
-    return stats.time_bins(0.0, time.end_s, max_bins)
+    return arrays.time_bins(0.0, time.end_s, max_bins)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles import groups, hardware, stats, threshold, validity
+from profiles import groups, hardware, threshold, validity
 from profiles.accusation import clock_uncertainty_s
 from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
@@ -42,7 +42,8 @@ from profiles.schema import (
 )
 from profiles.seen import look
 from profiles.slo import EvidenceError, own_slo
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 from profiles.threshold import Measurements
 
 EXIT_CODES = {
@@ -77,7 +78,7 @@ def compute(recorded: Recorded) -> Summary:
     outcomes = _outcomes(requests, tally)
     ok = requests.where(Outcome.OK)
     latency_s = requests.latency_s[ok]
-    lateness_p50_s, lateness_p99_s = stats.quantiles(attempts.lateness_s, (0.5, 0.99))
+    lateness_p50_s, lateness_p99_s = arrays.quantiles(attempts.lateness_s, (0.5, 0.99))
     rates = mean_rates(requests, attempts, manifest, window)
     energy = _energy(recorded, window)
 
@@ -96,14 +97,14 @@ def compute(recorded: Recorded) -> Summary:
     thresholds = threshold.evaluate(limits, measured)
     kept = [one for one, held in zip(limits, thresholds, strict=True) if held.passed]
     if not reasons and len(kept) == len(limits):
-        reasons += validity.too_little(limits, measured, window, stats.quantile(latency_s, 0.5))
+        reasons += validity.too_little(limits, measured, window, arrays.quantile(latency_s, 0.5))
         invalid = bool(reasons)
     thresholds += threshold.evaluate(
         threshold.parse_all(manifest.default_thresholds), measured, default=True
     )
-    p50, p90, p95, p99 = stats.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
-    queue_p50_s, queue_p95_s = stats.quantiles(requests.queue_s[ok], (0.5, 0.95))
-    service_p50_s, service_p95_s = stats.quantiles(requests.service_s[ok], (0.5, 0.95))
+    p50, p90, p95, p99 = arrays.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
+    queue_p50_s, queue_p95_s = arrays.quantiles(requests.queue_s[ok], (0.5, 0.95))
+    service_p50_s, service_p95_s = arrays.quantiles(requests.service_s[ok], (0.5, 0.95))
     peak = peak_of(manifest.plan, window)
     due_images = scheduled_images(requests, manifest)
     bytes_in, images = requests.bytes_in[ok], requests.images[ok]
@@ -148,7 +149,7 @@ def compute(recorded: Recorded) -> Summary:
         latency_p90_s=p90,
         latency_p95_s=p95,
         latency_p99_s=p99,
-        latency_max_s=stats.largest(latency_s),
+        latency_max_s=arrays.largest(latency_s),
         lateness_p50_s=lateness_p50_s,
         lateness_p99_s=lateness_p99_s,
         clock_uncertainty_s=uncertainty_s,
@@ -156,7 +157,7 @@ def compute(recorded: Recorded) -> Summary:
         queue_p95_s=queue_p95_s,
         service_p50_s=service_p50_s,
         service_p95_s=service_p95_s,
-        batch_mean=stats.mean(requests.batch_mean[ok]),
+        batch_mean=arrays.mean(requests.batch_mean[ok]),
         image_bytes_mean=float(bytes_in[sized].sum() / images[sized].sum())
         if sized.any()
         else None,
@@ -202,7 +203,7 @@ def _people(counted: Counted, manifest: RunManifest, window: LoadWindow | None) 
     start_s, duration_s = (window.start_s, window.duration_s) if window else (None, 0.0)
     found = amplification(attempts, start_s, duration_s)
     own_s = attempts.latency_s[attempts.where(Outcome.OK)]
-    p50_s, p95_s = stats.quantiles(own_s, (0.5, 0.95))
+    p50_s, p95_s = arrays.quantiles(own_s, (0.5, 0.95))
     return {
         "people": manifest.plan.people,
         "people_gave_up": int(np.unique(requests.session[requests.where(Outcome.ABANDONED)]).size),
@@ -217,7 +218,7 @@ def _people(counted: Counted, manifest: RunManifest, window: LoadWindow | None) 
 
 def _decoded(decoded: Floats) -> int | None:
     """Answers whose pixels were decoded; None where no record tells."""
-    told = stats.known(decoded)
+    told = arrays.known(decoded)
     return int(told.sum()) if told.size else None
 
 

@@ -26,9 +26,9 @@ from difflib import get_close_matches
 import msgspec
 import numpy as np
 
-from profiles import stats
 from profiles.schema import Outcome, ThresholdResult
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 CONFIDENCE = 0.95  # that a percentile is what it is called
 TRENDS = ("latency", "first_byte", "lateness", "queue", "service")
@@ -320,15 +320,15 @@ def _actual(threshold: Threshold, measured: Measurements) -> float | None:
 def _trend(threshold: Threshold, values: Floats) -> float | None:
     match threshold.aggregator:
         case "avg":
-            return stats.mean(values)
+            return arrays.mean(values)
         case "min":
-            return stats.smallest(values)
+            return arrays.smallest(values)
         case "max":
-            return stats.largest(values)
+            return arrays.largest(values)
         case "med":
-            return stats.quantile(values, 0.5)
+            return arrays.quantile(values, 0.5)
     assert threshold.percent is not None
-    return stats.quantile(values, threshold.percent / 100.0)
+    return arrays.quantile(values, threshold.percent / 100.0)
 
 
 def _aggregator(at: str, metric: str, word: str, percent: str | None) -> tuple[str, float | None]:

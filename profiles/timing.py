@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from profiles import stats
 from profiles.devices import window
 from profiles.rates import LoadWindow
 from profiles.record.columns import Gpu, Host, Recorded
 from profiles.schema import SamplerSample, SamplerSummary
+from profiles.stats import arrays
 
 
 def summarize_samplers(recorded: Recorded, load: LoadWindow | None) -> list[SamplerSummary]:
@@ -26,8 +26,8 @@ def _one(recorded: Recorded, node: str, load: LoadWindow) -> SamplerSummary:
     parts = [one.lag_s[window(one.t_s, load.start_s, load.end_s)] for one in devices]
     reads = [gpu.read_s[window(gpu.t_s, load.start_s, load.end_s)] for gpu in gpus]
     lags = np.concatenate(parts) if parts else np.empty(0)
-    p50_s, p99_s = stats.quantiles(lags, (0.5, 0.99))
-    gaps = [stats.longest_gap(one.t_s, load.start_s, load.end_s) for one in gpus or devices]
+    p50_s, p99_s = arrays.quantiles(lags, (0.5, 0.99))
+    gaps = [arrays.longest_gap(one.t_s, load.start_s, load.end_s) for one in gpus or devices]
     cpu = [line.cpu_pct for line in over[1:] if line.cpu_pct is not None]
     return SamplerSummary(
         node=node,
@@ -37,7 +37,7 @@ def _one(recorded: Recorded, node: str, load: LoadWindow) -> SamplerSummary:
         lateness_p50_s=p50_s,
         lateness_p99_s=p99_s,
         gap_max_s=max(gaps, default=None),
-        read_p99_s=stats.quantile(np.concatenate(reads), 0.99) if reads else None,
+        read_p99_s=arrays.quantile(np.concatenate(reads), 0.99) if reads else None,
         cpu_pct=sum(cpu) / len(cpu) if cpu else None,
         calls=_mean_calls(over[1:]),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import approximations, stats, threshold
+from profiles import approximations, threshold
 from profiles.accusation import lateness_reason, self_accusations
 from profiles.attempts import Tally
 from profiles.energy import Energy
@@ -15,6 +15,7 @@ from profiles.hardware import lost_spans
 from profiles.rates import LoadWindow
 from profiles.record.columns import Gpu, Recorded
 from profiles.schema import EndReason, Outcome
+from profiles.stats import arrays
 from profiles.threshold import Measurements, Threshold
 
 SAMPLE_GAP_S = 5.0
@@ -241,7 +242,7 @@ def _witness_reasons(recorded: Recorded, window: LoadWindow | None) -> list[str]
         return []
     for name in recorded.generators:
         times = np.array([one.t_s for one in recorded.load if one.generator == name])
-        gap_s = stats.longest_gap(times, window.start_s, window.end_s)
+        gap_s = arrays.longest_gap(times, window.start_s, window.end_s)
         if not times.size or gap_s > SAMPLE_GAP_S:
             said = (
                 f"Generator {name} recorded nothing of itself (load-{name}.jsonl) for {gap_s:.1f} "
@@ -258,7 +259,7 @@ def _gap_reasons(recorded: Recorded, window: LoadWindow) -> list[str]:
         f"GPU {gpu.index} of {gpu.node}": _gap(recorded, gpu, window)
         for gpu in [*recorded.gpus, *recorded.instances]
     } | {
-        f"the machine {host.node}": stats.longest_gap(host.t_s, window.start_s, window.end_s)
+        f"the machine {host.node}": arrays.longest_gap(host.t_s, window.start_s, window.end_s)
         for host in recorded.hosts
     }
     if not gaps:
@@ -286,7 +287,7 @@ def _gap(recorded: Recorded, gpu: Gpu, window: LoadWindow) -> float:
     for lost_s, back_s in [*spans, (window.end_s, np.inf)]:
         until_s = min(lost_s, window.end_s)
         if until_s > from_s:
-            gap_s = max(gap_s, stats.longest_gap(gpu.t_s, from_s, until_s))
+            gap_s = max(gap_s, arrays.longest_gap(gpu.t_s, from_s, until_s))
         from_s = max(from_s, back_s)
     return gap_s
 
@@ -316,7 +317,7 @@ def _answer_warnings(recorded: Recorded) -> list[str]:
 def _measuring_warnings(recorded: Recorded, window: LoadWindow) -> list[str]:
     found = []
     lags = [gpu.lag_s for gpu in recorded.gpus] + [host.lag_s for host in recorded.hosts]
-    lag_s = stats.quantile(np.concatenate(lags), 0.99) if lags else None
+    lag_s = arrays.quantile(np.concatenate(lags), 0.99) if lags else None
     if lag_s is not None and lag_s > SAMPLER_LAG_S:
         found.append(
             f"The sampler was late: 1 % of its samples came {lag_s:.2f} s or more after their "

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles import stats, warmup
 from profiles.crossing import Count
 from profiles.record.columns import Requests
 from profiles.schema import FindWindow, Outcome, SearchPlan, WindowRecord
-from profiles.stats import Bools, Floats
+from profiles.stats import arrays, warmup
+from profiles.stats.arrays import Bools, Floats
 
 WORST = 2.0  # limits: a latency beyond, and no answer, counts as this in the test of stationarity
 LEAST_SETTLED = 0.4  # of a window: less of it says nothing
@@ -94,8 +94,8 @@ def _window(
     first = warm_up(latency_s[known], search.limit_s)
     warm_up_s = float(due_s[first] - window.start_s) if first else 0.0
     kept = known & (np.arange(window.requests) >= first)
-    p50, p95, p99 = stats.quantiles(latency_s[kept], (0.5, 0.95, 0.99))
-    late_s = stats.quantile(lateness_s[known], 0.99)
+    p50, p95, p99 = arrays.quantiles(latency_s[kept], (0.5, 0.95, 0.99))
+    late_s = arrays.quantile(lateness_s[known], 0.99)
     until_s = min(window.start_s + window.duration_s, settled_s)
     span_s = until_s - window.start_s - warm_up_s
     done = images[kept]

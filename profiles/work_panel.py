@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles import chart, device_series, limit_facts, marks, series, stats
+from profiles import chart, device_series, limit_facts, marks, series
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer
 from profiles.limits import devices_in_use
 from profiles.marks import Mark
@@ -14,7 +14,8 @@ from profiles.phases import TERA
 from profiles.record.columns import Gpu, Recorded
 from profiles.schema import Outcome
 from profiles.series import Timeline
-from profiles.stats import Floats
+from profiles.stats import arrays
+from profiles.stats.arrays import Floats
 
 TRACK_PX = 128  # high, with the room for the numbers below
 MAX_BINS = 240
@@ -91,8 +92,8 @@ def achieved(recorded: Recorded, time: Timeline) -> Floats | None:
     flop, done_s = requests.flop[ok], requests.done_s[ok]
     if not devices or not (~np.isnan(flop)).any():
         return None
-    silent = stats.binned_sum(done_s, np.isnan(flop).astype(np.float64), time.edges)
-    done = stats.binned_sum(done_s, flop, time.edges) / np.diff(time.edges) / devices / TERA
+    silent = arrays.binned_sum(done_s, np.isnan(flop).astype(np.float64), time.edges)
+    done = arrays.binned_sum(done_s, flop, time.edges) / np.diff(time.edges) / devices / TERA
     rates = series.image_rates(counted, time)["completed"]
     return np.where((silent > 0) | np.isnan(rates), np.nan, done)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from profiles.student import t_quantile
+from profiles.stats.student_t import t_quantile
 
 GAIN = 0.05
 STEP = 2  # what is in flight at the next level, times ...

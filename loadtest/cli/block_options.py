@@ -7,7 +7,7 @@ from typing import get_args
 from loadtest.cli.values import count, positive, share, whole
 from loadtest.traffic.arrivals import Word
 from profiles.factors import SPARE
-from profiles.queueing import Routing
+from profiles.stats.queueing import Routing
 
 
 def add_capacity(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ from profiles.schema import (
     RunManifest,
     SamplerSample,
 )
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 T = TypeVar("T")
 Device = tuple[str | None, str | None]  # the GPU's UUID and the replica, as the server told them

@@ -9,7 +9,7 @@ from benchmarks.fleet_theory import (
     md1_wait_s,
     mmc_wait_s,
 )
-from profiles.queueing import erlang_c, mean_wait_two
+from profiles.stats.queueing import erlang_c, mean_wait_two
 
 
 def test_formulas() -> None:

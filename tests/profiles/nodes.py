@@ -11,7 +11,7 @@ import numpy as np
 
 from profiles.record.columns import Recorded
 from profiles.schema import LoadPlan, Outcome, RequestRecord
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 from tests.profiles.steady import SD15
 from tests.profiles.synthetic import START_S, manifest, plan, record, recorded
 

@@ -9,7 +9,7 @@ import numpy as np
 from profiles.record.columns import Recorded, read
 from profiles.record.folder import RunFolder
 from profiles.schema import Demand, Outcome, RequestRecord, TargetInfo
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 from tests.profiles.synthetic import (
     START_S,
     gpu_info,

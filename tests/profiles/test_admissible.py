@@ -18,7 +18,7 @@ from profiles.capacity import Asked, block_factors
 from profiles.factors import alone
 from profiles.fleet import Demand, simulate
 from profiles.schema.fleet import Fleet, Service
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 from tests.profiles.test_capacity import evidence
 
 LEVEL = np.array([0.0, 1.0])  # a flat curve

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from profiles.bursts import Arrivals, arrivals
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 FLAT = (np.array([0.0, 600.0]), np.ones(2))
 

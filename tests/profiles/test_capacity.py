@@ -12,9 +12,9 @@ from profiles.capacity import Asked, block_capacity, block_factors, extrapolate
 from profiles.evidence import Evidence
 from profiles.factors import Doublings, known
 from profiles.mix import Mix
-from profiles.queueing import Routing
 from profiles.schema import RunManifest, TargetInfo
 from profiles.slo import Slo, SloError, TooLittleError
+from profiles.stats.queueing import Routing
 from tests.profiles.steady import DEMAND, SD15
 from tests.profiles.synthetic import gpu_info, manifest, plan
 

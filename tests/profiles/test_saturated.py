@@ -7,17 +7,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from profiles import bootstrap
 from profiles.attempts import add_up
 from profiles.evidence import estimate
 from profiles.factors import alone
-from profiles.level import Level
 from profiles.rates import load_window
 from profiles.record.columns import CODES, Recorded, read
 from profiles.saturated import Saturated, saturated
 from profiles.schema import Outcome, RequestRecord
 from profiles.seen import look
 from profiles.slo import SloError, TooLittleError, parse_slo
+from profiles.stats import bootstrap
+from profiles.stats.step_function import Level
 from profiles.summary import compute
 from tests.profiles.hopper import Hopper
 from tests.profiles.nodes import STEADY, VIRAL, Node, Split, came

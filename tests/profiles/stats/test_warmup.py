@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from profiles.warmup import cut, differs, mser
+from profiles.stats.warmup import cut, differs, mser
 
 
 def test_mser_leaves_out_what_is_far_from_the_rest() -> None:

@@ -13,7 +13,7 @@ tenth with that of the last half, their variances by batch means.
 
 import numpy as np
 
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 BATCH = 5
 FIRST, LAST = 0.1, 0.5

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.queueing import (
+from profiles.stats.queueing import (
     Routing,
     admissible_load,
     erlang_c,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 RESAMPLES = 2000
 LEAST_WINDOWS = 2

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from profiles.bootstrap import block_length, spread
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
+from profiles.stats.bootstrap import block_length, spread
 
 
 def like(phi: float, n: int, seed: int) -> Floats:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from profiles import stats
+from profiles.stats import arrays as stats
 
 NAN = np.nan
 

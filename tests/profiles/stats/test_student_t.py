@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.student import t_quantile, t_within
+from profiles.stats.student_t import t_quantile, t_within
 
 
 @pytest.mark.parametrize(

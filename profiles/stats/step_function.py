@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles.stats import Floats
+from profiles.stats.arrays import Floats
 
 ROUNDING = 1e-6  # of sums of images
 
