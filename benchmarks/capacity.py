@@ -26,8 +26,8 @@ from profiles import factors
 from profiles.capacity import Asked, extrapolate
 from profiles.evidence import SATURATED, Evidence, repeated
 from profiles.factors import known
+from profiles.requests.slo import Slo
 from profiles.schema import Factor
-from profiles.slo import Slo
 from profiles.stats import bootstrap
 from profiles.stats.arrays import Floats
 

@@ -27,8 +27,8 @@ from profiles.capacity import servers_in_use
 from profiles.ledger import FILE_NAME
 from profiles.record import columns
 from profiles.record.folder import RunFolder
+from profiles.requests.slo import EvidenceError, own_slo
 from profiles.seen import look
-from profiles.slo import EvidenceError, own_slo
 
 SPOKEN = (0, 99)  # a run; at 1.3 times the capacity some threshold is missed
 Call = Callable[[Sequence[str]], int]

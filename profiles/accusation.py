@@ -5,8 +5,8 @@ Each reason is a full sentence that ends with what to do about it. A bound of No
 
 from collections.abc import Iterator
 
-from profiles.rates import LoadWindow
 from profiles.record.columns import Recorded
+from profiles.requests.rates import LoadWindow
 from profiles.schema import LOCAL_ERROR, ClockSample, LoadSample
 
 MORE = "use more --processes, a lower rate, or another machine for the generator"

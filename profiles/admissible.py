@@ -22,9 +22,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
 from profiles.factors import LEVEL, Z, known
+from profiles.requests.burstiness import Arrivals
 from profiles.schema import Factor
 from profiles.stats.arrays import Floats
 from profiles.stats.queueing import admissible_load

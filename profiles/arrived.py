@@ -10,9 +10,9 @@ from profiles.ledger import Ledger, LedgerError, Prediction
 from profiles.predictions import Arrived, Record, Score
 from profiles.record import columns
 from profiles.record.folder import RunError, RunFolder
+from profiles.requests.slo import EvidenceError, parse_slo
 from profiles.schema import RunManifest
 from profiles.seen import look
-from profiles.slo import EvidenceError, parse_slo
 from profiles.summary import compute
 
 

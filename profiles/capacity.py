@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from profiles import approximations, factors
+from profiles import factors
 from profiles.admissible import admissible
-from profiles.bursts import Arrivals
 from profiles.evidence import Evidence
+from profiles.requests import approximations
+from profiles.requests.burstiness import Arrivals
+from profiles.requests.slo import EvidenceError, TooLittleError
 from profiles.schema import Capacity, Demand, Factor, RunManifest
-from profiles.slo import EvidenceError, TooLittleError
 from profiles.stats.queueing import Routing
 
 BLOCK_GPUS = 100_000

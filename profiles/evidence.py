@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from profiles.bursts import Arrivals
 from profiles.factors import known
 from profiles.ledger import SEARCHED
-from profiles.mix import Mix
+from profiles.requests.burstiness import Arrivals
+from profiles.requests.request_mix import Mix
+from profiles.requests.slo import MixedError, Slo, TooLittleError
 from profiles.schema import Factor, RunManifest
 from profiles.seen import Seen
-from profiles.slo import MixedError, Slo, TooLittleError
 from profiles.stats import bootstrap
 from profiles.stats.arrays import Floats
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from profiles.factors import Z
-from profiles.mix import mix_of
 from profiles.record.columns import Requests
 from profiles.record.folder import RunFolder
+from profiles.requests.request_mix import mix_of
+from profiles.requests.slo import Slo, SloError, TooLittleError, parse_slo
 from profiles.schema import FindResult, FindVerdict, RunManifest
 from profiles.seen import Seen
-from profiles.slo import Slo, SloError, TooLittleError, parse_slo
 
 
 def read_found(folder: Path) -> FindResult | None:

@@ -9,8 +9,8 @@ from profiles import formats
 from profiles.devices import summarize_gpu
 from profiles.energy import Energy
 from profiles.phases import join_gpu, summarize_phases
-from profiles.rates import LoadWindow
 from profiles.record.columns import Recorded, Requests
+from profiles.requests.rates import LoadWindow
 from profiles.schema import GpuSummary, RunEvent, SamplerSummary
 from profiles.timing import summarize_samplers
 

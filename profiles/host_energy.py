@@ -12,8 +12,8 @@ import numpy as np
 from profiles.capacity import target_shares_machine
 from profiles.energy import COUNTER, Energy, GpuEnergy, metered
 from profiles.per_image import IDLE_MIN_S, per_image
-from profiles.rates import LoadWindow
 from profiles.record.columns import Host, Recorded, Requests
+from profiles.requests.rates import LoadWindow
 from profiles.schema import HostEnergy, Outcome
 from profiles.stats.arrays import Floats
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from profiles.capacity import gpus_in_use, target_shares_machine
 from profiles.datasheet import Datasheet, datasheet
-from profiles.peak import Peak
-from profiles.rates import LoadWindow
 from profiles.record.columns import Requests
+from profiles.requests.peak import Peak
+from profiles.requests.rates import LoadWindow
 from profiles.schema import DeviceLimits, Outcome, RunManifest
 
 TERA = 1e12

@@ -6,10 +6,10 @@ A panel without a picture says why there is nothing to draw.
 import numpy as np
 
 from profiles import chart, formats, series
-from profiles.attempts import Counted
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.panel import Key, Panel, curve, load_end, phases, stack, step, time_axis, top
 from profiles.record.columns import Recorded, Requests
+from profiles.requests.attempts import Counted
 from profiles.schema import Outcome, RunManifest
 from profiles.series import Timeline
 from profiles.stats import arrays

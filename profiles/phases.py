@@ -12,8 +12,8 @@ import numpy as np
 
 from profiles.devices import averages, level_mean, throttled
 from profiles.energy import Energy
-from profiles.rates import LoadWindow
 from profiles.record.columns import Gpu, Recorded, Requests
+from profiles.requests.rates import LoadWindow
 from profiles.schema import GpuSummary, LoadPlan, Outcome, PhaseSummary
 from profiles.stats.arrays import Bools, Floats
 

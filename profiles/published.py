@@ -8,7 +8,7 @@ import msgspec
 
 from profiles.evidence import GOODPUT, Evidence
 from profiles.factors import known
-from profiles.slo import EvidenceError, Slo
+from profiles.requests.slo import EvidenceError, Slo
 
 FILE = Path(__file__).with_name("published.toml")
 Positive = Annotated[float, msgspec.Meta(gt=0)]

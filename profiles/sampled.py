@@ -6,8 +6,8 @@ import numpy as np
 from profiles import formats, hardware, telemetry_facts
 from profiles.devices import summarize_host
 from profiles.energy import gpu_energy
-from profiles.rates import LoadWindow
 from profiles.record.columns import Recorded
+from profiles.requests.rates import LoadWindow
 from profiles.schema import (
     GpuSummary,
     HostSummary,

@@ -7,14 +7,14 @@ slack that the SLO leaves beside the service (admissible.py). A search's rate is
 import math
 from dataclasses import dataclass
 
-from profiles.attempts import add_up
-from profiles.bursts import Arrivals, own_arrivals
-from profiles.mix import Mix, mix_of
-from profiles.rates import load_window
 from profiles.record.columns import Recorded, Requests
-from profiles.saturated import QUICK, Saturated, saturated
+from profiles.requests.attempts import add_up
+from profiles.requests.burstiness import Arrivals, own_arrivals
+from profiles.requests.rates import load_window
+from profiles.requests.request_mix import Mix, mix_of
+from profiles.requests.saturation import QUICK, Saturated, saturated
+from profiles.requests.slo import Slo, SloError, TooLittleError
 from profiles.schema import Outcome, RunManifest
-from profiles.slo import Slo, SloError, TooLittleError
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 

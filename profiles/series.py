@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles.attempts import Counted, add_up
 from profiles.phases import phase_spans
-from profiles.rates import load_window
 from profiles.record.columns import OUTCOMES, Recorded, Requests
+from profiles.requests.attempts import Counted, add_up
+from profiles.requests.rates import load_window
 from profiles.schema import Outcome
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats

@@ -9,18 +9,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles import groups, hardware, threshold, validity
+from profiles import hardware, validity
 from profiles.accusation import clock_uncertainty_s
-from profiles.attempts import Counted, Tally, add_up, amplification
 from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
 from profiles.devices import summarize_host
 from profiles.energy import Energy, gpu_energy
 from profiles.evidence import Evidence, estimate
 from profiles.host_energy import host_energy
 from profiles.limits import attained, devices_in_use
-from profiles.peak import peak_fields, peak_of
 from profiles.per_image import PerImage, idle_power_w, per_image
-from profiles.rates import (
+from profiles.record import columns
+from profiles.record.columns import CODES, OUTCOMES, Recorded, Requests
+from profiles.record.error_groups import most_frequent
+from profiles.record.folder import RunFolder
+from profiles.requests import groups, threshold
+from profiles.requests.attempts import Counted, Tally, add_up, amplification
+from profiles.requests.peak import peak_fields, peak_of
+from profiles.requests.rates import (
     LoadWindow,
     Rates,
     good,
@@ -28,10 +33,8 @@ from profiles.rates import (
     mean_rates,
     scheduled_images,
 )
-from profiles.record import columns
-from profiles.record.columns import CODES, OUTCOMES, Recorded, Requests
-from profiles.record.error_groups import most_frequent
-from profiles.record.folder import RunFolder
+from profiles.requests.slo import EvidenceError, own_slo
+from profiles.requests.threshold import Measurements
 from profiles.schema import (
     EndReason,
     Outcome,
@@ -41,10 +44,8 @@ from profiles.schema import (
     Verdict,
 )
 from profiles.seen import look
-from profiles.slo import EvidenceError, own_slo
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
-from profiles.threshold import Measurements
 
 EXIT_CODES = {
     Verdict.PASS: 0,

@@ -9,8 +9,8 @@ from profiles.capacity import Asked, block_factors, servers_in_use
 from profiles.evidence import Evidence, estimate
 from profiles.factors import combined
 from profiles.record.columns import Recorded
+from profiles.requests.slo import EvidenceError, Slo
 from profiles.seen import look
-from profiles.slo import EvidenceError, Slo
 
 SIZES = (0.1, 10.0, 13)  # least and most of the size asked for, and how many between
 LIMITS = 12

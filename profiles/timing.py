@@ -3,8 +3,8 @@
 import numpy as np
 
 from profiles.devices import window
-from profiles.rates import LoadWindow
 from profiles.record.columns import Gpu, Host, Recorded
+from profiles.requests.rates import LoadWindow
 from profiles.schema import SamplerSample, SamplerSummary
 from profiles.stats import arrays
 

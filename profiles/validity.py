@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import approximations, threshold
 from profiles.accusation import lateness_reason, self_accusations
-from profiles.attempts import Tally
 from profiles.energy import Energy
 from profiles.hardware import lost_spans
-from profiles.rates import LoadWindow
 from profiles.record.columns import Gpu, Recorded
+from profiles.requests import approximations, threshold
+from profiles.requests.attempts import Tally
+from profiles.requests.rates import LoadWindow
+from profiles.requests.threshold import Measurements, Threshold
 from profiles.schema import EndReason, Outcome
 from profiles.stats import arrays
-from profiles.threshold import Measurements, Threshold
 
 SAMPLE_GAP_S = 5.0
 SAMPLER_LAG_S = 0.1  # one period of the 10 Hz sampler

@@ -16,9 +16,10 @@ from loadtest.scenario.scenario import Scenario, image_weights, parse_size
 from loadtest.traces.trace import Arrivals as Trace
 from loadtest.traffic.arrivals import arrival_times, resample
 from loadtest.traffic.curve import Array, Curve, peak_rate
-from profiles import admissible, bursts
-from profiles.mix import Mix
-from profiles.slo import MixedError
+from profiles import admissible
+from profiles.requests import burstiness
+from profiles.requests.request_mix import Mix
+from profiles.requests.slo import MixedError
 
 HOUR_S = 3600.0
 ENOUGH = 1.25  # times what a full cell does: a draw that falls short still fills it
@@ -27,7 +28,7 @@ POINTS = 3601  # of its curve
 APART = 0.05  # images a request, or shares of sizes and steps, that differ by more are another mix
 
 
-def draws(scenario: Scenario, source: Source, full_per_s: float) -> tuple[bursts.Arrivals, ...]:
+def draws(scenario: Scenario, source: Source, full_per_s: float) -> tuple[burstiness.Arrivals, ...]:
     """`busy_hour` by seeds one after another from the scenario's on.
 
     Raises:
@@ -37,7 +38,9 @@ def draws(scenario: Scenario, source: Source, full_per_s: float) -> tuple[bursts
     return tuple(busy_hour(scenario, source, full_per_s, seed) for seed in seeds)
 
 
-def busy_hour(scenario: Scenario, source: Source, full_per_s: float, seed: int) -> bursts.Arrivals:
+def busy_hour(
+    scenario: Scenario, source: Source, full_per_s: float, seed: int
+) -> burstiness.Arrivals:
     """Arrivals of the busiest hour, its peak above `full_per_s`, what a full cell does a second.
 
     Shorter where the load is, or where an hour would hold more than are simulated at once.
@@ -67,7 +70,7 @@ def busy_hour(scenario: Scenario, source: Source, full_per_s: float, seed: int) 
 
 def _of_trace(
     shape: Trace, span_s: float, most_per_s: float, seed: int, told: str
-) -> bursts.Arrivals:
+) -> burstiness.Arrivals:
     """The recorded instants of the hour, repeated or left out as their peak needs."""
 
     def counted(t: Array) -> Array:
@@ -91,8 +94,10 @@ def _drawn(shape: Curve, begin_s: float, span_s: float) -> tuple[Array, Array]:
     return t, shape.rate(begin_s + t)
 
 
-def _found(times: Array, span_s: float, curve: tuple[Array, Array], told: str) -> bursts.Arrivals:
-    found = bursts.arrivals(times, span_s, *curve, told)
+def _found(
+    times: Array, span_s: float, curve: tuple[Array, Array], told: str
+) -> burstiness.Arrivals:
+    found = burstiness.arrivals(times, span_s, *curve, told)
     if found is None:
         raise ScenarioError(f"{told} holds no arrival: name a scenario with a busier curve")
     return found

@@ -21,7 +21,7 @@ from loadtest.plan.source import Source
 from loadtest.scenario.scenario import Scenario
 from loadtest.system.child_environment import python
 from loadtest.system.processes import Child
-from profiles.mix import Mix
+from profiles.requests.request_mix import Mix
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 PATIENCE_S = 60.0  # beyond its own time: starting, and the last requests

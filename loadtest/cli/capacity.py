@@ -20,7 +20,6 @@ from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.system.terminal import show
 from profiles import arrived, edge, predictions
-from profiles.bursts import Arrivals
 from profiles.capacity import (
     BLOCK_GPUS,
     Asked,
@@ -32,7 +31,6 @@ from profiles.capacity_text import capacity_text, sweep_text
 from profiles.evidence import Evidence, device, estimate
 from profiles.found import look_found, read_found
 from profiles.ledger import FILE_NAME, LedgerError
-from profiles.mix import mix_of
 from profiles.money import Bill, Line, bill_of, one_price, table
 from profiles.predictions import Record
 from profiles.prices import (
@@ -47,9 +45,11 @@ from profiles.published import evidence_of, published
 from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunError, RunFolder
+from profiles.requests.burstiness import Arrivals
+from profiles.requests.request_mix import mix_of
+from profiles.requests.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.schema import Capacity, Demand, EndReason, Stand
 from profiles.seen import Seen, look
-from profiles.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.summary import compute
 from profiles.sweep import Point, by_size, by_slo
 

@@ -15,9 +15,9 @@ from profiles.ledger import FILE_NAME, LedgerError
 from profiles.predictions import Record
 from profiles.record import columns
 from profiles.record.folder import RunFolder
+from profiles.requests.slo import EvidenceError, own_slo
 from profiles.schema import Summary
 from profiles.seen import Seen, look
-from profiles.slo import EvidenceError, own_slo
 
 
 def scored(options: argparse.Namespace, _command: list[str]) -> int:

@@ -9,7 +9,7 @@ from loadtest.client.credentials import DEFAULT_KEY_ENV
 from loadtest.scenario.scenario import builtin_names
 from loadtest.traces.trace import KNOWN
 from loadtest.traffic.arrivals import Word
-from profiles.threshold import DEFAULTS
+from profiles.requests.threshold import DEFAULTS
 
 DEFAULT_SCENARIO = "ghibli-hour"
 

@@ -14,7 +14,7 @@ from loadtest.scenario import scenario as scenarios
 from loadtest.scenario.scenario import Scenario, TraceFile
 from loadtest.tables.table import is_table
 from loadtest.traces.trace import KNOWN
-from profiles.threshold import DEFAULT_KEY
+from profiles.requests.threshold import DEFAULT_KEY
 
 
 def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:

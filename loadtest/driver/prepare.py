@@ -24,8 +24,8 @@ from loadtest.system.child_environment import python
 from loadtest.traffic.distributions import quantile
 from profiles.escaping import printable
 from profiles.host import Host, node_name
-from profiles.mix import Mix
 from profiles.record.folder import RunFolder
+from profiles.requests.request_mix import Mix
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
 from profiles.vendors import other_gpus
 from profiles.visible import visible_gpus

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from loadtest.scenario.scenario import Scenario
 from loadtest.units import format_duration
+from profiles.requests.threshold import Threshold, answers_least, answers_needed, parse
 from profiles.schema import LoadPlan
-from profiles.threshold import Threshold, answers_least, answers_needed, parse
 
 WITHIN_TIMEOUT = ("latency", "first_byte", "queue", "service")  # of ok requests, so never beyond it
 

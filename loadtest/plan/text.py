@@ -16,8 +16,8 @@ from loadtest.traces.trace import Arrivals
 from loadtest.traffic.distributions import quantile
 from loadtest.units import format_duration
 from profiles import formats
+from profiles.requests.threshold import DEFAULT_KEY
 from profiles.schema import Demand, LoadPlan
-from profiles.threshold import DEFAULT_KEY
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 CHART_WIDTH = 60

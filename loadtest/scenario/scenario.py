@@ -18,8 +18,8 @@ from loadtest.traffic.arrivals import Process, Word
 from loadtest.traffic.curve import MOST, Curve, NonNegative, Positive
 from loadtest.traffic.trace_window import parse_stretch
 from loadtest.units import Duration, nearest, parse_duration
-from profiles.threshold import DEFAULT_KEY, ThresholdError, default_gate, example
-from profiles.threshold import parse as parse_threshold
+from profiles.requests.threshold import DEFAULT_KEY, ThresholdError, default_gate, example
+from profiles.requests.threshold import parse as parse_threshold
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -11,10 +11,10 @@ from loadtest.scenario import scenario as scenarios
 from loadtest.scenario.scenario import Scenario
 from loadtest.units import parse_duration
 from profiles.find_text import interval
-from profiles.mix import Mix, mix_of
 from profiles.record.columns import request_columns
 from profiles.record.folder import RunError, RunFolder
-from profiles.threshold import Threshold, ThresholdError, parse, spell
+from profiles.requests.request_mix import Mix, mix_of
+from profiles.requests.threshold import Threshold, ThresholdError, parse, spell
 
 LEAST_PRECISION, MOST_PRECISION = 0.001, 0.5
 

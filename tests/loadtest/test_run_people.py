@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from profiles.attempts import add_up
 from profiles.record.columns import request_columns
+from profiles.requests.attempts import add_up
 from profiles.schema import EndReason, Outcome, Verdict
 from tests.loadtest.command import Viralload
 from tests.loadtest.conftest import StartServer

@@ -13,10 +13,10 @@ from profiles.admissible import (
     bearable_steadily,
     late_share,
 )
-from profiles.bursts import Arrivals
 from profiles.capacity import Asked, block_factors
 from profiles.factors import alone
 from profiles.fleet import Demand, simulate
+from profiles.requests.burstiness import Arrivals
 from profiles.schema.fleet import Fleet, Service
 from profiles.stats.arrays import Floats
 from tests.profiles.test_capacity import evidence

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from profiles import factors
-from profiles.bursts import arrivals
 from profiles.capacity import Asked, block_capacity, block_factors, extrapolate
 from profiles.evidence import Evidence
 from profiles.factors import Doublings, known
-from profiles.mix import Mix
+from profiles.requests.burstiness import arrivals
+from profiles.requests.request_mix import Mix
+from profiles.requests.slo import Slo, SloError, TooLittleError
 from profiles.schema import RunManifest, TargetInfo
-from profiles.slo import Slo, SloError, TooLittleError
 from profiles.stats.queueing import Routing
 from tests.profiles.steady import DEMAND, SD15
 from tests.profiles.synthetic import gpu_info, manifest, plan

@@ -10,9 +10,9 @@ import pytest
 
 from profiles.evidence import estimate
 from profiles.record.columns import Recorded
+from profiles.requests.slo import MixedError, SloError, TooLittleError, own_slo, parse_slo
 from profiles.schema import TargetInfo
 from profiles.seen import Seen, look
-from profiles.slo import MixedError, SloError, TooLittleError, own_slo, parse_slo
 from tests.profiles.steady import SD15, full, steady
 from tests.profiles.synthetic import gpu_info
 

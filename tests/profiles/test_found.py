@@ -12,8 +12,8 @@ from profiles.evidence import estimate
 from profiles.found import look_found, read_found
 from profiles.predictions import predict
 from profiles.record.folder import RunError, RunFolder
+from profiles.requests.slo import MixedError, SloError, TooLittleError, parse_slo
 from profiles.seen import look
-from profiles.slo import MixedError, SloError, TooLittleError, parse_slo
 from tests.profiles.steady import full, steady, steady_run
 
 

@@ -24,8 +24,8 @@ from profiles.prices import (
     usable_price,
 )
 from profiles.published import evidence_of, published
+from profiles.requests.slo import EvidenceError, parse_slo
 from profiles.schema import Capacity, Stand
-from profiles.slo import EvidenceError, parse_slo
 from tests.profiles.test_capacity import evidence
 
 PRICES = built_in()

@@ -11,7 +11,7 @@ from loadtest.block.busy_hour import HOUR_S, busy_hour, draws
 from loadtest.cli.main import main
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
-from profiles.bursts import Arrivals
+from profiles.requests.burstiness import Arrivals
 from tests.profiles.steady import full_run
 
 BURSTS = """

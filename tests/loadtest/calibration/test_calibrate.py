@@ -17,8 +17,8 @@ from loadtest.errors import ViralloadError
 from loadtest.plan.job import Job, encode
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario
-from profiles.mix import Mix
 from profiles.record.folder import RunFolder
+from profiles.requests.request_mix import Mix
 from tests.loadtest.conftest import StartServer
 
 MIXED = """

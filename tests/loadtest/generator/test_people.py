@@ -13,8 +13,8 @@ from loadtest.generator.recorder import Attempt
 from loadtest.scenario.session import PersonClass, Retry, Session, scripts
 from loadtest.traffic.distributions import Fixed
 from loadtest.units import Duration
-from profiles.attempts import add_up
 from profiles.record.columns import request_columns
+from profiles.requests.attempts import add_up
 from profiles.schema import Outcome, RequestRecord
 from tests.profiles.synthetic import manifest, plan
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from profiles.peak import peak_of
-from profiles.rates import LoadWindow
 from profiles.record.columns import host_columns
+from profiles.requests.peak import peak_of
+from profiles.requests.rates import LoadWindow
 from profiles.schema import LoadPlan, Outcome, RequestRecord, Summary
 from profiles.summary import summarize
 from profiles.text import happened

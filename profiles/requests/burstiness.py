@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles.rates import LoadWindow
 from profiles.record.columns import Requests
+from profiles.requests.rates import LoadWindow
 from profiles.schema import LoadPlan
 from profiles.stats.arrays import Floats
 

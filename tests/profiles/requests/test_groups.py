@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from profiles import group_facts, groups
-from profiles.attempts import add_up
+from profiles import group_facts
 from profiles.record.columns import request_columns
 from profiles.report import render
+from profiles.requests import groups
+from profiles.requests.attempts import add_up
 from profiles.schema import Outcome, RequestRecord, Summary, Verdict
 from profiles.text import WIDTH, summary_text
 from tests.profiles.synthetic import START_S, manifest, plan, record, recorded, summed

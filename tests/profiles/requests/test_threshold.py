@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles import threshold
-from profiles.threshold import (
+from profiles.requests import threshold
+from profiles.requests.threshold import (
     Measurements,
     Threshold,
     ThresholdError,

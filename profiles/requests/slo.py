@@ -9,9 +9,9 @@ EvidenceError
 import math
 from dataclasses import dataclass
 
-from profiles import threshold
+from profiles.requests import threshold
+from profiles.requests.threshold import Threshold, ThresholdError
 from profiles.schema import RunManifest
-from profiles.threshold import Threshold, ThresholdError
 
 
 class EvidenceError(ValueError):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from profiles import series
-from profiles.attempts import add_up, amplification
 from profiles.load_panels import load_panels
 from profiles.record.columns import request_columns
 from profiles.report import render
+from profiles.requests.attempts import add_up, amplification
 from profiles.schema import Outcome, RequestRecord, RunManifest, Verdict
 from profiles.text import summary_text
 from tests.profiles.synthetic import OK, START_S, TEN, manifest, plan, record, recorded, summed

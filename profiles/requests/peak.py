@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from profiles.phases import phase_spans
-from profiles.rates import LoadWindow, good
 from profiles.record.columns import Requests
+from profiles.requests.rates import LoadWindow, good
 from profiles.schema import LoadPlan, Outcome, RunManifest
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats

@@ -1,6 +1,6 @@
 import pytest
 
-from profiles.approximations import sentences
+from profiles.requests.approximations import sentences
 from profiles.schema import Approximation, TargetInfo
 from tests.profiles.synthetic import manifest
 

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.rates import LoadWindow
 from profiles.record.columns import Requests
+from profiles.requests.rates import LoadWindow
 from profiles.schema import Outcome
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from profiles.bursts import Arrivals, arrivals
+from profiles.requests.burstiness import Arrivals, arrivals
 from profiles.stats.arrays import Floats
 
 FLAT = (np.array([0.0, 600.0]), np.ones(2))

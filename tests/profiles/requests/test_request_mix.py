@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from profiles.mix import Mix, mix_of
 from profiles.record.columns import request_columns
+from profiles.requests.request_mix import Mix, mix_of
 from profiles.schema import Outcome
 from tests.profiles.synthetic import record
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles.attempts import Counted, Tally
-from profiles.rates import good
 from profiles.record.columns import OUTCOMES, PRIORITIES, Requests
+from profiles.requests.attempts import Counted, Tally
+from profiles.requests.rates import good
 from profiles.schema import GroupSummary, Outcome, RunManifest
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools
