@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from profiles.energy import GpuEnergy, gpu_energy
 from profiles.record.columns import Gpu, gpu_columns
 from profiles.record.folder import RunFolder
 from profiles.schema import GpuState, RunEvent, SamplerSample
+from profiles.telemetry.energy import GpuEnergy, gpu_energy
 from tests.profiles import fake_nvml
 
 PLAYED_S = 11.0  # a lost GPU is asked again after five

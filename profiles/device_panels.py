@@ -13,12 +13,12 @@ from profiles.chart import Axis, Layer, Rule
 from profiles.device_readings import CAUSES, GPU_READINGS, HOST_READINGS, Curve, Reading
 from profiles.marks import Mark
 from profiles.panel import Key, Panel, curve, load_end, phases, stack, time_axis, top
-from profiles.phases import used_gpus
 from profiles.record.columns import Gpu, Host, Recorded
 from profiles.schema import GpuInfo
 from profiles.series import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
+from profiles.telemetry.phases import used_gpus
 
 MAX_BINS = 240
 HELD_BINS = 120

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from profiles.devices import CAUSES, GPM
 from profiles.record.columns import Gpu, Host
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
+from profiles.telemetry.device_means import CAUSES, GPM
 
 Kind = Literal["level", "rate"]  # as it was read, or how fast a counter grew a second
 

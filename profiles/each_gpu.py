@@ -13,13 +13,13 @@ from markupsafe import Markup
 
 from profiles import device_series, formats, marks, series
 from profiles.device_series import Kind
-from profiles.devices import CAUSES, level_mean, throttled
-from profiles.hardware import lost_spans
 from profiles.marks import Mark
 from profiles.record.columns import Gpu, Recorded
 from profiles.series import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
+from profiles.telemetry.device_means import CAUSES, level_mean, throttled
+from profiles.telemetry.hardware import lost_spans
 
 MAX_BINS = 120
 MAX_ROWS = 32

@@ -3,9 +3,7 @@
 import msgspec
 import numpy as np
 
-from profiles import formats, hardware, telemetry_facts
-from profiles.devices import summarize_host
-from profiles.energy import gpu_energy
+from profiles import formats, telemetry_facts
 from profiles.record.columns import Recorded
 from profiles.requests.rates import LoadWindow
 from profiles.schema import (
@@ -18,6 +16,9 @@ from profiles.schema import (
     Verdict,
 )
 from profiles.stats import arrays
+from profiles.telemetry import hardware
+from profiles.telemetry.device_means import summarize_host
+from profiles.telemetry.energy import gpu_energy
 
 SCENARIO = "sample"  # the name in the manifest of such a folder
 LABEL = 12

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles.phases import phase_spans
 from profiles.record.columns import OUTCOMES, Recorded, Requests
 from profiles.requests.attempts import Counted, add_up
 from profiles.requests.rates import load_window
 from profiles.schema import Outcome
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats
+from profiles.telemetry.phases import phase_spans
 
 MIN_BINS = 45
 MAX_BINS = 180

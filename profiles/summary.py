@@ -9,15 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles import hardware, validity
+from profiles import validity
 from profiles.accusation import clock_uncertainty_s
 from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
-from profiles.devices import summarize_host
-from profiles.energy import Energy, gpu_energy
 from profiles.evidence import Evidence, estimate
-from profiles.host_energy import host_energy
-from profiles.limits import attained, devices_in_use
-from profiles.per_image import PerImage, idle_power_w, per_image
 from profiles.record import columns
 from profiles.record.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.record.error_groups import most_frequent
@@ -46,6 +41,12 @@ from profiles.schema import (
 from profiles.seen import look
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
+from profiles.telemetry import hardware
+from profiles.telemetry.device_means import summarize_host
+from profiles.telemetry.energy import Energy, gpu_energy
+from profiles.telemetry.energy_per_image import PerImage, idle_power_w, per_image
+from profiles.telemetry.flop_limits import attained, devices_in_use
+from profiles.telemetry.processor_energy import host_energy
 
 EXIT_CODES = {
     Verdict.PASS: 0,

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from profiles.accusation import lateness_reason, self_accusations
-from profiles.energy import Energy
-from profiles.hardware import lost_spans
 from profiles.record.columns import Gpu, Recorded
 from profiles.requests import approximations, threshold
 from profiles.requests.attempts import Tally
@@ -17,6 +15,8 @@ from profiles.requests.rates import LoadWindow
 from profiles.requests.threshold import Measurements, Threshold
 from profiles.schema import EndReason, Outcome
 from profiles.stats import arrays
+from profiles.telemetry.energy import Energy
+from profiles.telemetry.hardware import lost_spans
 
 SAMPLE_GAP_S = 5.0
 SAMPLER_LAG_S = 0.1  # one period of the 10 Hz sampler

@@ -7,15 +7,15 @@ import numpy as np
 
 from profiles import chart, device_series, limit_facts, marks, series
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer
-from profiles.limits import devices_in_use
 from profiles.marks import Mark
 from profiles.panel import Key, Panel, curve, load_end, phases, step, time_axis, top
-from profiles.phases import TERA
 from profiles.record.columns import Gpu, Recorded
 from profiles.schema import Outcome
 from profiles.series import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
+from profiles.telemetry.flop_limits import devices_in_use
+from profiles.telemetry.phases import TERA
 
 TRACK_PX = 128  # high, with the room for the numbers below
 MAX_BINS = 240

@@ -18,12 +18,12 @@ from loadtest.errors import ConfigurationError, TargetError
 from loadtest.system import environment
 from loadtest.system.child_environment import environ, python
 from profiles import formats
-from profiles.datasheet import Datasheet, datasheet
 from profiles.gpu_processes import MIN_HELD_BYTES, PID_NAMESPACE
 from profiles.host import Host, node_name
-from profiles.limits import percent_of
 from profiles.nvml import GpuError, open_gpus
 from profiles.schema import DeviceLimits, GpuInfo, GpuProcess, HostInfo
+from profiles.telemetry.datasheet import Datasheet, datasheet
+from profiles.telemetry.flop_limits import percent_of
 
 PACKAGES = ("torch", "diffusers", "ray", "locust", "nvidia-ml-py")
 PORTS = {8000: "server", 8089: "Locust's web UI"}

@@ -139,7 +139,7 @@ def test_cpu_name(text: str, name: str | None, tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_a_gpu_is_measured_and_its_memory_given_back() -> None:
-    from profiles.datasheet import datasheet  # a test may know both sides
+    from profiles.telemetry.datasheet import datasheet  # a test may know both sides
 
     device = torch.device("cuda", 0)
     found = measure(device, torch.bfloat16, budget_s=2.0)

@@ -6,13 +6,13 @@ Pure. A GPU that was lost and came back is told, and its silence in between is n
 from typing import Any
 
 from profiles import formats
-from profiles.devices import summarize_gpu
-from profiles.energy import Energy
-from profiles.phases import join_gpu, summarize_phases
 from profiles.record.columns import Recorded, Requests
 from profiles.requests.rates import LoadWindow
 from profiles.schema import GpuSummary, RunEvent, SamplerSummary
-from profiles.timing import summarize_samplers
+from profiles.telemetry.device_means import summarize_gpu
+from profiles.telemetry.energy import Energy
+from profiles.telemetry.phases import join_gpu, summarize_phases
+from profiles.telemetry.sampler_timing import summarize_samplers
 
 FAULTS = {
     "gpu_absent",

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from profiles.devices import window
 from profiles.record.columns import Gpu, Host, Recorded
 from profiles.requests.rates import LoadWindow
 from profiles.schema import SamplerSample, SamplerSummary
 from profiles.stats import arrays
+from profiles.telemetry.device_means import window
 
 
 def summarize_samplers(recorded: Recorded, load: LoadWindow | None) -> list[SamplerSummary]:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.energy import WRAP_J, gpu_energy, metered
-from profiles.per_image import idle_power_w, per_image
 from profiles.record.columns import gpu_columns
 from profiles.stats.arrays import Floats
+from profiles.telemetry.energy import WRAP_J, gpu_energy, metered
+from profiles.telemetry.energy_per_image import idle_power_w, per_image
 from tests.profiles.fake_nvml import Power
 from tests.profiles.synthetic import gpu_sample
 

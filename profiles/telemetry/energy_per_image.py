@@ -19,11 +19,11 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from profiles.energy import Energy
 from profiles.record.columns import Gpu
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 from profiles.stats.student_t import t_quantile
+from profiles.telemetry.energy import Energy
 
 BLOCKS = 10
 MIN_BLOCKS = 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from profiles.datasheet import _datasheets, datasheet
+from profiles.telemetry.datasheet import _datasheets, datasheet
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 
 from profiles.capacity import gpus_in_use, target_shares_machine
-from profiles.datasheet import Datasheet, datasheet
 from profiles.record.columns import Requests
 from profiles.requests.peak import Peak
 from profiles.requests.rates import LoadWindow
 from profiles.schema import DeviceLimits, Outcome, RunManifest
+from profiles.telemetry.datasheet import Datasheet, datasheet
 
 TERA = 1e12
 DATASHEET_DTYPE = "bfloat16"  # the datasheet figure a run is compared with

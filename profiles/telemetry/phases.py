@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from profiles.devices import averages, level_mean, throttled
-from profiles.energy import Energy
 from profiles.record.columns import Gpu, Recorded, Requests
 from profiles.requests.rates import LoadWindow
 from profiles.schema import GpuSummary, LoadPlan, Outcome, PhaseSummary
 from profiles.stats.arrays import Bools, Floats
+from profiles.telemetry.device_means import averages, level_mean, throttled
+from profiles.telemetry.energy import Energy
 
 PEAK_SHARE = 0.8
 TERA = 1e12

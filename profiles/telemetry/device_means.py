@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from profiles.energy import GpuEnergy
 from profiles.record.columns import Gpu, Host
 from profiles.schema import GpuInfo, GpuState, GpuSummary, HostSummary
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
+from profiles.telemetry.energy import GpuEnergy
 
 CAUSES = {  # of a clock below the wanted one: GpuSummary's share -> GpuSample's counter
     "power_capped_share": "throttle_power_s",

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from profiles import telemetry_facts
-from profiles.phases import phase_spans
 from profiles.record.columns import gpu_columns, host_columns
 from profiles.schema import (
     CallCost,
@@ -19,6 +18,7 @@ from profiles.schema import (
     TargetInfo,
     Verdict,
 )
+from profiles.telemetry.phases import phase_spans
 from tests.profiles.synthetic import (
     PEAKED,
     START_S,

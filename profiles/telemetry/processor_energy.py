@@ -4,18 +4,18 @@ RAPL counts what the processors used for all that ran on them, so the load gener
 it; their memory's too where it has counters. Fans, disks and the power supply's loss are not. It is
 never added to a GPU's energy: where the images came from a GPU it is not told at all.
 
-The interval, and the energy without idling, are those of profiles.per_image.
+The interval, and the energy without idling, are those of profiles.telemetry.energy_per_image.
 """
 
 import numpy as np
 
 from profiles.capacity import target_shares_machine
-from profiles.energy import COUNTER, Energy, GpuEnergy, metered
-from profiles.per_image import IDLE_MIN_S, per_image
 from profiles.record.columns import Host, Recorded, Requests
 from profiles.requests.rates import LoadWindow
 from profiles.schema import HostEnergy, Outcome
 from profiles.stats.arrays import Floats
+from profiles.telemetry.energy import COUNTER, Energy, GpuEnergy, metered
+from profiles.telemetry.energy_per_image import IDLE_MIN_S, per_image
 
 PROCESSORS, MEMORY = "processors", "memory"
 
