@@ -4,7 +4,7 @@ python -m benchmarks.capacity [--worlds 200] [--seed 0]
 
 A world draws its own truth: what its GPUs do, how far they scatter, how a repeat and a site differ,
 what is out of service. Some of its GPUs are then measured, either by repeats or by the windows of
-one run whose neighbours resemble each other (AR(1)), and extrapolated with profiles.capacity. The
+one run whose neighbours resemble each other (AR(1)), and extrapolated with profiles.capacity.block. The
 share of worlds whose true block lies in the interval is the coverage. Scatter that the estimate
 assumes (GPU to GPU, site, one run's next) is drawn around what is assumed, half to one and a half
 times it, so that the assumption itself is wrong in every world.
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.options import environment
-from profiles import factors
-from profiles.capacity import Asked, extrapolate
-from profiles.evidence import SATURATED, Evidence, repeated
-from profiles.factors import known
+from profiles.capacity import factors
+from profiles.capacity.block import Asked, extrapolate
+from profiles.capacity.evidence import SATURATED, Evidence, repeated
+from profiles.capacity.factors import known
 from profiles.requests.slo import Slo
 from profiles.schema import Factor
 from profiles.stats import bootstrap

@@ -23,12 +23,12 @@ from pathlib import Path
 
 from loadtest.cli import ledger as ledger_verb
 from profiles import arrived
-from profiles.capacity import servers_in_use
+from profiles.capacity.block import servers_in_use
+from profiles.capacity.goodput import look
 from profiles.ledger import FILE_NAME
 from profiles.record import columns
 from profiles.record.folder import RunFolder
 from profiles.requests.slo import EvidenceError, own_slo
-from profiles.seen import look
 
 SPOKEN = (0, 99)  # a run; at 1.3 times the capacity some threshold is missed
 Call = Callable[[Sequence[str]], int]

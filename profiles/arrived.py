@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from profiles import formats, ledger, predictions
-from profiles.capacity import servers_in_use
-from profiles.found import look_found, read_found
+from profiles.capacity.block import servers_in_use
+from profiles.capacity.goodput import look
+from profiles.capacity.search_evidence import look_found, read_found
 from profiles.ledger import Ledger, LedgerError, Prediction
 from profiles.predictions import Arrived, Record, Score
 from profiles.record import columns
 from profiles.record.folder import RunError, RunFolder
 from profiles.requests.slo import EvidenceError, parse_slo
 from profiles.schema import RunManifest
-from profiles.seen import look
 from profiles.summary import compute
 
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from profiles import chart, facts, formats
+from profiles.capacity.bill import Line
+from profiles.capacity.sweep import Point
 from profiles.chart import Axis, Layer, Rule
-from profiles.money import Line
 from profiles.pages import drawn, page
 from profiles.panel import Key, Panel
 from profiles.schema import Capacity
-from profiles.sweep import Point
 
 SIZES = (chart.NARROW, chart.MEDIUM, chart.WIDE)
 

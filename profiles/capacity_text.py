@@ -4,9 +4,9 @@ import textwrap
 from collections.abc import Sequence
 
 from profiles import facts, formats
-from profiles.money import Line
+from profiles.capacity.bill import Line
+from profiles.capacity.sweep import Point
 from profiles.schema import Capacity
-from profiles.sweep import Point
 
 WIDTH = 96
 BAR = 30

@@ -3,8 +3,9 @@
 import shlex
 from dataclasses import dataclass
 
-from profiles import factors, formats
-from profiles.evidence import SATURATED
+from profiles import formats
+from profiles.capacity import factors
+from profiles.capacity.evidence import SATURATED
 from profiles.schema import Capacity, Factor, LoadPlan, RunManifest, Summary, Traffic
 from profiles.validity import COMPRESSION_LIMIT
 

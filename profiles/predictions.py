@@ -22,12 +22,12 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
-from profiles import factors
-from profiles.capacity import servers_in_use
-from profiles.evidence import HARMLESS, Evidence, device, estimate, peak
+from profiles.capacity import factors
+from profiles.capacity.block import servers_in_use
+from profiles.capacity.evidence import HARMLESS, Evidence, device, estimate, peak
+from profiles.capacity.goodput import Seen
 from profiles.ledger import GOODPUT, SATURATED, Prediction, Subject, prediction_id
 from profiles.schema import RunManifest
-from profiles.seen import Seen
 
 TIMES = (1, 2, 4, 8)  # the next repeat, and the next larger tests
 NO_GPU = ("cpu", "unknown")  # devices whose next is no other GPU

@@ -11,8 +11,9 @@ import numpy as np
 
 from profiles import validity
 from profiles.accusation import clock_uncertainty_s
-from profiles.capacity import block_capacity, gpus_in_use, target_shares_machine, why_withheld
-from profiles.evidence import Evidence, estimate
+from profiles.capacity.block import block_capacity, gpus_in_use, target_shares_machine, why_withheld
+from profiles.capacity.evidence import Evidence, estimate
+from profiles.capacity.goodput import look
 from profiles.record import columns
 from profiles.record.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.record.error_groups import most_frequent
@@ -38,7 +39,6 @@ from profiles.schema import (
     ThresholdResult,
     Verdict,
 )
-from profiles.seen import look
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 from profiles.telemetry import hardware

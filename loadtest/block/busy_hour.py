@@ -1,7 +1,7 @@
 """A scenario's busiest hour as the arrivals of one cell of a block, for `viralload capacity`.
 
 The hour is in the event's own time, whatever a node compressed; its curve's peak asks for more than
-the cell's GPUs can do, for `profiles.admissible` to thin.
+the cell's GPUs can do, for `profiles.capacity.utilization` to thin.
 """
 
 import math
@@ -16,7 +16,7 @@ from loadtest.scenario.scenario import Scenario, image_weights, parse_size
 from loadtest.traces.trace import Arrivals as Trace
 from loadtest.traffic.arrivals import arrival_times, resample
 from loadtest.traffic.curve import Array, Curve, peak_rate
-from profiles import admissible
+from profiles.capacity import utilization
 from profiles.requests import burstiness
 from profiles.requests.request_mix import Mix
 from profiles.requests.slo import MixedError
@@ -34,7 +34,7 @@ def draws(scenario: Scenario, source: Source, full_per_s: float) -> tuple[bursti
     Raises:
         ScenarioError: its arrivals cannot be drawn.
     """
-    seeds = range(scenario.seed, scenario.seed + admissible.DRAWS)
+    seeds = range(scenario.seed, scenario.seed + utilization.DRAWS)
     return tuple(busy_hour(scenario, source, full_per_s, seed) for seed in seeds)
 
 
@@ -49,7 +49,7 @@ def busy_hour(
         ScenarioError: its arrivals cannot be drawn.
     """
     shape, most_per_s = source.shape, ENOUGH * full_per_s
-    span_s = min(HOUR_S, source.duration_s, admissible.MOST / most_per_s)
+    span_s = min(HOUR_S, source.duration_s, utilization.MOST / most_per_s)
     told = f"the busiest {span_s:,.0f} s of {scenario.name}"
     if isinstance(shape, Trace):
         return _of_trace(shape, span_s, most_per_s, seed, told)

@@ -6,7 +6,7 @@ from typing import get_args
 
 from loadtest.cli.values import count, positive, share, whole
 from loadtest.traffic.arrivals import Word
-from profiles.factors import SPARE
+from profiles.capacity.factors import SPARE
 from profiles.stats.queueing import Routing
 
 
@@ -60,7 +60,7 @@ def add_capacity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--price", metavar="USD", help="of a GPU-hour")
     parser.add_argument("--seller", metavar="NAME", help="whose price: contract, market, ...")
     parser.add_argument(
-        "--prices", type=Path, metavar="FILE", help="in place of profiles/prices.toml"
+        "--prices", type=Path, metavar="FILE", help="in place of profiles/capacity/prices.toml"
     )
     parser.add_argument(
         "--subscribers", type=share, metavar="SHARE", help="of the event's users who pay"

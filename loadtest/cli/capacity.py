@@ -20,20 +20,17 @@ from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.system.terminal import show
 from profiles import arrived, edge, predictions
-from profiles.capacity import (
+from profiles.capacity.bill import Bill, Line, bill_of, one_price, table
+from profiles.capacity.block import (
     BLOCK_GPUS,
     Asked,
     extrapolate,
     servers_in_use,
     why_withheld,
 )
-from profiles.capacity_text import capacity_text, sweep_text
-from profiles.evidence import Evidence, device, estimate
-from profiles.found import look_found, read_found
-from profiles.ledger import FILE_NAME, LedgerError
-from profiles.money import Bill, Line, bill_of, one_price, table
-from profiles.predictions import Record
-from profiles.prices import (
+from profiles.capacity.evidence import Evidence, device, estimate
+from profiles.capacity.goodput import Seen, look
+from profiles.capacity.prices import (
     Offer,
     PriceError,
     choose,
@@ -41,7 +38,12 @@ from profiles.prices import (
     read_prices,
     usable_price,
 )
-from profiles.published import evidence_of, published
+from profiles.capacity.published import evidence_of, published
+from profiles.capacity.search_evidence import look_found, read_found
+from profiles.capacity.sweep import Point, by_size, by_slo
+from profiles.capacity_text import capacity_text, sweep_text
+from profiles.ledger import FILE_NAME, LedgerError
+from profiles.predictions import Record
 from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunError, RunFolder
@@ -49,9 +51,7 @@ from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import mix_of
 from profiles.requests.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.schema import Capacity, Demand, EndReason, Stand
-from profiles.seen import Seen, look
 from profiles.summary import compute
-from profiles.sweep import Point, by_size, by_slo
 
 MOST_BLOCKS = 10_000  # a billion GPUs
 

@@ -10,14 +10,14 @@ import msgspec
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.terminal import show
 from profiles import arrived, ledger, predictions
-from profiles.capacity import servers_in_use
+from profiles.capacity.block import servers_in_use
+from profiles.capacity.goodput import Seen, look
 from profiles.ledger import FILE_NAME, LedgerError
 from profiles.predictions import Record
 from profiles.record import columns
 from profiles.record.folder import RunFolder
 from profiles.requests.slo import EvidenceError, own_slo
 from profiles.schema import Summary
-from profiles.seen import Seen, look
 
 
 def scored(options: argparse.Namespace, _command: list[str]) -> int:

@@ -40,11 +40,11 @@ from loadtest.system.output import OutputError
 from loadtest.system.terminal import Terminal, complain, show
 from loadtest.units import parse_duration
 from profiles import edge
+from profiles.capacity.bill import bill_of
+from profiles.capacity.prices import built_in, choose
 from profiles.find import exit_code as find_exit_code
 from profiles.find import find
 from profiles.find_text import find_text
-from profiles.money import bill_of
-from profiles.prices import built_in, choose
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
 from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled

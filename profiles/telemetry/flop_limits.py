@@ -14,7 +14,7 @@ idled, it had no work.
 import msgspec
 import numpy as np
 
-from profiles.capacity import gpus_in_use, target_shares_machine
+from profiles.capacity.block import gpus_in_use, target_shares_machine
 from profiles.record.columns import Requests
 from profiles.requests.peak import Peak
 from profiles.requests.rates import LoadWindow

@@ -9,7 +9,7 @@ The interval, and the energy without idling, are those of profiles.telemetry.ene
 
 import numpy as np
 
-from profiles.capacity import target_shares_machine
+from profiles.capacity.block import target_shares_machine
 from profiles.record.columns import Host, Recorded, Requests
 from profiles.requests.rates import LoadWindow
 from profiles.schema import HostEnergy, Outcome

@@ -12,10 +12,10 @@ from loadtest.cli.main import main
 from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
-from profiles.capacity import Asked, extrapolate
-from profiles.money import Line, one_price, table
-from profiles.prices import built_in
-from profiles.published import evidence_of
+from profiles.capacity.bill import Line, one_price, table
+from profiles.capacity.block import Asked, extrapolate
+from profiles.capacity.prices import built_in
+from profiles.capacity.published import evidence_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ghibli.md").read_text(encoding="utf-8")
 PROSE = " ".join(PAGE.replace("**", "").split())

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from profiles.arrived import arrived, ledger_text, record_of, record_told
-from profiles.factors import Doublings
+from profiles.capacity.factors import Doublings
+from profiles.capacity.goodput import look
 from profiles.ledger import FILE_NAME, GOODPUT, SATURATED, append, read
 from profiles.predictions import Arrived, Record, predict, score, subject, sum_up, told
 from profiles.requests.slo import own_slo
-from profiles.seen import look
 from tests.profiles.steady import STUB, full, full_run
 from tests.profiles.synthetic import manifest, plan
 from tests.profiles.test_ledger import ABOUT, prediction

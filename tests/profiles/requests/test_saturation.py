@@ -7,15 +7,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from profiles.evidence import estimate
-from profiles.factors import alone
+from profiles.capacity.evidence import estimate
+from profiles.capacity.factors import alone
+from profiles.capacity.goodput import look
 from profiles.record.columns import CODES, Recorded, read
 from profiles.requests.attempts import add_up
 from profiles.requests.rates import load_window
 from profiles.requests.saturation import Saturated, saturated
 from profiles.requests.slo import SloError, TooLittleError, parse_slo
 from profiles.schema import Outcome, RequestRecord
-from profiles.seen import look
 from profiles.stats import bootstrap
 from profiles.stats.step_function import Level
 from profiles.summary import compute

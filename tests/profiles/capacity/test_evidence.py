@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from profiles.evidence import estimate
+from profiles.capacity.evidence import estimate
+from profiles.capacity.goodput import Seen, look
 from profiles.record.columns import Recorded
 from profiles.requests.slo import MixedError, SloError, TooLittleError, own_slo, parse_slo
 from profiles.schema import TargetInfo
-from profiles.seen import Seen, look
 from tests.profiles.steady import SD15, full, steady
 from tests.profiles.synthetic import gpu_info
 

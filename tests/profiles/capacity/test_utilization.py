@@ -6,20 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiles.admissible import (
+from profiles.capacity.block import Asked, block_factors
+from profiles.capacity.factors import alone
+from profiles.capacity.utilization import (
     NAME,
     admissible,
     bearable,
     bearable_steadily,
     late_share,
 )
-from profiles.capacity import Asked, block_factors
-from profiles.factors import alone
 from profiles.fleet import Demand, simulate
 from profiles.requests.burstiness import Arrivals
 from profiles.schema.fleet import Fleet, Service
 from profiles.stats.arrays import Floats
-from tests.profiles.test_capacity import evidence
+from tests.profiles.capacity.test_block import evidence
 
 LEVEL = np.array([0.0, 1.0])  # a flat curve
 FULL = evidence(saturated=True)  # 1.5 images/s a GPU, 2 GPUs, 14 services of slack

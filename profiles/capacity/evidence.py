@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from profiles.factors import known
+from profiles.capacity.factors import known
+from profiles.capacity.goodput import Seen
 from profiles.ledger import SEARCHED
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import Mix
 from profiles.requests.slo import MixedError, Slo, TooLittleError
 from profiles.schema import Factor, RunManifest
-from profiles.seen import Seen
 from profiles.stats import bootstrap
 from profiles.stats.arrays import Floats
 

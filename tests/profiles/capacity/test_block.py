@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from profiles import factors
-from profiles.capacity import Asked, block_capacity, block_factors, extrapolate
-from profiles.evidence import Evidence
-from profiles.factors import Doublings, known
+from profiles.capacity import factors
+from profiles.capacity.block import Asked, block_capacity, block_factors, extrapolate
+from profiles.capacity.evidence import Evidence
+from profiles.capacity.factors import Doublings, known
 from profiles.requests.burstiness import arrivals
 from profiles.requests.request_mix import Mix
 from profiles.requests.slo import Slo, SloError, TooLittleError

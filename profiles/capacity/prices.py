@@ -128,7 +128,7 @@ def choose(prices: Prices, seller: str | None = None, gpu: str | None = None) ->
     Raises:
         PriceError: no offer at all, none of that seller, or none of it for that GPU.
     """
-    add = "Add one to a copy of profiles/prices.toml and name it with --prices FILE"
+    add = "Add one to a copy of profiles/capacity/prices.toml and name it with --prices FILE"
     if not prices.offer:
         raise PriceError("no price is known: give --price, or an [[offer]] in the file of --prices")
     named = [one for one in prices.offer if seller in (None, one.seller)]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles.factors import Z
+from profiles.capacity.factors import Z
+from profiles.capacity.goodput import Seen
 from profiles.record.columns import Requests
 from profiles.record.folder import RunFolder
 from profiles.requests.request_mix import mix_of
 from profiles.requests.slo import Slo, SloError, TooLittleError, parse_slo
 from profiles.schema import FindResult, FindVerdict, RunManifest
-from profiles.seen import Seen
 
 
 def read_found(folder: Path) -> FindResult | None:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiles import formats
-from profiles.capacity import BLOCK_GPUS
-from profiles.prices import Event, Offer, Power
+from profiles.capacity.block import BLOCK_GPUS
+from profiles.capacity.prices import Event, Offer, Power
 from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0

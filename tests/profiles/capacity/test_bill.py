@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles.capacity import Asked, block_factors, extrapolate
-from profiles.factors import known
-from profiles.money import Line, bill_of, one_price, table
-from profiles.prices import (
+from profiles.capacity.bill import Line, bill_of, one_price, table
+from profiles.capacity.block import Asked, block_factors, extrapolate
+from profiles.capacity.factors import known
+from profiles.capacity.prices import (
     FILE,
     Offer,
     Power,
@@ -23,10 +23,10 @@ from profiles.prices import (
     read_prices,
     usable_price,
 )
-from profiles.published import evidence_of, published
+from profiles.capacity.published import evidence_of, published
 from profiles.requests.slo import EvidenceError, parse_slo
 from profiles.schema import Capacity, Stand
-from tests.profiles.test_capacity import evidence
+from tests.profiles.capacity.test_block import evidence
 
 PRICES = built_in()
 POWER = msgspec.structs.replace(PRICES.power, stand="published")

@@ -22,8 +22,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from profiles.evidence import Evidence
-from profiles.factors import LEVEL, Z, known
+from profiles.capacity.evidence import Evidence
+from profiles.capacity.factors import LEVEL, Z, known
 from profiles.requests.burstiness import Arrivals
 from profiles.schema import Factor
 from profiles.stats.arrays import Floats

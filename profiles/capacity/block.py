@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from profiles import factors
-from profiles.admissible import admissible
-from profiles.evidence import Evidence
+from profiles.capacity import factors
+from profiles.capacity.evidence import Evidence
+from profiles.capacity.utilization import admissible
 from profiles.requests import approximations
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.slo import EvidenceError, TooLittleError

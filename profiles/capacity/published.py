@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from profiles.evidence import GOODPUT, Evidence
-from profiles.factors import known
+from profiles.capacity.evidence import GOODPUT, Evidence
+from profiles.capacity.factors import known
 from profiles.requests.slo import EvidenceError, Slo
 
 FILE = Path(__file__).with_name("published.toml")
