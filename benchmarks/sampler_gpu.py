@@ -26,9 +26,9 @@ from typing import Any
 import msgspec
 
 from profiles.record.folder import RunFolder
-from profiles.sampled import Sampled
 from profiles.schema import GpuSummary
 from profiles.stats.student_t import t_quantile
+from profiles.summary.sample import Sampled
 
 BOUND_PERCENT = 0.5  # of the load's rate, asked for
 START_S = 1.0  # of a sampler's process, about

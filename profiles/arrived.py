@@ -13,7 +13,7 @@ from profiles.record import columns
 from profiles.record.folder import RunError, RunFolder
 from profiles.requests.slo import EvidenceError, parse_slo
 from profiles.schema import RunManifest
-from profiles.summary import compute
+from profiles.summary.run import compute
 
 
 def arrived(root: Path, made: Sequence[Prediction]) -> list[Arrived]:

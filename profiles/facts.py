@@ -7,7 +7,7 @@ from profiles import formats
 from profiles.capacity import factors
 from profiles.capacity.evidence import SATURATED
 from profiles.schema import Capacity, Factor, LoadPlan, RunManifest, Summary, Traffic
-from profiles.validity import COMPRESSION_LIMIT
+from profiles.summary.validity import COMPRESSION_LIMIT
 
 Row = tuple[str, str]
 EVENT = "the event"  # where it has no name

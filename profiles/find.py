@@ -103,7 +103,7 @@ def conclude(recorded: Recorded, search: SearchPlan, windows: list[FindWindow]) 
 
 def exit_code(result: FindResult) -> int:
     """0 with a capacity, 99 where the SLO cannot be met, 3 INVALID, 130 interrupted."""
-    from profiles.summary import EXIT_CODES
+    from profiles.summary.run import EXIT_CODES
 
     if not result.valid:
         return EXIT_CODES[Verdict.INVALID]

@@ -17,7 +17,6 @@ from profiles import (
     telemetry_facts,
     text,
 )
-from profiles import summary as summaries
 from profiles.device_panels import device_panels, untold
 from profiles.each_gpu import each_gpu
 from profiles.ledger import FILE_NAME
@@ -27,6 +26,7 @@ from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunFolder
 from profiles.schema import Outcome, Summary, Verdict
+from profiles.summary import run as summaries
 
 SIGNS = {
     Verdict.PASS: "✓",

@@ -51,7 +51,7 @@ from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import mix_of
 from profiles.requests.slo import EvidenceError, Slo, own_slo, parse_slo
 from profiles.schema import Capacity, Demand, EndReason, Stand
-from profiles.summary import compute
+from profiles.summary.run import compute
 
 MOST_BLOCKS = 10_000  # a billion GPUs
 

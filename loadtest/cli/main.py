@@ -47,9 +47,9 @@ from profiles.find import find
 from profiles.find_text import find_text
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
-from profiles.sampled import Sampled, is_sampled, sampled_text, summarize_sampled
 from profiles.schema import FindResult, Summary
-from profiles.summary import summarize, verdict_exit_code
+from profiles.summary.run import summarize, verdict_exit_code
+from profiles.summary.sample import Sampled, is_sampled, sampled_text, summarize_sampled
 from profiles.text import WIDTH, summary_text
 
 INTERRUPTED_EXIT_CODE = 130

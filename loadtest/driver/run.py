@@ -62,7 +62,7 @@ from profiles import edge
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
 from profiles.schema import EndReason, LoadPlan, RunEvent, Summary
-from profiles.summary import compute
+from profiles.summary.run import compute
 
 SERVER_PATIENCE_S = 20.0
 SAMPLER_PATIENCE_S = 5.0

@@ -27,8 +27,8 @@ from profiles.escaping import printable
 from profiles.host import Host, node_name
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
-from profiles.sampled import SCENARIO, Sampled, summarize_sampled
 from profiles.schema import EndReason, GpuSample, HostSample, RunEvent, RunManifest, TargetInfo
+from profiles.summary.sample import SCENARIO, Sampled, summarize_sampled
 from profiles.visible import every_gpu
 
 LOOK_EVERY_S = 0.25

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import sampler
 from benchmarks.sampler_gpu import Asked, LoadError, apart, measure, orders, rate, readings
-from profiles.sampled import Sampled
 from profiles.schema import GpuSummary
+from profiles.summary.sample import Sampled
 from tests.profiles import fake_nvml
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from loadtest.scenario.session import PersonClass, Retry, Session, scripts
 from loadtest.traffic.distributions import Exponential, Fixed
 from loadtest.units import Duration
 from profiles.schema import Outcome, RequestRecord, Summary, Verdict
-from profiles.summary import compute
+from profiles.summary.run import compute
 from tests.profiles.synthetic import START_S, manifest, plan, recorded
 
 ENDS = [Outcome.OK, Outcome.FAILED, Outcome.REJECTED, Outcome.TIMEOUT]

@@ -17,7 +17,7 @@ from profiles.panel import Panel
 from profiles.record.columns import Recorded, gpu_columns, read
 from profiles.schema import GpuSample, RunEvent, TargetInfo
 from profiles.series import Timeline
-from profiles.summary import compute
+from profiles.summary.run import compute
 from tests.profiles.hopper import Hopper, befallen
 from tests.profiles.synthetic import (
     PEAKED,

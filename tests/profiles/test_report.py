@@ -12,7 +12,7 @@ from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
 from profiles.report import render, write_report
 from profiles.schema import DeviceLimits, EndReason, Outcome, RunEvent, TargetInfo
-from profiles.summary import compute
+from profiles.summary.run import compute
 from tests.profiles.hopper import Hopper, befallen
 from tests.profiles.synthetic import (
     START_S,

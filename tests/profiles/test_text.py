@@ -15,7 +15,7 @@ import pytest
 from profiles.record.columns import read
 from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, Outcome, TargetInfo
-from profiles.summary import compute
+from profiles.summary.run import compute
 from profiles.text import WIDTH, headline, summary_text
 from tests.profiles.synthetic import START_S, manifest, plan, record, write_run
 from tests.profiles.viral import viral_run

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from loadtest.driver.sample import line, table
 from profiles.record.folder import RunFolder
-from profiles.sampled import is_sampled
 from profiles.schema import GpuSample, HostSample, RunEvent
+from profiles.summary.sample import is_sampled
 from tests.profiles import fake_nvml
 
 SCRIPT = "- gpus 2\n* power_mw 250000\n* throttle_power_share 0.31\n1 xid 0.8 79\n"

@@ -12,7 +12,7 @@ from profiles.record import columns
 from profiles.record.folder import RunError, RunFolder
 from profiles.record.json_lines import DamagedError, decoded, open_regular
 from profiles.schema import Outcome, RequestRecord, RunEvent
-from profiles.summary import compute
+from profiles.summary.run import compute
 from tests.profiles.synthetic import OK, START_S, TEN, manifest, record, write_run
 from tests.profiles.test_ledger import prediction
 

@@ -18,7 +18,7 @@ from profiles.requests.slo import SloError, TooLittleError, parse_slo
 from profiles.schema import Outcome, RequestRecord
 from profiles.stats import bootstrap
 from profiles.stats.step_function import Level
-from profiles.summary import compute
+from profiles.summary.run import compute
 from tests.profiles.hopper import Hopper
 from tests.profiles.nodes import STEADY, VIRAL, Node, Split, came
 from tests.profiles.synthetic import START_S

@@ -9,9 +9,9 @@ from profiles import report, telemetry_facts
 from profiles.host import Host
 from profiles.record.columns import gpu_columns, host_columns, read
 from profiles.record.folder import RunFolder
-from profiles.sampled import sampled_text, summarize_sampled
 from profiles.schema import HostSample, Summary, TargetInfo
-from profiles.summary import summarize
+from profiles.summary.run import summarize
+from profiles.summary.sample import sampled_text, summarize_sampled
 from profiles.text import summary_text
 from tests.profiles.synthetic import (
     START_S,

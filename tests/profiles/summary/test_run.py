@@ -15,7 +15,7 @@ from profiles.schema import (
     TargetInfo,
     Verdict,
 )
-from profiles.summary import summarize
+from profiles.summary.run import summarize
 from tests.profiles.synthetic import (
     OK,
     START_S,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles.accusation import lateness_reason, self_accusations
 from profiles.record.columns import Gpu, Recorded
 from profiles.requests import approximations, threshold
 from profiles.requests.attempts import Tally
@@ -15,6 +14,7 @@ from profiles.requests.rates import LoadWindow
 from profiles.requests.threshold import Measurements, Threshold
 from profiles.schema import EndReason, Outcome
 from profiles.stats import arrays
+from profiles.summary.generator_validity import lateness_reason, self_accusations
 from profiles.telemetry.energy import Energy
 from profiles.telemetry.hardware import lost_spans
 

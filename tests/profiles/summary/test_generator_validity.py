@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from profiles.accusation import clock_uncertainty_s
 from profiles.schema import LOCAL_ERROR, ClockSample, LoadSample, Outcome, Verdict
+from profiles.summary.generator_validity import clock_uncertainty_s
 from tests.profiles.synthetic import START_S, TEN, manifest, record, replaced, summed
 
 

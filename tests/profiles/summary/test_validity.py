@@ -17,7 +17,7 @@ from profiles.schema import (
     TargetInfo,
     Verdict,
 )
-from profiles.summary import summarize, verdict_exit_code
+from profiles.summary.run import summarize, verdict_exit_code
 from tests.profiles.synthetic import (
     OK,
     START_S,

@@ -9,8 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles import validity
-from profiles.accusation import clock_uncertainty_s
 from profiles.capacity.block import block_capacity, gpus_in_use, target_shares_machine, why_withheld
 from profiles.capacity.evidence import Evidence, estimate
 from profiles.capacity.goodput import look
@@ -41,6 +39,8 @@ from profiles.schema import (
 )
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
+from profiles.summary import validity
+from profiles.summary.generator_validity import clock_uncertainty_s
 from profiles.telemetry import hardware
 from profiles.telemetry.device_means import summarize_host
 from profiles.telemetry.energy import Energy, gpu_energy
