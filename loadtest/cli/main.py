@@ -42,12 +42,12 @@ from loadtest.units import parse_duration
 from profiles import edge
 from profiles.capacity.bill import bill_of
 from profiles.capacity.prices import built_in, choose
-from profiles.find import exit_code as find_exit_code
-from profiles.find import find
 from profiles.find_text import find_text
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
 from profiles.schema import FindResult, Summary
+from profiles.search.result import exit_code as find_exit_code
+from profiles.search.result import find
 from profiles.summary.run import summarize, verdict_exit_code
 from profiles.summary.sample import Sampled, is_sampled, sampled_text, summarize_sampled
 from profiles.text import WIDTH, summary_text

@@ -26,12 +26,12 @@ from loadtest.search.next_window import Goal, Next, choose, found
 from loadtest.search.player import Player, Requests
 from loadtest.search.windows import Images
 from loadtest.system.processes import Child
-from profiles.find import find, look_at
 from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, FindResult, FindWindow, SearchPlan
-from profiles.windows import counts
+from profiles.search.result import find, look_at
+from profiles.search.windows import counts
 
 LONE_REQUESTS = 3
 START_SHARE = 0.6  # of a capacity seen by a closed loop, where the ramp begins

@@ -4,7 +4,7 @@ A window is a stretch of Poisson arrivals at a constant rate; one follows the ot
 so only a change of the rate has a warm-up (`profiles.stats.warmup`). First a geometric ramp brackets the
 crossing with short windows, one of them at light load, whose miss share is the floor. Then long
 windows alternate around the crossing as fitted so far
-(`profiles.crossing`): at it the miss share is known best, and a little to both sides the slope is,
+(`profiles.search.crossing`): at it the miss share is known best, and a little to both sides the slope is,
 too. It ends when the interval is narrow enough, or time is out.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from profiles.crossing import (
+from profiles.search.crossing import (
     LIGHT,
     USUAL,
     Count,

@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.queues import capacity, mdc_tail, mmc_tail, sojourn_times
 from loadtest.search.next_window import Goal, Next, choose, found
-from profiles.crossing import Count, Crossing, crossing
-from profiles.windows import missed, warm_up
+from profiles.search.crossing import Count, Crossing, crossing
+from profiles.search.windows import missed, warm_up
 
 SERVICE_S = 0.05
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.search.next_window import Goal, Next, choose, found, window_s
-from profiles.crossing import Count
+from profiles.search.crossing import Count
 from tests.loadtest.queue import Queue, search
 
 GOAL = Goal(limit_s=0.1, allowed=0.05, precision=0.03, time_s=900.0)

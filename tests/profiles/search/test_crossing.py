@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.crossing import Count, between, crossing, floor, guess
+from profiles.search.crossing import Count, between, crossing, floor, guess
 
 
 def counts(*windows: tuple[float, float], requests: int = 2000, short: bool = False) -> list[Count]:

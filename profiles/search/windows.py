@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.crossing import Count
 from profiles.record.columns import Requests
 from profiles.schema import FindWindow, Outcome, SearchPlan, WindowRecord
+from profiles.search.crossing import Count
 from profiles.stats import arrays, warmup
 from profiles.stats.arrays import Bools, Floats
 
@@ -31,7 +31,7 @@ def warm_up(latency_s: Floats, limit_s: float) -> int:
 
 
 def counts(windows: Sequence[FindWindow]) -> list[Count]:
-    """The windows that count, as `profiles.crossing` takes them."""
+    """The windows that count, as `profiles.search.crossing` takes them."""
     return [
         Count(
             rate_per_s=each.rate_per_s,

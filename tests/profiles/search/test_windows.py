@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from profiles.crossing import Count
 from profiles.find_text import plot
 from profiles.record.columns import request_columns
 from profiles.schema import (
@@ -13,7 +12,8 @@ from profiles.schema import (
     SearchPlan,
     WindowRecord,
 )
-from profiles.windows import counts, look, missed
+from profiles.search.crossing import Count
+from profiles.search.windows import counts, look, missed
 from tests.profiles import synthetic
 
 SEARCH = SearchPlan(slo="p(95) < 1s", limit_s=1.0, allowed_share=0.05, precision=0.03, time_s=60.0)

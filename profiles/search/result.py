@@ -5,7 +5,6 @@
 
 import numpy as np
 
-from profiles.crossing import Crossing, crossing, guess
 from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunError, RunFolder
@@ -19,8 +18,9 @@ from profiles.schema import (
     Verdict,
     WindowRecord,
 )
+from profiles.search.crossing import Crossing, crossing, guess
+from profiles.search.windows import counts, look
 from profiles.stats.arrays import Floats
-from profiles.windows import counts, look
 
 MOST_THROWN_OUT = 0.5  # of the windows; more, and what is left is a selection
 FAULTS = (EndReason.GENERATOR_DIED, EndReason.SAMPLER_DIED, EndReason.SERVER_DIED, EndReason.ERROR)
@@ -47,7 +47,7 @@ def look_at(
     search: SearchPlan,
     settled_s: float = np.inf,
 ) -> list[FindWindow]:
-    """The windows of a folder as their records tell them; see `profiles.windows.look`."""
+    """The windows of a folder as their records tell them; see `profiles.search.windows.look`."""
     start_s = recorded.manifest.load_start_s
     if start_s is None:
         return []
