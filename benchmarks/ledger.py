@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loadtest.cli import ledger as ledger_verb
-from profiles import arrived
 from profiles.capacity.block import servers_in_use
 from profiles.capacity.goodput import look
-from profiles.ledger import FILE_NAME
+from profiles.ledger import scoring
+from profiles.ledger.ledger import FILE_NAME
 from profiles.record import columns
 from profiles.record.folder import RunFolder
 from profiles.requests.slo import EvidenceError, own_slo
@@ -72,7 +72,7 @@ def predict(folders: Sequence[Path]) -> None:
     root = folders[0].parent
     path = root / FILE_NAME
     seen = [look(run, own_slo(run.manifest), servers_in_use(run.manifest)) for run in runs]
-    ledger_verb.write(path, seen, arrived.record_of(path, runs[0].manifest, root))
+    ledger_verb.write(path, seen, scoring.record_of(path, runs[0].manifest, root))
 
 
 def _run(asked: argparse.Namespace, servers: int, label: str, call: Call) -> None:

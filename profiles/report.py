@@ -6,20 +6,11 @@ scenario's words, labels, error texts, paths) is escaped by jinja2; only our own
 
 from pathlib import Path
 
-from profiles import (
-    arrived,
-    cards,
-    facts,
-    formats,
-    group_facts,
-    limit_facts,
-    series,
-    telemetry_facts,
-    text,
-)
+from profiles import cards, facts, formats, group_facts, limit_facts, series, telemetry_facts, text
 from profiles.device_panels import device_panels, untold
 from profiles.each_gpu import each_gpu
-from profiles.ledger import FILE_NAME
+from profiles.ledger import scoring
+from profiles.ledger.ledger import FILE_NAME
 from profiles.load_panels import load_panels
 from profiles.pages import drawn, page
 from profiles.record import columns
@@ -46,7 +37,7 @@ def write_report(folder: RunFolder) -> Path:
     summary = folder.summary() if folder.summary_path.is_file() else summaries.compute(recorded)
     figure = summary.capacity is not None and summary.capacity.withheld is None
     record = (
-        arrived.record_told(folder.path.parent / FILE_NAME, recorded.manifest) if figure else ""
+        scoring.record_told(folder.path.parent / FILE_NAME, recorded.manifest) if figure else ""
     )
     folder.write_report(render(recorded, summary, record))
     return folder.report_path

@@ -19,7 +19,7 @@ from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.system.terminal import show
-from profiles import arrived, edge, predictions
+from profiles import edge
 from profiles.capacity.bill import Bill, Line, bill_of, one_price, table
 from profiles.capacity.block import (
     BLOCK_GPUS,
@@ -42,8 +42,9 @@ from profiles.capacity.published import evidence_of, published
 from profiles.capacity.search_evidence import look_found, read_found
 from profiles.capacity.sweep import Point, by_size, by_slo
 from profiles.capacity_text import capacity_text, sweep_text
-from profiles.ledger import FILE_NAME, LedgerError
-from profiles.predictions import Record
+from profiles.ledger import predictions, scoring
+from profiles.ledger.ledger import FILE_NAME, LedgerError
+from profiles.ledger.predictions import Record
 from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunError, RunFolder
@@ -90,7 +91,7 @@ def _capacity(options: argparse.Namespace, command: list[str]) -> int:
     bill = _bill(options, offer)
     root = options.runs[0].resolve().parent if runs else Path("runs")
     path = options.ledger or root / FILE_NAME
-    record = arrived.record_of(path, runs[0].manifest if runs else None, root)
+    record = scoring.record_of(path, runs[0].manifest if runs else None, root)
     for folder, run in zip(options.runs, runs, strict=True):
         _check_bears(folder, run)
     curve, event, name = _curve(options, evidence)

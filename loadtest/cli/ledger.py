@@ -9,11 +9,11 @@ import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.terminal import show
-from profiles import arrived, ledger, predictions
 from profiles.capacity.block import servers_in_use
 from profiles.capacity.goodput import Seen, look
-from profiles.ledger import FILE_NAME, LedgerError
-from profiles.predictions import Record
+from profiles.ledger import ledger, predictions, scoring
+from profiles.ledger.ledger import FILE_NAME, LedgerError
+from profiles.ledger.predictions import Record
 from profiles.record import columns
 from profiles.record.folder import RunFolder
 from profiles.requests.slo import EvidenceError, own_slo
@@ -34,7 +34,7 @@ def scored(options: argparse.Namespace, _command: list[str]) -> int:
         book = ledger.read(path)
     except LedgerError as err:
         raise ViralloadError(str(err)) from err
-    runs = arrived.arrived(options.out, book.predictions)
+    runs = scoring.arrived(options.out, book.predictions)
     scores = predictions.score(book.predictions, runs)
     current = [one for one in book.predictions if not one.superseded]
     record = predictions.sum_up(current, scores)
@@ -47,7 +47,7 @@ def scored(options: argparse.Namespace, _command: list[str]) -> int:
         }
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
     else:
-        show(arrived.ledger_text(path, book, scores, record))
+        show(scoring.ledger_text(path, book, scores, record))
     return 0
 
 
@@ -60,7 +60,7 @@ def note(folder: RunFolder, summary: Summary) -> None:
     path = folder.path.parent / FILE_NAME
     try:
         seen = [look(recorded, own_slo(manifest), servers_in_use(manifest))]
-        write(path, seen, arrived.record_of(path, manifest))
+        write(path, seen, scoring.record_of(path, manifest))
     except (EvidenceError, LedgerError) as err:
         sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from profiles.capacity.factors import known
 from profiles.capacity.goodput import Seen
-from profiles.ledger import SEARCHED
+from profiles.ledger.ledger import SEARCHED
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import Mix
 from profiles.requests.slo import MixedError, Slo, TooLittleError

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from profiles.ledger import read
-from profiles.predictions import Record, Score, sum_up
+from profiles.ledger.ledger import read
+from profiles.ledger.predictions import Record, Score, sum_up
 
 REFERENCE = Path(__file__).parents[2] / "profiles" / "reference"
 

@@ -10,7 +10,7 @@ import pytest
 
 from loadtest.cli.ledger import note
 from loadtest.cli.main import main
-from profiles.ledger import FILE_NAME, read
+from profiles.ledger.ledger import FILE_NAME, read
 from profiles.schema import EndReason, TargetInfo
 from profiles.summary.run import summarize
 from tests.profiles.steady import SD15, STUB, full_run, steady_run

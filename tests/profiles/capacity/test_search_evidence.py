@@ -11,7 +11,7 @@ from loadtest.cli.main import main
 from profiles.capacity.evidence import estimate
 from profiles.capacity.goodput import look
 from profiles.capacity.search_evidence import look_found, read_found
-from profiles.predictions import predict
+from profiles.ledger.predictions import predict
 from profiles.record.folder import RunError, RunFolder
 from profiles.requests.slo import MixedError, SloError, TooLittleError, parse_slo
 from tests.profiles.steady import full, steady, steady_run

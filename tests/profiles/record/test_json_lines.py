@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from profiles import ledger
+from profiles.ledger import ledger
 from profiles.record import columns
 from profiles.record.folder import RunError, RunFolder
 from profiles.record.json_lines import DamagedError, decoded, open_regular
 from profiles.schema import Outcome, RequestRecord, RunEvent
 from profiles.summary.run import compute
+from tests.profiles.ledger.test_ledger import prediction
 from tests.profiles.synthetic import OK, START_S, TEN, manifest, record, write_run
-from tests.profiles.test_ledger import prediction
 
 DEEP = b"[" * 100_000
 WHOLE = msgspec.json.encode(record(3))

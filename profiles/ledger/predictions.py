@@ -26,7 +26,7 @@ from profiles.capacity import factors
 from profiles.capacity.block import servers_in_use
 from profiles.capacity.evidence import HARMLESS, Evidence, device, estimate, peak
 from profiles.capacity.goodput import Seen
-from profiles.ledger import GOODPUT, SATURATED, Prediction, Subject, prediction_id
+from profiles.ledger.ledger import GOODPUT, SATURATED, Prediction, Subject, prediction_id
 from profiles.schema import RunManifest
 
 TIMES = (1, 2, 4, 8)  # the next repeat, and the next larger tests

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from profiles import formats, ledger, predictions
+from profiles import formats
 from profiles.capacity.block import servers_in_use
 from profiles.capacity.goodput import look
 from profiles.capacity.search_evidence import look_found, read_found
-from profiles.ledger import Ledger, LedgerError, Prediction
-from profiles.predictions import Arrived, Record, Score
+from profiles.ledger import ledger, predictions
+from profiles.ledger.ledger import Ledger, LedgerError, Prediction
+from profiles.ledger.predictions import Arrived, Record, Score
 from profiles.record import columns
 from profiles.record.folder import RunError, RunFolder
 from profiles.requests.slo import EvidenceError, parse_slo

@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles.arrived import arrived, ledger_text, record_of, record_told
 from profiles.capacity.factors import Doublings
 from profiles.capacity.goodput import look
-from profiles.ledger import FILE_NAME, GOODPUT, SATURATED, append, read
-from profiles.predictions import Arrived, Record, predict, score, subject, sum_up, told
+from profiles.ledger.ledger import FILE_NAME, GOODPUT, SATURATED, append, read
+from profiles.ledger.predictions import Arrived, Record, predict, score, subject, sum_up, told
+from profiles.ledger.scoring import arrived, ledger_text, record_of, record_told
 from profiles.requests.slo import own_slo
+from tests.profiles.ledger.test_ledger import ABOUT, prediction
 from tests.profiles.steady import STUB, full, full_run
 from tests.profiles.synthetic import manifest, plan
-from tests.profiles.test_ledger import ABOUT, prediction
 
 MADE = "2026-01-01T12:00:00+00:00"
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles.ledger import (
+from profiles.ledger.ledger import (
     LEDGER_VERSION,
     LedgerError,
     Prediction,
