@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from profiles.host import node_name
-from profiles.visible import every_gpu
+from profiles.devices.host import node_name
+from profiles.devices.visible import every_gpu
 from serve.settings import Settings, from_strings
 
 PACKAGES = ("torch", "diffusers", "ray")

@@ -39,11 +39,11 @@ import psutil
 from benchmarks.options import environment
 from benchmarks.sampler_faults import find_faults
 from benchmarks.sampler_gpu import Asked, LoadError, measure, say
-from profiles.host import node_name
+from profiles.devices.host import node_name
+from profiles.devices.visible import every_gpu
 from profiles.record.columns import Gpu, gpu_columns
 from profiles.record.folder import RunFolder
 from profiles.telemetry.energy import gpu_energy
-from profiles.visible import every_gpu
 from tests.profiles import fake_nvml
 from tests.profiles.fake_nvml import Power
 

@@ -30,11 +30,11 @@ import msgspec
 from profiles import edge
 from profiles.cadence import Cadence, Tick
 from profiles.cost import Account
+from profiles.devices.discover import open_readers
+from profiles.devices.host import Host, node_name
+from profiles.devices.reader import Reader
 from profiles.exporter import Exporter
-from profiles.host import Host, node_name
 from profiles.metrics import Sample
-from profiles.reader import Reader
-from profiles.readers import open_readers
 from profiles.record.folder import RunFolder
 from profiles.record.json_lines import LineWriter
 from profiles.schema import RunEvent

@@ -18,9 +18,9 @@ from loadtest.errors import ConfigurationError, TargetError
 from loadtest.system import environment
 from loadtest.system.child_environment import environ, python
 from profiles import formats
-from profiles.gpu_processes import MIN_HELD_BYTES, PID_NAMESPACE
-from profiles.host import Host, node_name
-from profiles.nvml import GpuError, open_gpus
+from profiles.devices.host import Host, node_name
+from profiles.devices.nvidia.processes import MIN_HELD_BYTES, PID_NAMESPACE
+from profiles.devices.nvidia.reader import GpuError, open_gpus
 from profiles.schema import DeviceLimits, GpuInfo, GpuProcess, HostInfo
 from profiles.telemetry.datasheet import Datasheet, datasheet
 from profiles.telemetry.flop_limits import percent_of

@@ -22,13 +22,13 @@ from loadtest.scenario.scenario import Scenario, parse_size
 from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.traffic.distributions import quantile
+from profiles.devices.host import Host, node_name
+from profiles.devices.vendors import other_gpus
+from profiles.devices.visible import visible_gpus
 from profiles.escaping import printable
-from profiles.host import Host, node_name
 from profiles.record.folder import RunFolder
 from profiles.requests.request_mix import Mix
 from profiles.schema import GpuInfo, RunManifest, TargetInfo
-from profiles.vendors import other_gpus
-from profiles.visible import visible_gpus
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,13 +23,13 @@ from loadtest.system import environment
 from loadtest.system.child_environment import python
 from loadtest.system.processes import Child
 from profiles import formats
+from profiles.devices.host import Host, node_name
+from profiles.devices.visible import every_gpu
 from profiles.escaping import printable
-from profiles.host import Host, node_name
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
 from profiles.schema import EndReason, GpuSample, HostSample, RunEvent, RunManifest, TargetInfo
 from profiles.summary.sample import SCENARIO, Sampled, summarize_sampled
-from profiles.visible import every_gpu
 
 LOOK_EVERY_S = 0.25
 PLAIN_EVERY_S = 5.0

@@ -9,7 +9,7 @@ UUID = "GPU-{:08d}-0000-0000-0000-000000000000"
 # Opens the GPUs that argv's second value names, waits for so many faults, tells all there is.
 TELLER = """
 import json, os, sys, time, msgspec
-from profiles.nvml import open_gpus
+from profiles.devices.nvidia.reader import open_gpus
 _, asked = json.loads(sys.argv[1])
 begin_s = time.monotonic()
 clock = lambda: time.monotonic() - begin_s

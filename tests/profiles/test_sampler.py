@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from profiles.cadence import Cadence
-from profiles.reader import Fault
+from profiles.devices.reader import Fault
 from profiles.record.folder import RunFolder
 from profiles.sampler import record
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
@@ -73,7 +73,7 @@ def test_every_reading_belongs_to_the_time_it_is_stamped_with(start_sampler: Sta
 
 
 class ScriptedGpu:
-    """Gives one sample a cycle; a `profiles.reader.Reader`."""
+    """Gives one sample a cycle; a `profiles.devices.reader.Reader`."""
 
     def __len__(self) -> int:
         return 1

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from profiles import report, telemetry_facts
-from profiles.host import Host
+from profiles.devices.host import Host
 from profiles.record.columns import gpu_columns, host_columns, read
 from profiles.record.folder import RunFolder
 from profiles.schema import HostSample, Summary, TargetInfo
 from profiles.summary.run import summarize
 from profiles.summary.sample import sampled_text, summarize_sampled
 from profiles.text import summary_text
+from tests.profiles.devices.test_rapl import RANGE_UJ, put, zone
 from tests.profiles.synthetic import (
     START_S,
     STUB,
@@ -23,7 +24,6 @@ from tests.profiles.synthetic import (
     summed,
     write_run,
 )
-from tests.profiles.test_rapl import RANGE_UJ, put, zone
 
 CPU = TargetInfo(url="http://127.0.0.1:1", embedded=True, model="tiny", device="cpu", replicas=1)
 LOAD_S, IDLE_W, BUSY_W = 40.0, 30.0, 90.0

@@ -1,6 +1,6 @@
 """One NVIDIA GPU: what it was found able to tell, and what it tells now.
 
-`lib` is the pynvml module, opened by profiles.nvml. A reading that a GPU does not have is left out
+`lib` is the pynvml module, opened by profiles.devices.nvidia.reader. A reading that a GPU does not have is left out
 (None in the record) and named in `unable`; one that fails is left out and told once; only a lost
 GPU raises.
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from profiles.cost import Costs
-from profiles.gpm import METRICS, Gpm
-from profiles.mig import Instance, instances
-from profiles.nvml_codes import LOST, NEVER, NOT_SUPPORTED, why_not
+from profiles.devices.nvidia.gpm import METRICS, Gpm
+from profiles.devices.nvidia.mig import Instance, instances
+from profiles.devices.nvidia.return_codes import LOST, NEVER, NOT_SUPPORTED, why_not
 from profiles.schema import GpuInfo
 
 # GpuSample's attribute -> (NVML field, its steps a unit of ours; None: a whole number as it is).

@@ -3,7 +3,7 @@
 from ctypes import POINTER, Array, byref, c_uint32, c_void_p, cast, pointer
 from typing import Any, NamedTuple
 
-from profiles.device import LostError, ReadError, Unsupported
+from profiles.devices.polled import LostError, ReadError, Unsupported
 
 # ze_result_t
 DEVICE_LOST, REQUIRES_RESET = 0x70000001, 0x70000006

@@ -19,8 +19,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from profiles.device import Ask, Device, Devices, LostError, ReadError, Unsupported, Value
-from profiles.nvml import GpuError
+from profiles.devices.nvidia.reader import GpuError
+from profiles.devices.polled import Ask, Device, Devices, LostError, ReadError, Unsupported, Value
 from profiles.schema import GpuInfo
 
 ABSENT = "amdsmi has no reading that means the same"
@@ -173,7 +173,7 @@ def _first(*values: Any) -> Any:
 
 
 def _translated(lib: Any, call: Callable[[], Any]) -> Any:
-    """What `call` gives, amdsmi's errors as those of profiles.device."""
+    """What `call` gives, amdsmi's errors as those of profiles.devices.polled."""
     try:
         return call()
     except lib.AmdSmiLibraryException as err:

@@ -22,17 +22,17 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from profiles.device import Ask, Device, Devices, LostError, ReadError, Unsupported
-from profiles.intel_gpu import asks, mem_total_bytes, power_limit_w
-from profiles.nvml import GpuError
-from profiles.schema import GpuInfo
-from profiles.sysman import (
+from profiles.devices.intel.gpu import asks, mem_total_bytes, power_limit_w
+from profiles.devices.intel.sysman import (
     DEPENDENCY_UNAVAILABLE,
     REMEDIES,
     UNINITIALIZED,
     UNSUPPORTED_FEATURE,
     Sysman,
 )
+from profiles.devices.nvidia.reader import GpuError
+from profiles.devices.polled import Ask, Device, Devices, LostError, ReadError, Unsupported
+from profiles.schema import GpuInfo
 
 ABSENT = "Level Zero Sysman has no reading that means the same"
 NO_GPU = {UNINITIALIZED, DEPENDENCY_UNAVAILABLE, UNSUPPORTED_FEATURE}  # the normal case

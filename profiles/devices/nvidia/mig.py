@@ -5,8 +5,8 @@ An instance has no utilization, clock or power of its own: energy is told for th
 
 from typing import Any
 
-from profiles.gpm import Gpm
-from profiles.nvml_codes import LOST
+from profiles.devices.nvidia.gpm import Gpm
+from profiles.devices.nvidia.return_codes import LOST
 
 
 class Instance:

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from profiles import amd, intel
-from profiles.device import Devices
-from profiles.nvml import GpuError
+from profiles.devices import amd
+from profiles.devices.intel import reader as intel
+from profiles.devices.nvidia.reader import GpuError
+from profiles.devices.polled import Devices
+from profiles.devices.visible import select_visible
 from profiles.schema import GpuInfo
-from profiles.visible import select_visible
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 DISPLAY, ACCELERATOR = "0x03", "0x12"  # the first byte of a PCI class; Instincts are the latter

@@ -10,7 +10,7 @@ UUID = "GPU-{:08d}-0000-0000-0000-000000000000"
 # so many cycles are over; tells what came of it.
 TELLER = """
 import ctypes, json, sys, time, msgspec
-from profiles.nvml import open_gpus
+from profiles.devices.nvidia.reader import open_gpus
 _, asked = json.loads(sys.argv[1])
 begin_s = time.monotonic()
 now_s = 0.0

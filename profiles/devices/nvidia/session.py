@@ -8,10 +8,10 @@ of the GPUs that never were lost.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from profiles.gpu import Gpu
-from profiles.nvml_codes import LOST, TIMEOUT, why_not
-from profiles.reader import Fault
-from profiles.xid import Xid, Xids
+from profiles.devices.nvidia.gpu import Gpu
+from profiles.devices.nvidia.return_codes import LOST, TIMEOUT, why_not
+from profiles.devices.nvidia.xid import Xid, Xids
+from profiles.devices.reader import Fault
 
 
 class Session:

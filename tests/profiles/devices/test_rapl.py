@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from profiles.host import Host
-from profiles.rapl import Rapl
+from profiles.devices.host import Host
+from profiles.devices.rapl import Rapl
 
 RANGE_UJ = 262_143_328_850  # of a desktop processor
 

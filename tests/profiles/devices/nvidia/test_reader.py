@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from profiles.gpm import METRICS
-from profiles.gpu import FIELDS, STATE_FIELDS
-from profiles.nvml import retry_after_s
+from profiles.devices.nvidia.gpm import METRICS
+from profiles.devices.nvidia.gpu import FIELDS, STATE_FIELDS
+from profiles.devices.nvidia.reader import retry_after_s
 from tests.profiles import fake_nvml
 from tests.profiles.sampling import READER
 
@@ -210,8 +210,8 @@ def test_a_package_that_hides_the_real_one(
 
 STRUCTURES = """
 import ctypes, json, pynvml
-from profiles.gpm import METRICS
-from profiles.gpu import FIELDS, STATE_FIELDS
+from profiles.devices.nvidia.gpm import METRICS
+from profiles.devices.nvidia.gpu import FIELDS, STATE_FIELDS
 size = ctypes.CDLL("libnvidia-ml.so.1").fake_size
 size.restype = ctypes.c_size_t
 ours = {name: size(name.encode()) for name in ("utilization_t", "memory_t", "memory_v2_t",

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from ctypes import byref, c_double
 from typing import Any
 
-from profiles.device import Ask, Unsupported, Value
-from profiles.rise import Rise
-from profiles.sysman import CLOCK, ENGINE, MEMORY, POWER, TEMPERATURE, Sysman
+from profiles.devices.intel.counter import Rise
+from profiles.devices.intel.sysman import CLOCK, ENGINE, MEMORY, POWER, TEMPERATURE, Sysman
+from profiles.devices.polled import Ask, Unsupported, Value
 
 # zes_power_domain_t, best first: the card, its package, its GPU, not told
 CARD, PACKAGE, GPU, NOT_TOLD = 1, 2, 5, 0

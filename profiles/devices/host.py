@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from profiles.rapl import POWERCAP, Rapl
+from profiles.devices.rapl import POWERCAP, Rapl
 from profiles.schema import HostInfo, HostSample
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from profiles.host import Host, cpu_name, node_name
+from profiles.devices.host import Host, cpu_name, node_name
 
 
 def test_samples_leave_out_the_reading_that_has_nothing_before_it(

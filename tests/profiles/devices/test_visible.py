@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from profiles.visible import select_visible
+from profiles.devices.visible import select_visible
 
 UUID = "GPU-{:08d}-0000-0000-0000-000000000000"
 
@@ -33,7 +33,7 @@ def test_select_visible(spec: str | None, chosen: list[int]) -> None:
 
 VISIBLE = """
 import json, sys, msgspec
-from profiles.visible import visible_gpus
+from profiles.devices.visible import visible_gpus
 gpus = visible_gpus("n1")
 print(json.dumps({"gpus": [(gpu.index, gpu.uuid, gpu.name, gpu.mem_total_bytes) for gpu in gpus]}))
 """

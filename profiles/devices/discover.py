@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from profiles.device import Devices
-from profiles.nvml import GpuError, Nvml, open_gpus
-from profiles.reader import Reader
-from profiles.vendors import open_others
+from profiles.devices.nvidia.reader import GpuError, Nvml, open_gpus
+from profiles.devices.polled import Devices
+from profiles.devices.reader import Reader
+from profiles.devices.vendors import open_others
 
 UUIDS = (
     "NVIDIA's UUIDs begin with GPU- or MIG- and are told by nvidia-smi -L, AMD's by amd-smi list, "

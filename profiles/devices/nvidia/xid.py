@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from profiles.nvml_codes import NEVER, TIMEOUT
+from profiles.devices.nvidia.return_codes import NEVER, TIMEOUT
 
 WAIT_MS = 250  # how long one wait in the driver lasts: the most that an end has to wait
 PAUSE_S = 1.0  # after a wait that failed

@@ -25,14 +25,14 @@ from types import TracebackType
 from typing import Any
 
 from profiles.cost import Costs
-from profiles.gpu import Gpu, describe
-from profiles.gpu_processes import GpuProcesses
-from profiles.nvml_codes import ABSENT, NO_GPU
-from profiles.nvml_library import GpuError, gpu_error, library
-from profiles.nvml_session import Session
-from profiles.reader import Fault
+from profiles.devices.nvidia.gpu import Gpu, describe
+from profiles.devices.nvidia.library import GpuError, gpu_error, library
+from profiles.devices.nvidia.processes import GpuProcesses
+from profiles.devices.nvidia.return_codes import ABSENT, NO_GPU
+from profiles.devices.nvidia.session import Session
+from profiles.devices.nvidia.xid import meaning
+from profiles.devices.reader import Fault
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
-from profiles.xid import meaning
 
 __all__ = ["GpuError", "Nvml", "open_gpus"]
 
@@ -73,7 +73,7 @@ def retry_after_s(tries: int) -> float:
 
 
 class Nvml:
-    """The GPUs of one machine, held open: a `profiles.reader.Reader`. Use as a context, or `close`.
+    """The GPUs of one machine, held open: a `profiles.devices.reader.Reader`. Use as a context, or `close`.
 
     `absent` is the driver's word for why there are none, `remedy` what to do about it; None where
     NVML was reached.

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from profiles.nvml import GpuError, open_gpus
+from profiles.devices.nvidia.reader import GpuError, open_gpus
 from profiles.schema import GpuInfo
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from profiles.nvml_codes import INIT_REMEDIES
+from profiles.devices.nvidia.return_codes import INIT_REMEDIES
 
 SHADOWED = (
     "the deprecated package `pynvml` hides nvidia-ml-py: "

@@ -6,9 +6,9 @@ from typing import Any
 
 import psutil
 
-from profiles.gpu import Gpu
-from profiles.nvml_codes import LOST, why_not
-from profiles.reader import Fault
+from profiles.devices.nvidia.gpu import Gpu
+from profiles.devices.nvidia.return_codes import LOST, why_not
+from profiles.devices.reader import Fault
 from profiles.schema import GpuProcess
 
 MIN_HELD_BYTES = 1 << 30  # memory in use above it that no process accounts for: there must be one

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from profiles.device import (
+from profiles.devices.intel.counter import Rise
+from profiles.devices.polled import (
     READINGS,
     RETRY_LOST_S,
     Ask,
@@ -15,7 +16,6 @@ from profiles.device import (
     Unsupported,
     Value,
 )
-from profiles.rise import Rise
 from profiles.schema import GpuInfo
 
 INFO = GpuInfo(node="n1", index=0, uuid="uuid-0", name="GPU")

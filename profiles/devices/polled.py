@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from profiles.cost import Costs
-from profiles.reader import Fault
+from profiles.devices.reader import Fault
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 
 RETRY_LOST_S = 5.0  # how often a lost GPU is asked whether it is back
@@ -110,7 +110,7 @@ class Device:
 
 
 class Devices:
-    """The GPUs that one library shows: a `profiles.reader.Reader`.
+    """The GPUs that one library shows: a `profiles.devices.reader.Reader`.
 
     Args:
         node: this machine's name.

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from profiles import vendors
-from profiles.device import Ask, Device, Devices
-from profiles.nvml import GpuError
+from profiles.devices import vendors
+from profiles.devices.nvidia.reader import GpuError
+from profiles.devices.polled import Ask, Device, Devices
+from profiles.devices.vendors import AMD, INTEL, gpu_vendors, open_others, other_gpus
 from profiles.record.folder import RunFolder
 from profiles.schema import GpuInfo
-from profiles.vendors import AMD, INTEL, gpu_vendors, open_others, other_gpus
 from tests.profiles import fake_libraries
 from tests.profiles.sampling import Sampling, command
 
@@ -139,7 +139,7 @@ def test_a_sampler_records_the_gpus_of_two_vendors(tmp_path: Path) -> None:
 
 def test_no_package_is_imported_with_the_readers() -> None:
     code = (
-        "import sys, json, profiles.vendors\n"
+        "import sys, json, profiles.devices.vendors\n"
         "print(json.dumps([name for name in ('amdsmi', 'pyzes') if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

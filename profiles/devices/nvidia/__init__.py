@@ -1,0 +1,4 @@
+"""NVIDIA's GPUs, by NVML.
+
+`reader.open_gpus` opens them; `xid` waits for the driver's own error reports.
+"""
