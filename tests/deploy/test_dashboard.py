@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from profiles import metrics
+from profiles.sampler import metrics
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/viralload.json").read_text())

@@ -13,7 +13,7 @@ from profiles.schema import EndReason, Outcome, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
 from tests.profiles import fake_nvml
-from tests.profiles.test_exporter import page, value
+from tests.profiles.sampler.test_exporter import page, value
 
 pytestmark = pytest.mark.e2e
 

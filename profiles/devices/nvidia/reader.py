@@ -24,7 +24,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from profiles.cost import Costs
 from profiles.devices.nvidia.gpu import Gpu, describe
 from profiles.devices.nvidia.library import GpuError, gpu_error, library
 from profiles.devices.nvidia.processes import GpuProcesses
@@ -32,6 +31,7 @@ from profiles.devices.nvidia.return_codes import ABSENT, NO_GPU
 from profiles.devices.nvidia.session import Session
 from profiles.devices.nvidia.xid import meaning
 from profiles.devices.reader import Fault
+from profiles.sampler.account import Costs
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 
 __all__ = ["GpuError", "Nvml", "open_gpus"]

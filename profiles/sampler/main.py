@@ -28,15 +28,15 @@ from pathlib import Path
 import msgspec
 
 from profiles import edge
-from profiles.cadence import Cadence, Tick
-from profiles.cost import Account
 from profiles.devices.discover import open_readers
 from profiles.devices.host import Host, node_name
 from profiles.devices.reader import Reader
-from profiles.exporter import Exporter
-from profiles.metrics import Sample
 from profiles.record.folder import RunFolder
 from profiles.record.json_lines import LineWriter
+from profiles.sampler.account import Account
+from profiles.sampler.cadence import Cadence, Tick
+from profiles.sampler.exporter import Exporter
+from profiles.sampler.metrics import Sample
 from profiles.schema import RunEvent
 
 HOST_EVERY_S = 0.5
@@ -281,7 +281,3 @@ def _parser() -> argparse.ArgumentParser:
         "--parent", type=int, metavar="PID", help="end when this is no longer the parent process"
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

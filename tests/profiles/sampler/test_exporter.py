@@ -9,8 +9,8 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from profiles.exporter import STALE_S, Exporter
-from profiles.metrics import KINDS, Sample, names
+from profiles.sampler.exporter import STALE_S, Exporter
+from profiles.sampler.metrics import KINDS, Sample, names
 from profiles.schema import GpuInfo, GpuSample, HostSample, SamplerSample
 from tests.profiles.sampling import Start, wait_for
 

@@ -1,6 +1,6 @@
 """What sampling costs, and how well it keeps its time: a sampler's account of itself. Pure."""
 
-from profiles.cadence import Tick
+from profiles.sampler.cadence import Tick
 from profiles.schema import CallCost, SamplerSample
 
 

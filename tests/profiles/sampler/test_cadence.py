@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.cadence import Cadence, Tick
+from profiles.sampler.cadence import Cadence, Tick
 
 
 class FakeTime:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from profiles.cadence import Cadence
 from profiles.devices.reader import Fault
 from profiles.record.folder import RunFolder
-from profiles.sampler import record
+from profiles.sampler.cadence import Cadence
+from profiles.sampler.main import record
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 from tests.profiles.fake_nvml import Power
 from tests.profiles.sampling import NODE, Start, wait_for

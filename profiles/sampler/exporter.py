@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from profiles.metrics import GPU_LABELS, INFO, KINDS, Metric, Sample
+from profiles.sampler.metrics import GPU_LABELS, INFO, KINDS, Metric, Sample
 from profiles.schema import GpuInfo
 
 LOOPBACK = "127.0.0.1"

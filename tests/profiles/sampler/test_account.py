@@ -2,8 +2,8 @@
 
 import pytest
 
-from profiles.cadence import Tick
-from profiles.cost import Account, Costs
+from profiles.sampler.account import Account, Costs
+from profiles.sampler.cadence import Tick
 from profiles.schema import CallCost
 
 
