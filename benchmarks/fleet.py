@@ -37,7 +37,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.fleet_theory import cases, error_percent
-from profiles.fleet import Demand, simulate, steady
+from profiles.fleet.simulate import Demand, simulate, steady
 from profiles.schema.fleet import Fleet, Service
 
 BLOCK_GPUS = 100_000

@@ -18,7 +18,7 @@ import uvloop
 from benchmarks.cell import poisson, quantile
 from benchmarks.player import open_loop, prepare
 from benchmarks.serving import HOST, PATH, STOP_S, BenchmarkError
-from profiles.fleet import Demand, simulate
+from profiles.fleet.simulate import Demand, simulate
 from profiles.schema.fleet import Fleet, Service
 from serve.ingress.haproxy import free_port
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from profiles.fleet import simulate, steady
+from profiles.fleet.simulate import simulate, steady
 from profiles.schema.fleet import Fleet, Routing, Service, Simulated
 from profiles.stats.queueing import erlang_c, mean_wait_two
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, fleet_latency, formats
+from profiles import chart, formats
 from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
+from profiles.fleet.kernel import histogram
 from profiles.panel import Key, Panel, curve, stack, step, time_axis, top
 from profiles.schema import Outcome
 from profiles.schema.fleet import Simulated
@@ -127,7 +128,7 @@ def _distribution(played: Simulated) -> Panel:
     counts = np.array(played.latency_counts, np.float64)
     picture = None
     if counts.sum() > 0:
-        edges = fleet_latency.edges_s()
+        edges = histogram.edges_s()
         high_s = chart.nice_ceiling(1.5 * (played.latency_p99_s or 1.0))
         bins = np.linspace(0.0, high_s, 49)
         middles = np.sqrt(edges[:-1] * edges[1:])

@@ -6,8 +6,8 @@ A run and a simulation look alike but for the word that tells them apart.
 from collections.abc import Sequence
 
 from profiles import facts
+from profiles.fleet.sizing import Needed
 from profiles.fleet_panels import panels
-from profiles.fleet_search import Needed
 from profiles.fleet_text import headline, rows
 from profiles.pages import drawn, page
 from profiles.schema.fleet import Simulated

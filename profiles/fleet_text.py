@@ -1,7 +1,7 @@
 """A simulated hour for a terminal: simulated, and said so in its first word. Pure."""
 
 from profiles import formats
-from profiles.fleet_search import Needed
+from profiles.fleet.sizing import Needed
 from profiles.schema import Outcome
 from profiles.schema.fleet import Simulated
 

@@ -20,11 +20,11 @@ from loadtest.traces.trace import Arrivals
 from loadtest.traffic.arrivals import Process, Word, arrival_times
 from loadtest.traffic.curve import Array
 from loadtest.units import parse_duration
-from profiles.fleet import Demand, simulate
-from profiles.fleet_cost import Asked, Cost, afford, cores_here, estimate
+from profiles.fleet.estimate import Asked, Cost, afford, cores_here, estimate
+from profiles.fleet.service_times import read_service
+from profiles.fleet.simulate import Demand, simulate
+from profiles.fleet.sizing import Needed, check_search, gpus_needed
 from profiles.fleet_report import render
-from profiles.fleet_search import Needed, check_search, gpus_needed
-from profiles.fleet_service import read_service
 from profiles.schema.fleet import Autoscaling, Failures, Fleet, FleetError, People, Simulated
 
 BIN_S = 1.0

@@ -269,6 +269,6 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     batch_mean: float | None  # images at once on a busy GPU, over time
     minutes: dict[str, list[float]]
     latency_by_minute_s: dict[str, list[float | None]]
-    latency_counts: list[int]  # the histogram: see profiles.fleet_latency
+    latency_counts: list[int]  # the histogram: see profiles.fleet.kernel.histogram
     assumptions: list[str] = []
     left_out: list[str] = []  # what the scenario says and is not simulated

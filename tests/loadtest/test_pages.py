@@ -8,12 +8,12 @@ import pytest
 
 from loadtest.cli.main import main
 from profiles import find_report, fleet_report
-from profiles.fleet import simulate, steady
+from profiles.fleet.simulate import simulate, steady
 from profiles.schema import FindResult, FindVerdict, FindWindow
+from tests.profiles.fleet.test_simulate import fleet
 from tests.profiles.steady import full_run
 from tests.profiles.synthetic import gpu_info, manifest
 from tests.profiles.test_chart import CHROMIUM, PROBE, browse
-from tests.profiles.test_fleet import fleet
 
 
 def found() -> FindResult:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from profiles import fleet_draws as d
-from profiles.fleet_scaling import delayed, desired
+from profiles.fleet.kernel import streams as d
+from profiles.fleet.kernel.autoscaler import delayed, desired
 from profiles.schema.fleet import Fleet, People
 
 WORK, LIFE, FAILURE, CONTROL, TIMER, ARRIVAL = range(6)  # who goes first at one instant

@@ -14,7 +14,7 @@ from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.scenario.session import PersonClass, Retry, Session
-from profiles.fleet import simulate
+from profiles.fleet.simulate import simulate
 from profiles.schema.fleet import Fleet, People, Service
 
 PROFILE = str(Path(__file__).parents[3] / "profiles" / "reference" / "engine-tiny-cpu.json")

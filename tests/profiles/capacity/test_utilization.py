@@ -15,7 +15,7 @@ from profiles.capacity.utilization import (
     bearable_steadily,
     late_share,
 )
-from profiles.fleet import Demand, simulate
+from profiles.fleet.simulate import Demand, simulate
 from profiles.requests.burstiness import Arrivals
 from profiles.schema.fleet import Fleet, Service
 from profiles.stats.arrays import Floats

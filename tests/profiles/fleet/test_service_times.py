@@ -7,11 +7,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from profiles.fleet_service import line, of_records, read_service
+from profiles.fleet.service_times import line, of_records, read_service
 from profiles.schema import Outcome, RequestRecord
 from profiles.schema.fleet import FleetError, Service
 
-REFERENCE = Path(__file__).parents[2] / "profiles" / "reference" / "engine-tiny-cpu.json"
+REFERENCE = Path(__file__).parents[3] / "profiles" / "reference" / "engine-tiny-cpu.json"
 
 
 def record(batch: float, seq: int = 0, **changes: Any) -> RequestRecord:

@@ -7,11 +7,11 @@ arrival that finds room makes it stop at the next step's end. A server's next st
 import math
 from typing import Any
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_heap import drop, key_of, put
-from profiles.fleet_line import companion, count_on, join_line, leave_line, line_of
-from profiles.fleet_people import end_ok, end_otherwise, timer
-from profiles.fleet_state import (
+from profiles.fleet.kernel.heap import drop, key_of, put
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.people import end_ok, end_otherwise, timer
+from profiles.fleet.kernel.queues import companion, count_on, join_line, leave_line, line_of
+from profiles.fleet.kernel.state import (
     DRAINING,
     OFF,
     OVER,

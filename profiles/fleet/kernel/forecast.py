@@ -2,10 +2,19 @@
 
 from typing import Any
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_heap import key_of
-from profiles.fleet_server import boundary_s, step_s
-from profiles.fleet_state import PAYING, STEP, WORK, images_of, running, scratch, servers, slots
+from profiles.fleet.kernel.heap import key_of
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.server import boundary_s, step_s
+from profiles.fleet.kernel.state import (
+    PAYING,
+    STEP,
+    WORK,
+    images_of,
+    running,
+    scratch,
+    servers,
+    slots,
+)
 
 
 @compiled

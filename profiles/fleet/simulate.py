@@ -14,13 +14,13 @@ from statistics import NormalDist
 import msgspec
 import numpy as np
 
-from profiles.fleet_cell import play
-from profiles.fleet_draws import CELL, SPEED, cell_seed, draw
-from profiles.fleet_latency import BINS
-from profiles.fleet_memory import Memory, minute_rows
-from profiles.fleet_state import CELL as CELL_RECORD
-from profiles.fleet_state import COLUMNS, Floats, Ints, Records
-from profiles.fleet_totals import Totals, simulated
+from profiles.fleet.kernel.cell import play
+from profiles.fleet.kernel.histogram import BINS
+from profiles.fleet.kernel.memory import Memory, minute_rows
+from profiles.fleet.kernel.state import CELL as CELL_RECORD
+from profiles.fleet.kernel.state import COLUMNS, Floats, Ints, Records
+from profiles.fleet.kernel.streams import CELL, SPEED, cell_seed, draw
+from profiles.fleet.totals import Totals, simulated
 from profiles.schema.fleet import BacklogError, Fleet, FleetError, People, Simulated, check
 
 MOST_SLOTS = 2**30

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_state import Floats, Ints, keys, order, place, sizes
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.state import Floats, Ints, keys, order, place, sizes
 
 
 @compiled

@@ -3,13 +3,12 @@
 import math
 from typing import Any
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_draws import COLD, FAILURE, draw, exponential
-from profiles.fleet_heap import drop, put
-from profiles.fleet_people import end_otherwise
-from profiles.fleet_scaling import delayed, desired, mean_of_last
-from profiles.fleet_server import fill, offer, withdraw
-from profiles.fleet_state import (
+from profiles.fleet.kernel.autoscaler import delayed, desired, mean_of_last
+from profiles.fleet.kernel.heap import drop, put
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.people import end_otherwise
+from profiles.fleet.kernel.server import fill, offer, withdraw
+from profiles.fleet.kernel.state import (
     DOWN,
     DRAINING,
     FAILED,
@@ -24,6 +23,7 @@ from profiles.fleet_state import (
     samples,
     servers,
 )
+from profiles.fleet.kernel.streams import COLD, FAILURE, draw, exponential
 
 
 @compiled

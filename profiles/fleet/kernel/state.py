@@ -1,7 +1,7 @@
 """One cell as a record: its rules, its counts, and the addresses of its arrays.
 
 The kernel hands on nothing but this record, by reference; `servers(cell)` and its like give the
-arrays behind it. `profiles.fleet_memory` owns them, and makes room for more slots when asked.
+arrays behind it. `profiles.fleet.kernel.memory` owns them, and makes room for more slots when asked.
 
 `servers` has one row more than there are servers, number `cell.servers`: the cell's central line.
 All whole numbers are of 64 bits: of every mix of widths numba would compile a kernel of its own.
@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from profiles.fleet_compile import carray, compiled, pointer
-from profiles.fleet_latency import BINS
+from profiles.fleet.kernel.histogram import BINS
+from profiles.fleet.kernel.jit import carray, compiled, pointer
 
 Records: TypeAlias = np.ndarray[tuple[int], np.dtype[Any]]  # structured: rows by field name
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ RANDOM, ROUND_ROBIN, TWO, CENTRAL, LEAST = range(5)  # routing
 NEVER, AT_ONCE, BACKOFF = range(3)  # retry
 OFF, STARTING, UP, DRAINING, DOWN = range(5)  # a server's phase
 RESTING, WAITING, RUNNING, TAIL, OVER = range(5)  # a slot's phase
-WORK, LIFE, TIMERS, ROOM = range(4)  # queues of profiles.fleet_heap
+WORK, LIFE, TIMERS, ROOM = range(4)  # queues of profiles.fleet.kernel.heap
 FREE, PAYING = range(2)
 OK, REJECTED, FAILED, TIMEOUT, ABANDONED, UNSENT = range(6)  # in the order of schema.Outcome
 # Columns of `minutes`: the six outcomes, then these.
@@ -147,25 +147,25 @@ def alive(cell: Any) -> Any:
 
 @compiled
 def keys(cell: Any) -> Any:
-    """Of profiles.fleet_heap, (4, width)."""
+    """Of profiles.fleet.kernel.heap, (4, width)."""
     return carray(pointer(cell.keys_at), (4, cell.width), FLOAT64)
 
 
 @compiled
 def order(cell: Any) -> Any:
-    """Of profiles.fleet_heap, (4, width)."""
+    """Of profiles.fleet.kernel.heap, (4, width)."""
     return carray(pointer(cell.order_at), (4, cell.width), INT64)
 
 
 @compiled
 def place(cell: Any) -> Any:
-    """Of profiles.fleet_heap, (4, width)."""
+    """Of profiles.fleet.kernel.heap, (4, width)."""
     return carray(pointer(cell.place_at), (4, cell.width), INT64)
 
 
 @compiled
 def sizes(cell: Any) -> Any:
-    """Of profiles.fleet_heap, (4,)."""
+    """Of profiles.fleet.kernel.heap, (4,)."""
     return carray(pointer(cell.sizes_at), (4,), INT64)
 
 

@@ -23,7 +23,7 @@ def _cache() -> Path | None:
     run.
     """
     told = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("fleet_*.py")):
+    for path in sorted(Path(__file__).parent.glob("*.py")):
         told.update(path.read_bytes())
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     try:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.fleet_scaling import delayed, desired, mean_of_last
+from profiles.fleet.kernel.autoscaler import delayed, desired, mean_of_last
 
 policy = pytest.importorskip("ray.serve.autoscaling_policy")
 config = pytest.importorskip("ray.serve.config")

@@ -3,25 +3,10 @@
 import math
 from typing import Any
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_draws import (
-    CLASS,
-    GO_ON,
-    IMAGES,
-    JITTER,
-    PATIENCE,
-    STEPS,
-    THINK,
-    WISHES,
-    draw,
-    exponential,
-    picked,
-    quantile,
-)
-from profiles.fleet_draws import WORK as WORK_DRAWS
-from profiles.fleet_heap import drop, put
-from profiles.fleet_latency import bin_of
-from profiles.fleet_state import (
+from profiles.fleet.kernel.heap import drop, put
+from profiles.fleet.kernel.histogram import bin_of
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.state import (
     ABANDONED,
     AT_ONCE,
     ATTEMPTS,
@@ -52,6 +37,21 @@ from profiles.fleet_state import (
     step_mix,
     think_s,
 )
+from profiles.fleet.kernel.streams import (
+    CLASS,
+    GO_ON,
+    IMAGES,
+    JITTER,
+    PATIENCE,
+    STEPS,
+    THINK,
+    WISHES,
+    draw,
+    exponential,
+    picked,
+    quantile,
+)
+from profiles.fleet.kernel.streams import WORK as WORK_DRAWS
 
 
 @compiled

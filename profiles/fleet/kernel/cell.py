@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_draws import ARRIVAL, exponential
-from profiles.fleet_heap import first, first_key
-from profiles.fleet_life import begin, control, fail, live_on
-from profiles.fleet_memory import Memory
-from profiles.fleet_people import arrive, end_otherwise, minute_of, timer
-from profiles.fleet_route import send
-from profiles.fleet_server import hang_up, stop
-from profiles.fleet_state import (
+from profiles.fleet.kernel.dispatch import send
+from profiles.fleet.kernel.heap import first, first_key
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.lifecycle import begin, control, fail, live_on
+from profiles.fleet.kernel.memory import Memory
+from profiles.fleet.kernel.people import arrive, end_otherwise, minute_of, timer
+from profiles.fleet.kernel.server import hang_up, stop
+from profiles.fleet.kernel.state import (
     ABANDONED,
     BUSY_S,
     FLIGHT_S,
@@ -36,6 +35,7 @@ from profiles.fleet_state import (
     slots,
     times_s,
 )
+from profiles.fleet.kernel.streams import ARRIVAL, exponential
 
 ENDED, FULL = range(2)
 

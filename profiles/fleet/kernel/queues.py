@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_state import WAITING, servers, slots
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.state import WAITING, servers, slots
 
 
 @compiled

@@ -7,14 +7,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from profiles import fleet_latency
-from profiles.fleet import simulate, steady
-from profiles.fleet_cost import Asked, Cost, afford, estimate, requests_a_person
+from profiles.fleet.estimate import Asked, Cost, afford, estimate, requests_a_person
+from profiles.fleet.kernel import histogram
+from profiles.fleet.simulate import simulate, steady
+from profiles.fleet.sizing import gpus_needed, sizes_at_most
 from profiles.fleet_report import render
-from profiles.fleet_search import gpus_needed, sizes_at_most
 from profiles.fleet_text import fleet_text
 from profiles.schema.fleet import Fleet, FleetError, People, Service
-from tests.profiles.test_fleet import fleet
+from tests.profiles.fleet.test_simulate import fleet
 
 SERVICE = Service(step_base_s=0.0, step_image_s=1.0, steps=1, largest_batch=1)
 
@@ -142,10 +142,10 @@ def test_gpus_needed_for_a_lone_queue() -> None:
 
 def test_percentiles_are_known_to_the_stated_resolution() -> None:
     for seconds in (1.234e-3, 0.5, 17.0, 4000.0):
-        counts = [0] * fleet_latency.BINS
-        counts[fleet_latency.bin_of(seconds)] = 3
-        told = fleet_latency.quantile_s(np.array(counts), 0.5)
-        assert told == pytest.approx(seconds, rel=fleet_latency.RESOLUTION * 1.001)
+        counts = [0] * histogram.BINS
+        counts[histogram.bin_of(seconds)] = 3
+        told = histogram.quantile_s(np.array(counts), 0.5)
+        assert told == pytest.approx(seconds, rel=histogram.RESOLUTION * 1.001)
 
 
 def test_everything_shown_says_simulated() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.fleet_heap import drop, first, first_key, key_of, put
-from profiles.fleet_memory import Memory
-from profiles.fleet_state import LIFE, WORK
+from profiles.fleet.kernel.heap import drop, first, first_key, key_of, put
+from profiles.fleet.kernel.memory import Memory
+from profiles.fleet.kernel.state import LIFE, WORK
 from profiles.schema.fleet import Fleet, People, Service
 
 IDS = 40

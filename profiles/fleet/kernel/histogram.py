@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from profiles.fleet_compile import compiled
+from profiles.fleet.kernel.jit import compiled
 
 OCTAVES = 27
 PARTS = 128

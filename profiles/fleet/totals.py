@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiles import fleet_latency
-from profiles.fleet_state import (
+from profiles.fleet.kernel import histogram
+from profiles.fleet.kernel.state import (
     ATTEMPTS,
     BUSY_S,
     DONE,
@@ -84,11 +84,11 @@ def simulated(
         if people.paying_share < 1.0
         else {},
         shed_share=_ratio(every[REFUSED], attempts),
-        latency_p50_s=fleet_latency.quantile_s(counts, 0.5),
-        latency_p95_s=fleet_latency.quantile_s(counts, 0.95),
-        latency_p99_s=fleet_latency.quantile_s(counts, 0.99),
+        latency_p50_s=histogram.quantile_s(counts, 0.5),
+        latency_p95_s=histogram.quantile_s(counts, 0.95),
+        latency_p99_s=histogram.quantile_s(counts, 0.99),
         latency_mean_s=_ratio(state["latency_s"], state["oks"]),
-        latency_resolution=fleet_latency.RESOLUTION,
+        latency_resolution=histogram.RESOLUTION,
         wait_mean_s=_ratio(state["wait_s"], state["waits"]),
         waited_share=_ratio(state["waited"], state["waits"]),
         in_flight_mean=state["flight_s"] / max(duration_s - from_s, 1e-9),
@@ -96,7 +96,7 @@ def simulated(
         batch_mean=_ratio(load[IMAGES_S], load[BUSY_S]),
         minutes=_by_minute(minutes[:-1], duration_s),
         latency_by_minute_s={
-            name: [fleet_latency.quantile_s(row, share) for row in totals.latency[:-1]]
+            name: [histogram.quantile_s(row, share) for row in totals.latency[:-1]]
             for name, share in SHARES.items()
         },
         latency_counts=counts.tolist(),

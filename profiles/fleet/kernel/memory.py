@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from profiles.fleet_latency import BINS
-from profiles.fleet_state import CELL, COLUMNS, MORE, SERVER, SLOT, Floats, Records
+from profiles.fleet.kernel.histogram import BINS
+from profiles.fleet.kernel.state import CELL, COLUMNS, MORE, SERVER, SLOT, Floats, Records
 from profiles.schema.fleet import POLICIES, ROUTINGS, Fleet, People
 
 SAMPLES_MOST = 4096
 FIRST_SLOTS = 256
-BELOW = 4  # of profiles.fleet_heap: keys behind the last
+BELOW = 4  # of profiles.fleet.kernel.heap: keys behind the last
 UNBOUNDED = 2**40  # times the GPUs of a cell, it still fits 64 bits
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from profiles.fleet import MOST_SLOTS, Demand, simulate, steady
-from profiles.fleet_memory import FIRST_SLOTS, cell_bytes, minute_rows, stride_of
-from profiles.fleet_search import part_of, sizes_at_most
+from profiles.fleet.kernel.memory import FIRST_SLOTS, cell_bytes, minute_rows, stride_of
+from profiles.fleet.simulate import MOST_SLOTS, Demand, simulate, steady
+from profiles.fleet.sizing import part_of, sizes_at_most
 from profiles.schema.fleet import Fleet, FleetError, People
 
 PROCESS_BYTES = 250 * 2**20  # Python, numpy, numba and its compiler

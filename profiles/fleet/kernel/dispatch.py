@@ -3,14 +3,13 @@
 import math
 from typing import Any
 
-from profiles.fleet_compile import compiled
-from profiles.fleet_draws import ROUTE, draw
-from profiles.fleet_forecast import forecast_s
-from profiles.fleet_heap import first, first_key
-from profiles.fleet_line import count_on
-from profiles.fleet_people import begin_attempt, end_otherwise
-from profiles.fleet_server import call, enqueue, step_s, withdraw
-from profiles.fleet_state import (
+from profiles.fleet.kernel.forecast import forecast_s
+from profiles.fleet.kernel.heap import first, first_key
+from profiles.fleet.kernel.jit import compiled
+from profiles.fleet.kernel.people import begin_attempt, end_otherwise
+from profiles.fleet.kernel.queues import count_on
+from profiles.fleet.kernel.server import call, enqueue, step_s, withdraw
+from profiles.fleet.kernel.state import (
     LEAST,
     PAYING,
     RANDOM,
@@ -25,6 +24,7 @@ from profiles.fleet_state import (
     servers,
     slots,
 )
+from profiles.fleet.kernel.streams import ROUTE, draw
 
 
 @compiled

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles.fleet import Demand, simulate, steady
+from profiles.fleet.simulate import Demand, simulate, steady
 from profiles.schema.fleet import (
     POLICIES,
     ROUTINGS,

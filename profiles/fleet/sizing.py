@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from profiles.fleet import MOST_SLOTS, Demand, simulate
+from profiles.fleet.simulate import MOST_SLOTS, Demand, simulate
 from profiles.schema.fleet import BacklogError, Fleet, FleetError, People
 
 REQUESTS = 2_000_000  # simulated of each size tried, at most; a few servers always
