@@ -4,8 +4,8 @@ python -m benchmarks.capacity [--worlds 200] [--seed 0]
 
 A world draws its own truth: what its GPUs do, how far they scatter, how a repeat and a site differ,
 what is out of service. Some of its GPUs are then measured, either by repeats or by the windows of
-one run whose neighbours resemble each other (AR(1)), and extrapolated with profiles.capacity.block. The
-share of worlds whose true block lies in the interval is the coverage. Scatter that the estimate
+one run whose neighbours resemble each other (AR(1)), and extrapolated with profiles.capacity.block.
+The share of worlds whose true block lies in the interval is the coverage. Scatter that the estimate
 assumes (GPU to GPU, site, one run's next) is drawn around what is assumed, half to one and a half
 times it, so that the assumption itself is wrong in every world.
 

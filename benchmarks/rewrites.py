@@ -22,11 +22,12 @@ def _with(recording: Recording, kernels: Sequence[Kernel]) -> Recording:
 
 
 def fp8_quantized_eagerly(recording: Recording) -> Recording:
-    """Linear layers in row-wise FP8 wherever `serve.acceleration.fp8.pays` says so, without a kernel for it.
+    """Linear layers in row-wise FP8 where `serve.acceleration.fp8.pays` says so, without a kernel.
 
     So it is where Triton is missing: for each layer come the operators of
-    `serve.acceleration.fp8_rows.quantize_rows`, each a kernel of its own (to float32, absolute values, their
-    maxima, quotients, to FP8). Weights take one byte. Scales, four bytes a row, are left out.
+    `serve.acceleration.fp8_rows.quantize_rows`, each a kernel of its own (to float32, absolute
+    values, their maxima, quotients, to FP8). Weights take one byte. Scales, four bytes a row, are
+    left out.
 
     Args:
         recording: Of bf16.

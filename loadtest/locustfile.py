@@ -1,4 +1,4 @@
-"""Locust plays the schedule, open loop. Started by `loadtest.driver.run` as `locust -f locustfile.py`.
+"""Locust plays the schedule, open loop. `loadtest.driver.run` starts it by `locust -f`.
 
 One user a process is a dispatcher, not a person: it sleeps until each arrival of its share is due
 and starts a greenlet for it, whatever became of the earlier ones. The schedule is absolute, so

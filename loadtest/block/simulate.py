@@ -24,7 +24,7 @@ from profiles.fleet.estimate import Asked, Cost, afford, cores_here, estimate
 from profiles.fleet.service_times import read_service
 from profiles.fleet.simulate import Demand, simulate
 from profiles.fleet.sizing import Needed, check_search, gpus_needed
-from profiles.fleet_report import render
+from profiles.report.html.fleet import render
 from profiles.schema.fleet import Autoscaling, Failures, Fleet, FleetError, People, Simulated
 
 BIN_S = 1.0

@@ -1,8 +1,8 @@
 """The node's capacity, measured before the load: what "1.5x" refers to.
 
-A closed loop in a process of its own (`loadtest.calibration.closed_loop`) raises what is in flight until more
-brings no more (`loadtest.calibration.concurrency`), and asks what the run will ask for. It is a quick look, good to
-some ten percent; plan and report say so, with its interval.
+A closed loop in a process of its own (`loadtest.calibration.closed_loop`) raises what is in flight
+until more brings no more (`loadtest.calibration.concurrency`), and asks what the run will ask for.
+It is a quick look, good to some ten percent; plan and report say so, with its interval.
 """
 
 from collections import Counter

@@ -41,13 +41,13 @@ from profiles.capacity.prices import (
 from profiles.capacity.published import evidence_of, published
 from profiles.capacity.search_evidence import look_found, read_found
 from profiles.capacity.sweep import Point, by_size, by_slo
-from profiles.capacity_text import capacity_text, sweep_text
 from profiles.ledger import predictions, scoring
 from profiles.ledger.ledger import FILE_NAME, LedgerError
 from profiles.ledger.predictions import Record
 from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunError, RunFolder
+from profiles.report.text.capacity import capacity_text, sweep_text
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import mix_of
 from profiles.requests.slo import EvidenceError, Slo, own_slo, parse_slo
@@ -319,7 +319,7 @@ def _print(
     about: list[tuple[str, str]],
 ) -> None:
     if options.html is not None:
-        from profiles.capacity_page import render  # altair is slow to import
+        from profiles.report.html.capacity import render  # altair is slow to import
 
         drawn = [(title, axis, points) for title, axis, _, points in sweeps]
         page = render(found, lines, record, notes, drawn, about)

@@ -42,15 +42,15 @@ from loadtest.units import parse_duration
 from profiles import edge
 from profiles.capacity.bill import bill_of
 from profiles.capacity.prices import built_in, choose
-from profiles.find_text import find_text
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
+from profiles.report.text.run import WIDTH, summary_text
+from profiles.report.text.search import find_text
 from profiles.schema import FindResult, Summary
 from profiles.search.result import exit_code as find_exit_code
 from profiles.search.result import find
 from profiles.summary.run import summarize, verdict_exit_code
 from profiles.summary.sample import Sampled, is_sampled, sampled_text, summarize_sampled
-from profiles.text import WIDTH, summary_text
 
 INTERRUPTED_EXIT_CODE = 130
 WITHOUT_RESULT = ("serve", "worker")  # verbs that need no stdout
@@ -328,7 +328,7 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
             f"{folder.path} on another machine"
         )
     if folder.manifest().search is not None:
-        from profiles.find_report import write_find_report
+        from profiles.report.html.search import write_find_report
 
         result = find(folder)
         with _shown_all_the_same():
@@ -336,7 +336,7 @@ def _report(options: argparse.Namespace, _command: list[str]) -> int:
             write_find_report(folder, result)
         _tell_found(options, folder, result)
         return 0
-    from profiles.report import write_report
+    from profiles.report.html.run import write_report
 
     summary = summarize(folder)
     with _shown_all_the_same():
@@ -418,7 +418,7 @@ def _tell_sampled(found: Sampled, folder: RunFolder, as_json: bool) -> int:
 
 def _fleet(options: argparse.Namespace, command: list[str]) -> int:
     from loadtest.block.simulate import simulate_scenario, write
-    from profiles.fleet_text import fleet_text
+    from profiles.report.text.fleet import fleet_text
 
     told = (options.compress_to, options.compression)
     if told == (None, None):

@@ -1,7 +1,7 @@
 """One request on a connection of its own, outside the load: one deadline for all of it. Blocking.
 
-The same bounds hold as in the load (`loadtest.client.connection`), and what can go wrong is told in one line
-that names the cause and, where there is one, the remedy.
+The same bounds hold as in the load (`loadtest.client.connection`), and what can go wrong is told in
+one line that names the cause and, where there is one, the remedy.
 """
 
 import socket

@@ -1,7 +1,8 @@
 """Locust's master, where workers are on other machines: their questions, and the run's end.
 
-Runs inside Locust's master process; see `loadtest.distributed.roster` for what is answered, `loadtest.distributed.worker` for
-who asks. Locust's own messages carry the rest: users, statistics, the load's start.
+Runs inside Locust's master process; see `loadtest.distributed.roster` for what is answered,
+`loadtest.distributed.worker` for who asks. Locust's own messages carry the rest: users, statistics,
+the load's start.
 """
 
 import os

@@ -5,8 +5,8 @@ msgpack array of (kind, data, id). The worker asks and the master answers, one q
 `n` counts the questions, so that an answer which comes too late is not taken for the next one's.
 
 The channel is not encrypted. Both sides prove that they know the run's token before anything else
-(`loadtest.distributed.handshake`); what follows is not authenticated: whoever reaches the port can still end
-the run or forge its record. Neither the token nor the API key crosses the wire.
+(`loadtest.distributed.handshake`); what follows is not authenticated: whoever reaches the port can
+still end the run or forge its record. Neither the token nor the API key crosses the wire.
 """
 
 import importlib.metadata

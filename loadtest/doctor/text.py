@@ -4,7 +4,7 @@ import textwrap
 
 from loadtest.doctor.diagnosis import PACKAGES, Diagnosis, Driver, Measured
 from profiles import formats
-from profiles.limit_facts import percent
+from profiles.report.text.limits import percent
 
 WIDTH = 100
 LABEL = 12

@@ -106,7 +106,9 @@ class Run:
         try:
             self.folder.write_summary(summary)
             if self.can_draw():
-                from profiles.report import write_report  # here: altair is large, and only draws
+                from profiles.report.html.run import (
+                    write_report,  # here: altair is large, and only draws
+                )
 
                 write_report(self.folder)
         except Exception as err:  # noqa: BLE001 - the result is told all the same

@@ -34,7 +34,7 @@ def cannot_fail(scenario: Scenario) -> list[str]:
 
 
 def says_too_little(scenario: Scenario, plan: LoadPlan) -> list[str]:
-    """What the planned load will be too small for, in words, as `profiles.summary.validity` judges it."""
+    """What the planned load will be too small for, as `profiles.summary.validity` judges it."""
     found = []
     for name, one in _thresholds(scenario):
         if one.percent is None:

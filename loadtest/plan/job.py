@@ -62,7 +62,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def ask(self, seq: int, schedule: Rows | None = None) -> Ask:
         """What request `seq` asks for: what its row of the schedule says, else as all do.
 
-        A search's rows (`loadtest.calibration.calibrate`) are fewer than its requests, and come again.
+        A search's rows (`loadtest.calibration.calibrate`) are fewer than its requests, and come
+        again.
         """
         row = {} if schedule is None else _told(schedule[seq % len(schedule)])
         negative = negative_at(self.prompt_mix, self.seed, seq)

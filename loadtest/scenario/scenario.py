@@ -55,9 +55,9 @@ class Load(_Table, frozen=True, kw_only=True):
     `compress_to`.
 
     `arrivals` says how they come around that rate: a word, or a table with a `kind`: "gamma",
-    "hawkes" or "mmpp" (see `loadtest.traffic.processes`). "poisson" and "smooth" are the same; "chat-like" and
-    "agent-like" are bursts as measured; "even" has no chance in it; "trace" replays recorded
-    arrivals. Absent: "trace" for a trace of arrivals, else "poisson".
+    "hawkes" or "mmpp" (see `loadtest.traffic.processes`). "poisson" and "smooth" are the same;
+    "chat-like" and "agent-like" are bursts as measured; "even" has no chance in it; "trace" replays
+    recorded arrivals. Absent: "trace" for a trace of arrivals, else "poisson".
     """
 
     peak: float | str | None = None

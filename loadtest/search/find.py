@@ -1,9 +1,9 @@
 """`viralload find`: the search for the highest rate that meets the SLO, against a real server.
 
 A run's own machinery starts the server, the sampler and Locust, once. Then the driver hands over
-window after window (`loadtest.search.player`), each decided on (`loadtest.search.next_window`) while the one
-before is still on, from what is recorded so far. Everything counts in the search's time, starting
-the server included.
+window after window (`loadtest.search.player`), each decided on (`loadtest.search.next_window`)
+while the one before is still on, from what is recorded so far. Everything counts in the search's
+time, starting the server included.
 """
 
 import time
@@ -53,7 +53,9 @@ def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, Fi
     try:
         session.folder.write_find(result)
         if session.can_draw():
-            from profiles.find_report import write_find_report  # altair is large, and only draws
+            from profiles.report.html.search import (
+                write_find_report,  # altair is large, and only draws
+            )
 
             write_find_report(session.folder, result)
     except Exception as err:  # noqa: BLE001 - the result is told all the same

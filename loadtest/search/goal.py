@@ -10,9 +10,9 @@ from loadtest.errors import ConfigurationError
 from loadtest.scenario import scenario as scenarios
 from loadtest.scenario.scenario import Scenario
 from loadtest.units import parse_duration
-from profiles.find_text import interval
 from profiles.record.columns import request_columns
 from profiles.record.folder import RunError, RunFolder
+from profiles.report.text.search import interval
 from profiles.requests.request_mix import Mix, mix_of
 from profiles.requests.threshold import Threshold, ThresholdError, parse, spell
 

@@ -1,11 +1,11 @@
 """The highest rate that still meets the SLO: which windows to play, and when enough is known. Pure.
 
 A window is a stretch of Poisson arrivals at a constant rate; one follows the other without a pause,
-so only a change of the rate has a warm-up (`profiles.stats.warmup`). First a geometric ramp brackets the
-crossing with short windows, one of them at light load, whose miss share is the floor. Then long
-windows alternate around the crossing as fitted so far
-(`profiles.search.crossing`): at it the miss share is known best, and a little to both sides the slope is,
-too. It ends when the interval is narrow enough, or time is out.
+so only a change of the rate has a warm-up (`profiles.stats.warmup`). First a geometric ramp
+brackets the crossing with short windows, one of them at light load, whose miss share is the floor.
+Then long windows alternate around the crossing as fitted so far (`profiles.search.crossing`): at it
+the miss share is known best, and a little to both sides the slope is, too. It ends when the
+interval is narrow enough, or time is out.
 """
 
 import math

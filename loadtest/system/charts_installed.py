@@ -11,8 +11,8 @@ def absent() -> str | None:
     report is due, not before.
     """
     try:
-        import profiles.chart
-        import profiles.pages  # noqa: F401 - whether it can be
+        import profiles.report.charts.svg
+        import profiles.report.html.page  # noqa: F401 - whether it can be
     except ModuleNotFoundError as err:
         module = (err.name or "").partition(".")[0]
         if module in ("", "profiles"):  # that is a fault of ours

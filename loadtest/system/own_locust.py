@@ -1,9 +1,10 @@
-"""Locust without its user's own settings: `python -m loadtest.system.own_locust WORDS`, as `locust WORDS`.
+"""Locust without its user's own settings, by `python -m loadtest.system.own_locust WORDS`.
 
 Locust reads `~/.locust.conf`, `locust.conf` and `pyproject.toml` of the working folder, and
 LOCUST_* of the environment, before its command line. A run's load is its scenario's alone, so here
-none of them is read (`loadtest.system.child_environment` leaves out the environment). It also puts the working
-folder before all packages in Python's path: so that is the run folder, which holds no code.
+none of them is read (`loadtest.system.child_environment` leaves out the environment). It also puts
+the working folder before all packages in Python's path: so that is the run folder, which holds no
+code.
 """
 
 import os

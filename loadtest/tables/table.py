@@ -1,9 +1,9 @@
 """Named columns of a table: streamed, so that a million rows take bounded memory.
 
 CSV with commas, semicolons, tabs or bars, JSONL, a JSON list of objects, and Parquet, each packed
-as `loadtest.tables.compression` reads it. Only the columns asked for are kept, as arrays: numbers as float64,
-words as indices into the list of different words. A fault is named by its row and column. Row 1 is
-the first line that is not empty: the header in CSV, the first object in JSONL.
+as `loadtest.tables.compression` reads it. Only the columns asked for are kept, as arrays: numbers
+as float64, words as indices into the list of different words. A fault is named by its row and
+column. Row 1 is the first line that is not empty: the header in CSV, the first object in JSONL.
 """
 
 import contextlib

@@ -3,8 +3,9 @@
 import msgspec
 import numpy as np
 
-from profiles import formats, telemetry_facts
+from profiles import formats
 from profiles.record.columns import Recorded
+from profiles.report.text import hardware as hardware_text
 from profiles.requests.rates import LoadWindow
 from profiles.schema import (
     GpuSummary,
@@ -85,7 +86,7 @@ def sampled_text(found: Sampled) -> str:
         )
     lines += [
         f"{'host':{LABEL}}{host.node}: CPU {formats.percent(host.cpu_mean_pct)} mean, "
-        f"{formats.data(host.mem_used_max_bytes)} memory at most{telemetry_facts.host_used(host)}"
+        f"{formats.data(host.mem_used_max_bytes)} memory at most{hardware_text.host_used(host)}"
         for host in found.hosts
     ]
     summary = Summary(
@@ -93,7 +94,7 @@ def sampled_text(found: Sampled) -> str:
         scheduled=0, outcomes={}, scheduled_images=0, ok_images=0, slo_latency_s=0.0,
         gpus=found.gpus, samplers=found.samplers, faults=found.faults,
     )  # fmt: skip
-    lines += [f"{name}: {value}" for name, value in telemetry_facts.reading_rows(summary)]
+    lines += [f"{name}: {value}" for name, value in hardware_text.reading_rows(summary)]
     lines += [f"warning: {one}" for one in found.warnings]
     return "\n".join(lines) + "\n"
 
@@ -101,8 +102,8 @@ def sampled_text(found: Sampled) -> str:
 def _held(gpu: GpuSummary) -> str:
     told = [
         f", {words} {formats.share(getattr(gpu, name))} of the time"
-        for name, words in telemetry_facts.HELD.items()
-        if (getattr(gpu, name) or 0.0) >= telemetry_facts.MIN_HELD
+        for name, words in hardware_text.HELD.items()
+        if (getattr(gpu, name) or 0.0) >= hardware_text.MIN_HELD
     ]
     return "".join(told)
 

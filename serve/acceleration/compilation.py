@@ -31,8 +31,8 @@ from torch import nn
 # twelve shapes of resnets in thirteen batches of a dozen sizes.
 GRAPHS_MAX = 2048
 # The classes of blocks that repeat, by name, in the UNets, in SD 3.5 and in FLUX. In a fused model
-# (`serve.acceleration.fused.fusion`) resnets are no regions: what is left there is convolutions, and operators that
-# the compiler does not look into.
+# (`serve.acceleration.fused.fusion`) resnets are no regions: what is left there is convolutions,
+# and operators that the compiler does not look into.
 REGIONS = frozenset(
     {
         "BasicTransformerBlock",

@@ -97,11 +97,11 @@ def pays(rows: float, in_features: int, out_features: int, gpu: Gpu = H200) -> b
     kernel. On an H200 that takes out_features > 582, and more the fewer the rows: time embeddings
     (a row a sample), and text keys (77 a sample) in small batches, stay bf16.
 
-    That is the cost of `serve.acceleration.fp8_rows`' own kernel, at every layer. In fused blocks most layers
-    pay less: the norm or gate before writes FP8, once for queries, keys and values. So do compiled
-    ones, where the formula is part of the region for inductor to fuse. Where Triton is missing, the
-    formula eagerly moves ten times as much and FP8 does not pay; `GET /v1/models` tells
-    (`fused.plain`, `fp8.compiled`).
+    That is the cost of `serve.acceleration.fp8_rows`' own kernel, at every layer. In fused blocks
+    most layers pay less: the norm or gate before writes FP8, once for queries, keys and values. So
+    do compiled ones, where the formula is part of the region for inductor to fuse. Where Triton is
+    missing, the formula eagerly moves ten times as much and FP8 does not pay; `GET /v1/models`
+    tells (`fused.plain`, `fp8.compiled`).
     """
     if in_features % ALIGNMENT or out_features % ALIGNMENT:
         return False

@@ -14,8 +14,8 @@ step
 decode
     the same of the VAE on one image
 
-all by shapes on the meta device (`serve.models.memory_estimate`). Left out are what kernels need for
-themselves, what the allocator rounds up, layout copies, and the tensors of compiled code, which
+all by shapes on the meta device (`serve.models.memory_estimate`). Left out are what kernels need
+for themselves, what the allocator rounds up, layout copies, and the tensors of compiled code, which
 fuses some away: so the estimate is low, and only a start that clearly cannot fit is refused. One
 that is close goes on, and running out of memory is told when it happens.
 """

@@ -1,4 +1,4 @@
-"""The kinds of pipelines behind `serve.models.network.Network`: Stable Diffusion's, SD 3.5's, FLUX's."""
+"""The kinds of pipelines behind `serve.models.network.Network`: SD's, SD 3.5's, FLUX's."""
 
 # mypy: disallow-untyped-calls=False
 # diffusers ships no types.

@@ -7,13 +7,14 @@ import msgspec
 import pytest
 
 from loadtest.cli.main import main
-from profiles import find_report, fleet_report
 from profiles.fleet.simulate import simulate, steady
+from profiles.report.html import fleet as fleet_report
+from profiles.report.html import search as search_page
 from profiles.schema import FindResult, FindVerdict, FindWindow
 from tests.profiles.fleet.test_simulate import fleet
+from tests.profiles.report.charts.test_svg import CHROMIUM, PROBE, browse
 from tests.profiles.steady import full_run
 from tests.profiles.synthetic import gpu_info, manifest
-from tests.profiles.test_chart import CHROMIUM, PROBE, browse
 
 
 def found() -> FindResult:
@@ -57,7 +58,7 @@ def found() -> FindResult:
 
 def find_page(_folder: Path) -> str:
     about = manifest(None, gpus=[gpu_info(k) for k in range(8)])
-    return find_report.render(found(), about)
+    return search_page.render(found(), about)
 
 
 def fleet_page(_folder: Path) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from profiles.record.columns import host_columns
+from profiles.report.text.run import summary_text
 from profiles.requests.threshold import DEFAULTS, default_gate, parse_all, spell
 from profiles.schema import Outcome, RequestRecord, Verdict
 from profiles.summary.run import verdict_exit_code
-from profiles.text import summary_text
 from tests.profiles.synthetic import START_S, host_samples, manifest, plan, record, summed
 
 HUNDRED = plan(100, 100.0)

@@ -93,7 +93,8 @@ def test_a_port_in_use_is_named_before_anything_starts(free_port: int) -> None:
 
 
 def test_the_stub_never_imports_torch() -> None:
-    program = "import sys, serve.stub.model, serve.engine.step_engine, serve.replica.deployment; print('torch' in sys.modules)"
+    modules = "serve.stub.model, serve.engine.step_engine, serve.replica.deployment"
+    program = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

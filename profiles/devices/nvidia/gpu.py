@@ -1,8 +1,8 @@
 """One NVIDIA GPU: what it was found able to tell, and what it tells now.
 
-`lib` is the pynvml module, opened by profiles.devices.nvidia.reader. A reading that a GPU does not have is left out
-(None in the record) and named in `unable`; one that fails is left out and told once; only a lost
-GPU raises.
+`lib` is the pynvml module, opened by profiles.devices.nvidia.reader. A reading that a GPU does not
+have is left out (None in the record) and named in `unable`; one that fails is left out and told
+once; only a lost GPU raises.
 """
 
 import time

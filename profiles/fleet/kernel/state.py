@@ -1,7 +1,8 @@
 """One cell as a record: its rules, its counts, and the addresses of its arrays.
 
 The kernel hands on nothing but this record, by reference; `servers(cell)` and its like give the
-arrays behind it. `profiles.fleet.kernel.memory` owns them, and makes room for more slots when asked.
+arrays behind it. `profiles.fleet.kernel.memory` owns them, and makes room for more slots when
+asked.
 
 `servers` has one row more than there are servers, number `cell.servers`: the cell's central line.
 All whole numbers are of 64 bits: of every mix of widths numba would compile a kernel of its own.

@@ -1,7 +1,8 @@
 """The parts of a transformer block, attention and feed-forward, in fewer passes, and FP8 in them.
 
-As in `serve.acceleration.fused.image_blocks` each takes over the layers of what it stands for, under their names. In
-FP8 (`serve.acceleration.fp8`) a tensor is quantized once, whoever reads it, and by the gate that makes it.
+As in `serve.acceleration.fused.image_blocks` each takes over the layers of what it stands for,
+under their names. In FP8 (`serve.acceleration.fp8`) a tensor is quantized once, whoever reads it,
+and by the gate that makes it.
 """
 
 # mypy: disallow-untyped-calls=False

@@ -1,9 +1,9 @@
 """Norms and gates that write FP8 rows with their scales, where only FP8 products read them.
 
-Operators as in `serve.acceleration.fused.ops`, each `serve.acceleration.fp8_rows.quantize_rows` of a plain one's result. That
-result, 16 bits an element, is neither written nor read: of SDXL's transformer blocks, whose linear
-layers all compute in FP8, only the two inputs behind attention take a pass to quantize, and the
-text for all blocks of a transformer together one.
+Operators as in `serve.acceleration.fused.ops`, each `serve.acceleration.fp8_rows.quantize_rows` of
+a plain one's result. That result, 16 bits an element, is neither written nor read: of SDXL's
+transformer blocks, whose linear layers all compute in FP8, only the two inputs behind attention
+take a pass to quantize, and the text for all blocks of a transformer together one.
 """
 
 import torch

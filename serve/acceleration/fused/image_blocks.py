@@ -1,4 +1,4 @@
-"""Blocks over images in diffusers' UNets and VAEs, by `serve.acceleration.fused.ops` in fewer passes.
+"""Blocks over images in diffusers' UNets and VAEs, by `fused.ops` in fewer passes.
 
 Those over tokens are in `serve.acceleration.fused.transformers`.
 

@@ -1,9 +1,9 @@
-"""Triton kernels behind `serve.acceleration.fused.ops`: norms over channels_last without a copy, and the like.
+"""Triton kernels behind `fused.ops`: norms over channels_last without a copy, and the like.
 
-Only imported where Triton is; `serve.acceleration.fused.launches` says with what sizes they run. Every kernel
-reads and writes runs of channels, 16 bytes a thread, since those lie side by side in
-channels_last; sums are in float32, and none is atomic, so that an image comes out the same
-whatever shares its batch.
+Only imported where Triton is; `serve.acceleration.fused.launches` says with what sizes they run.
+Every kernel reads and writes runs of channels, 16 bytes a thread, since those lie side by side in
+channels_last; sums are in float32, and none is atomic, so that an image comes out the same whatever
+shares its batch.
 
 A group norm takes three: the moments of each channel over a stretch of pixels, those combined to
 the moments of a group (a table, small), and the norm applied. The moments are Welford's, joined by

@@ -1,4 +1,4 @@
-"""How the kernels of `serve.acceleration.fused.kernels` are launched: grids, tiles, and memory between them."""
+"""How the kernels of `fused.kernels` are launched: grids, tiles, and memory between them."""
 
 # mypy: disable-error-code="no-untyped-call"
 # Triton has no types.

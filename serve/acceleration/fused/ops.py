@@ -1,10 +1,11 @@
 """Operators that do in one pass over a tensor what eager torch does in several.
 
 Each is one operator of torch's dispatcher, `viralload::…`: the CPU computes its plain formula, a
-GPU runs the Triton kernels of `serve.acceleration.fused.kernels`, and on tensors without values (FakeTensor,
-meta) it gives shapes and strides. What an operator costs is said in *passes*, one being a read or
-a write of the whole tensor; eagerly, in channels_last, torch 2.11's group norm alone takes 7: it
-copies to NCHW (2), reads twice and writes (3), and the convolution after it copies back (2).
+GPU runs the Triton kernels of `serve.acceleration.fused.kernels`, and on tensors without values
+(FakeTensor, meta) it gives shapes and strides. What an operator costs is said in *passes*, one
+being a read or a write of the whole tensor; eagerly, in channels_last, torch 2.11's group norm
+alone takes 7: it copies to NCHW (2), reads twice and writes (3), and the convolution after it
+copies back (2).
 
 Tensors of images are (n, c, h, w) in channels_last, and so are the results. Statistics are in
 float32 and each result is rounded once, where the steps of the plain formula round each.

@@ -1,9 +1,9 @@
 """Transformers in diffusers' UNets and their blocks, in fewer passes.
 
-As in `serve.acceleration.fused.image_blocks`, each takes over the layers of the block it stands for, under their
-names, and a block that it cannot stand for stays as it is. Tokens go back to pixels without a copy
-to NCHW. In FP8 (`serve.acceleration.fp8`) norms write FP8 where nothing else reads them, and texts are quantized
-once for all blocks.
+As in `serve.acceleration.fused.image_blocks`, each takes over the layers of the block it stands
+for, under their names, and a block that it cannot stand for stays as it is. Tokens go back to
+pixels without a copy to NCHW. In FP8 (`serve.acceleration.fp8`) norms write FP8 where nothing else
+reads them, and texts are quantized once for all blocks.
 """
 
 # mypy: disallow-untyped-calls=False

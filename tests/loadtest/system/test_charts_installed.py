@@ -25,7 +25,7 @@ def python(absent: list[str], code: str) -> "subprocess.CompletedProcess[str]":
 
 def test_what_makes_a_load_imports_nothing_that_draws_or_computes() -> None:
     absent = ["altair", "vl_convert", "jinja2", "torch", "diffusers", "ray"]
-    code = "import loadtest.cli.main, loadtest.driver.run, loadtest.search.find, loadtest.distributed.worker"
+    code = "import loadtest.cli.main, loadtest.driver.run, loadtest.search.find"
     done = python(absent, code)
     assert done.returncode == 0, done.stderr
 
@@ -38,14 +38,18 @@ def test_the_package_that_is_not_there_is_named(
     module: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert charts_installed.absent() is None
-    for one in ("profiles.chart", "profiles.panel", "profiles.pages"):
+    for one in (
+        "profiles.report.charts.svg",
+        "profiles.report.charts.panel",
+        "profiles.report.html.page",
+    ):
         monkeypatch.delitem(sys.modules, one, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     assert charts_installed.absent() == package
 
 
 def test_a_fault_of_our_own_is_no_absent_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "profiles.chart", None)
+    monkeypatch.setitem(sys.modules, "profiles.report.charts.svg", None)
     with pytest.raises(ModuleNotFoundError):
         charts_installed.absent()
 

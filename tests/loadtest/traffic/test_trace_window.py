@@ -14,7 +14,7 @@ from loadtest.traffic.curve import Bins
 from loadtest.traffic.recorded import LEAST_IN_PEAK, Arrivals, busiest_part
 from loadtest.traffic.statistics import loses_bursts, of_arrivals, of_bins, peak_of_bins
 from loadtest.traffic.trace_window import Stretch, cut, parse_stretch
-from profiles.facts import traffic_rows
+from profiles.report.text.tables import traffic_rows
 from profiles.schema import LoadPlan
 
 SCENARIO = """

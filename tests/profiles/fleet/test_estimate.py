@@ -11,8 +11,8 @@ from profiles.fleet.estimate import Asked, Cost, afford, estimate, requests_a_pe
 from profiles.fleet.kernel import histogram
 from profiles.fleet.simulate import simulate, steady
 from profiles.fleet.sizing import gpus_needed, sizes_at_most
-from profiles.fleet_report import render
-from profiles.fleet_text import fleet_text
+from profiles.report.html.fleet import render
+from profiles.report.text.fleet import fleet_text
 from profiles.schema.fleet import Fleet, FleetError, People, Service
 from tests.profiles.fleet.test_simulate import fleet
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from profiles import series
-from profiles.load_panels import load_panels
 from profiles.record.columns import request_columns
-from profiles.report import render
+from profiles.report.charts import timeline
+from profiles.report.charts.load import load_panels
+from profiles.report.html.run import render
+from profiles.report.text.run import summary_text
 from profiles.requests.attempts import add_up, amplification
 from profiles.schema import Outcome, RequestRecord, RunManifest, Verdict
-from profiles.text import summary_text
 from tests.profiles.synthetic import OK, START_S, TEN, manifest, plan, record, recorded, summed
 
 REJECTED, TIMEOUT, ABANDONED = Outcome.REJECTED, Outcome.TIMEOUT, Outcome.ABANDONED
@@ -116,12 +116,12 @@ def test_amplification_is_highest_where_retries_crowd() -> None:
 
 def test_the_report_draws_attempts_first_attempts_and_goodput() -> None:
     run = recorded(people(2), TRIED)
-    time = series.timeline(run)
+    time = timeline.timeline(run)
     assert time is not None
-    rates = series.demand_rates(series.since_load(run), 10.0, time)
+    rates = timeline.demand_rates(timeline.since_load(run), 10.0, time)
     images = {name: float(np.nansum(values) * time.width_s) for name, values in rates.items()}
     assert images == pytest.approx({"attempts": 4.0, "first": 2.0, "goodput": 1.0})
-    assert series.demand_rates(series.since_load(run), 4.0, time)["goodput"].sum() == 0.0
+    assert timeline.demand_rates(timeline.since_load(run), 4.0, time)["goodput"].sum() == 0.0
     assert [p.name for p in load_panels(run, time)][1] == "amplification"
     plain = recorded(manifest(TEN))
     assert "amplification" not in [p.name for p in load_panels(plain, time)]

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from profiles import group_facts
 from profiles.record.columns import request_columns
-from profiles.report import render
+from profiles.report.html.run import render
+from profiles.report.text import groups as group_text
+from profiles.report.text.run import WIDTH, summary_text
 from profiles.requests import groups
 from profiles.requests.attempts import add_up
 from profiles.schema import Outcome, RequestRecord, Summary, Verdict
-from profiles.text import WIDTH, summary_text
 from tests.profiles.synthetic import START_S, manifest, plan, record, recorded, summed
 
 PEOPLE = manifest(plan(5, 10.0, people=4, images=12), slo_latency_s=5.0)
@@ -105,10 +105,10 @@ def test_requests_that_do_not_differ_are_not_told_apart() -> None:
     plain = summed(manifest(plan(2, 10.0)), [record(0), record(1)])
     assert plain.groups == []
     assert plain.decoded is None
-    assert group_facts.decoded(plain) is None
-    assert group_facts.lines(plain) == []
+    assert group_text.decoded(plain) is None
+    assert group_text.lines(plain) == []
     every = summed(manifest(plan(2, 10.0)), [record(k, decoded=True) for k in range(2)])
-    assert group_facts.decoded(every) == "all 2 successful responses were fully decoded"
+    assert group_text.decoded(every) == "all 2 successful responses were fully decoded"
 
 
 def test_a_trace_of_many_steps_shows_the_most_asked_for() -> None:

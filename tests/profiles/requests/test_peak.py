@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from profiles.record.columns import host_columns
+from profiles.report.text.run import happened
 from profiles.requests.peak import peak_of
 from profiles.requests.rates import LoadWindow
 from profiles.schema import LoadPlan, Outcome, RequestRecord, Summary
 from profiles.summary.run import summarize
-from profiles.text import happened
 from tests.profiles.synthetic import START_S, host_samples, manifest, plan, record, summed
 from tests.profiles.viral import viral_run
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from profiles.find_text import plot
 from profiles.record.columns import request_columns
+from profiles.report.text.search import plot
 from profiles.schema import (
     FindResult,
     FindVerdict,

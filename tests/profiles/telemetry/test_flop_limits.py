@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles.limit_facts import limit_rows, limit_sentence, limit_text
 from profiles.record.columns import gpu_columns
+from profiles.report.text.limits import limit_rows, limit_sentence, limit_text
 from profiles.schema import DeviceLimits, GpuInfo, Outcome, RequestRecord, Summary, TargetInfo
 from profiles.telemetry.flop_limits import devices_in_use
 from tests.profiles.synthetic import (

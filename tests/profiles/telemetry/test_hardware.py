@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiles import telemetry_facts
 from profiles.record.columns import gpu_columns, host_columns
+from profiles.report.text import hardware as hardware_text
 from profiles.schema import (
     CallCost,
     GpuProcess,
@@ -103,8 +103,8 @@ def test_phases_put_images_flop_and_tensor_activity_side_by_side() -> None:
     assert peak.power_capped_share == pytest.approx(0.31, abs=0.005)
     assert peak.energy_j == pytest.approx(2 * 700 * 19.9, rel=0.01)
     assert decay.energy_j_per_image is None
-    assert telemetry_facts.held_sentence(summary) == "SW power cap 31 % of the peak"
-    assert [row[0] for row in telemetry_facts.phase_table(summary)[1:]] == ["rise", "peak", "decay"]
+    assert hardware_text.held_sentence(summary) == "SW power cap 31 % of the peak"
+    assert [row[0] for row in hardware_text.phase_table(summary)[1:]] == ["rise", "peak", "decay"]
 
 
 def test_replicas_are_joined_to_their_gpu_by_its_uuid() -> None:
@@ -133,7 +133,7 @@ def test_errors_that_came_during_the_run() -> None:
     assert (summary.gpus[0].ecc_uncorrected, summary.gpus[0].rows_corrected) == (3, 0)
     assert summary.gpus[1].ecc_uncorrected is None
     assert any("3 uncorrectable memory errors" in one for one in summary.warnings)
-    told = dict(telemetry_facts.reading_rows(summary))
+    told = dict(hardware_text.reading_rows(summary))
     assert told["GPU 0 · node-a does not report"] == "tensor_pct: no GPM"
     assert told["GPU 0 · node-a, new errors"] == "3 ecc uncorrected"
 
@@ -177,7 +177,7 @@ def test_a_lost_gpu_that_comes_back_is_told_and_not_fatal() -> None:
         "gpu_lost it was (from 30.1 s into the load until 50 s into the load, when it came back).",
         "xid it was (30.2 s into the load).",
     } <= set(summary.warnings)
-    rows = dict(telemetry_facts.reading_rows(summary, START_S))
+    rows = dict(hardware_text.reading_rows(summary, START_S))
     assert {
         "GPU lost, 30.1 s into the load",
         "XID, 30.2 s into the load",
@@ -202,7 +202,7 @@ def test_events_have_the_zero_of_the_charts() -> None:
     summary = joined(gpus=gpu_columns(samples(0) + samples(1)), events=events)
     assert "GPU 0: an error (5 s before the load)." in summary.warnings
     assert "GPU 1: lost (45 s into the load, and it did not come back)." in summary.warnings
-    rows = telemetry_facts.reading_rows(summary, START_S)
+    rows = hardware_text.reading_rows(summary, START_S)
     assert rows[-1] == ("… and", "12 more events")
 
 
@@ -227,7 +227,7 @@ def test_energy_below_idle_is_told_in_words(
         energy_net_low_j_per_image=low_j,
         energy_net_high_j_per_image=high_j,
     )
-    told = telemetry_facts.energy_text(summary)
+    told = hardware_text.energy_text(summary)
     assert told is not None
     assert words in told
     assert "-153" not in told
@@ -246,13 +246,13 @@ def test_a_sampler_that_fell_behind_makes_the_run_say_so() -> None:
     assert one.lateness_p99_s == pytest.approx(0.002)
     (told,) = [one for one in summary.warnings if "fell behind" in one]
     assert "12 of 200 cycles" in told
-    (row,) = [value for name, value in telemetry_facts.reading_rows(summary) if "Sampler" in name]
+    (row,) = [value for name, value in hardware_text.reading_rows(summary) if "Sampler" in name]
     assert "12 of 200 missed" in row
     assert one.read_p99_s is None
     assert "GPU" not in row
     read = msgspec.structs.replace(one, read_p99_s=0.002)
     summary = msgspec.structs.replace(summary, samplers=[read])
-    (row,) = [value for name, value in telemetry_facts.reading_rows(summary) if "Sampler" in name]
+    (row,) = [value for name, value in hardware_text.reading_rows(summary) if "Sampler" in name]
     assert "one GPU read in 2 ms (p99)" in row
 
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from profiles import report, telemetry_facts
 from profiles.devices.host import Host
 from profiles.record.columns import gpu_columns, host_columns, read
 from profiles.record.folder import RunFolder
+from profiles.report.html import run as run_page
+from profiles.report.text import hardware as hardware_text
+from profiles.report.text.run import summary_text
 from profiles.schema import HostSample, Summary, TargetInfo
 from profiles.summary.run import summarize
 from profiles.summary.sample import sampled_text, summarize_sampled
-from profiles.text import summary_text
 from tests.profiles.devices.test_rapl import RANGE_UJ, put, zone
 from tests.profiles.synthetic import (
     START_S,
@@ -71,7 +72,7 @@ def test_the_processors_energy_an_image_reaches_summary_text_and_report(tmp_path
     assert "211 J per image, gross (" in told
     assert "126 J above idle; 0.0234 g CO2e at 400 g/kWh; of the machine's processors" in told
     assert "processors and memory (RAPL), the load generator's work too" in told
-    page = report.render(read(folder), summary)
+    page = run_page.render(read(folder), summary)
     assert "Per image, no GPU" in page
     assert "40 W, the processors, median before the load" in page
 
@@ -112,4 +113,4 @@ def test_a_machine_sampled_alone_tells_what_it_used(tmp_path: Path) -> None:
 def test_counters_that_cannot_be_read_tell_nothing() -> None:
     summary: Summary = summed(manifest(plan(10, 10.0), target=CPU, gpus=[]))
     assert summary.host_energy is None
-    assert telemetry_facts.host_energy_text(summary) is None
+    assert hardware_text.host_energy_text(summary) is None

@@ -5,15 +5,17 @@ A run and a simulation look alike but for the word that tells them apart.
 
 from collections.abc import Sequence
 
-from profiles import facts
 from profiles.fleet.sizing import Needed
-from profiles.fleet_panels import panels
-from profiles.fleet_text import headline, rows
-from profiles.pages import drawn, page
+from profiles.report.charts.fleet import panels
+from profiles.report.html.page import drawn, page
+from profiles.report.text import tables
+from profiles.report.text.fleet import headline, rows
 from profiles.schema.fleet import Simulated
 
 
-def render(played: Simulated, needed: Needed | None = None, about: Sequence[facts.Row] = ()) -> str:
+def render(
+    played: Simulated, needed: Needed | None = None, about: Sequence[tables.Row] = ()
+) -> str:
     """The page; `about` says of what it is: GPU's times, date, command."""
     return page(
         "fleet.html",
@@ -22,6 +24,6 @@ def render(played: Simulated, needed: Needed | None = None, about: Sequence[fact
         headline=headline(played),
         rows=rows(played, needed),
         load=[drawn(panel) for panel in panels(played)],
-        assumptions=facts.tagged(played.assumptions),
+        assumptions=tables.tagged(played.assumptions),
         about=about,
     )

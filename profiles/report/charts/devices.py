@@ -8,14 +8,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, device_series, marks, series, work_panel
-from profiles.chart import Axis, Layer, Rule
-from profiles.device_readings import CAUSES, GPU_READINGS, HOST_READINGS, Curve, Reading
-from profiles.marks import Mark
-from profiles.panel import Key, Panel, curve, load_end, phases, stack, time_axis, top
 from profiles.record.columns import Gpu, Host, Recorded
+from profiles.report.charts import device_series, events, svg, timeline
+from profiles.report.charts import work as work_chart
+from profiles.report.charts.device_readings import (
+    CAUSES,
+    GPU_READINGS,
+    HOST_READINGS,
+    Curve,
+    Reading,
+)
+from profiles.report.charts.events import Mark
+from profiles.report.charts.panel import Key, Panel, curve, load_end, phases, stack, time_axis, top
+from profiles.report.charts.svg import Axis, Layer, Rule
+from profiles.report.charts.timeline import Timeline
 from profiles.schema import GpuInfo
-from profiles.series import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 from profiles.telemetry.phases import used_gpus
@@ -28,13 +35,13 @@ LIMIT_IN_SIGHT = 1.6  # a limit is drawn up to this many times the highest curve
 
 def device_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
     """The work first, then a panel per kind of reading of the GPUs, and of the machine."""
-    befell = marks.marks(recorded, time)
+    befell = events.marks(recorded, time)
     gpus = used_gpus(recorded.gpus, recorded.requests)
     info = {one.uuid: one for one in recorded.manifest.gpus}
     infos = [info[gpu.uuid] for gpu in gpus if gpu.uuid in info]
     zero_s = recorded.manifest.load_start_s or 0.0
     drawn = [
-        work_panel.work_panel(recorded, gpus, time, befell),
+        work_chart.work_panel(recorded, gpus, time, befell),
         *(_panel(one, gpus, time, zero_s, befell, infos) for one in GPU_READINGS[:2]),
         _held(gpus, time, zero_s, befell),
         *(_panel(one, gpus, time, zero_s, befell, infos) for one in GPU_READINGS[2:]),
@@ -76,7 +83,7 @@ def _panel(
     shown = [one for one in reading.curves if device_series.told(devices, one.column)]
     if not shown:
         return None
-    edges = series.fine_edges(time, MAX_BINS)
+    edges = timeline.fine_edges(time, MAX_BINS)
     values = reading.scale * np.array(
         [device_series.quantiles(devices, one.column, zero_s, edges, reading.kind) for one in shown]
     )
@@ -86,12 +93,12 @@ def _panel(
     keys.append(Key(_band_words(shown, devices), "c-band", "box"))
     limits, limit_keys, high = _limit(reading, infos, values)
     axis, _ = time_axis(time)
-    picture = chart.svg(
+    picture = svg.svg(
         layers,
         axis,
         _bounds(reading, values, high),
         about=f"{reading.title} over time",
-        rules=limits + load_end(time) + marks.rules(befell, time),
+        rules=limits + load_end(time) + events.rules(befell, time),
         bands=phases(time),
     )
     return Panel(
@@ -163,7 +170,7 @@ def _held(
 ) -> Panel | None:
     """The share of time the clocks were held down, by cause, stacked."""
     bins = int(np.clip(time.end_s / HELD_LEAST_S, 1, HELD_BINS))
-    fine = _fine(time, series.fine_edges(time, bins))
+    fine = _fine(time, timeline.fine_edges(time, bins))
     told = device_series.held(gpus, zero_s, fine.edges)
     shares = {name: values for name, values in told.items() if not np.isnan(values).all()}
     if not shares:
@@ -173,12 +180,12 @@ def _held(
     axis, _ = time_axis(time)
     picture = None
     if present:
-        picture = chart.svg(
+        picture = svg.svg(
             layers,
             axis,
             Axis(high=top(*(layer.y for layer in layers))),
             about="Clock throttling by cause over time",
-            rules=load_end(time) + marks.rules(befell, time),
+            rules=load_end(time) + events.rules(befell, time),
             bands=phases(time),
         )
     words = ", ".join(word for word, _ in (CAUSES[name] for name in shares))

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiles import chart, device_series, limit_facts, marks, series
-from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer
-from profiles.marks import Mark
-from profiles.panel import Key, Panel, curve, load_end, phases, step, time_axis, top
 from profiles.record.columns import Gpu, Recorded
+from profiles.report.charts import device_series, events, svg, timeline
+from profiles.report.charts.events import Mark
+from profiles.report.charts.panel import Key, Panel, curve, load_end, phases, step, time_axis, top
+from profiles.report.charts.svg import MEDIUM, NARROW, WIDE, Axis, Layer
+from profiles.report.charts.timeline import Timeline
+from profiles.report.text import limits as limit_text
 from profiles.schema import Outcome
-from profiles.series import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 from profiles.telemetry.flop_limits import devices_in_use
@@ -43,8 +44,8 @@ def work_panel(
 
     Marks of what befell are named here, so they call for the panel too.
     """
-    counted = series.since_load(recorded)
-    rates = series.image_rates(counted, time)
+    counted = timeline.since_load(recorded)
+    rates = timeline.image_rates(counted, time)
     tracks = [
         Track(
             "images/s",
@@ -56,7 +57,7 @@ def work_panel(
     keys = [Key("images offered", "c-offered", "box"), Key("images completed", "c-ok")]
     tflops = achieved(recorded, time)
     if tflops is not None:
-        word = limit_facts.device_word(recorded.manifest)
+        word = limit_text.device_word(recorded.manifest)
         tracks.append(
             Track(f"TFLOP/s per {word}", [step(time, tflops, "c-sent", width=2.0)], top(tflops))
         )
@@ -74,7 +75,7 @@ def work_panel(
         "Work done, and how full the GPUs were" if tensor else "Work done",
         "",
         WORK + (TENSOR if tensor else ""),
-        keys + marks.keys(befell),
+        keys + events.keys(befell),
         pictures[0],
         medium=pictures[1],
         wide=pictures[2],
@@ -86,7 +87,7 @@ def achieved(recorded: Recorded, time: Timeline) -> Floats | None:
 
     None where no image told it, or the number of devices is not known.
     """
-    counted = series.since_load(recorded)
+    counted = timeline.since_load(recorded)
     requests, devices = counted.requests, devices_in_use(recorded.manifest)
     ok = requests.where(Outcome.OK)
     flop, done_s = requests.flop[ok], requests.done_s[ok]
@@ -94,12 +95,12 @@ def achieved(recorded: Recorded, time: Timeline) -> Floats | None:
         return None
     silent = arrays.binned_sum(done_s, np.isnan(flop).astype(np.float64), time.edges)
     done = arrays.binned_sum(done_s, flop, time.edges) / np.diff(time.edges) / devices / TERA
-    rates = series.image_rates(counted, time)["completed"]
+    rates = timeline.image_rates(counted, time)["completed"]
     return np.where((silent > 0) | np.isnan(rates), np.nan, done)
 
 
 def _tensor(recorded: Recorded, gpus: Sequence[Gpu], time: Timeline) -> Track | None:
-    edges = series.fine_edges(time, MAX_BINS)
+    edges = timeline.fine_edges(time, MAX_BINS)
     zero_s = recorded.manifest.load_start_s or 0.0
     least, median, most = device_series.quantiles(gpus, "tensor_pct", zero_s, edges)
     if np.isnan(median).all():
@@ -115,19 +116,19 @@ def _picture(tracks: Sequence[Track], time: Timeline, befell: Sequence[Mark], wi
     size = (width_px, TRACK_PX)
     axis, _ = time_axis(time)
     named = phases(time, size)
-    silent = [chart.Band(band.low, band.high, band.colour) for band in named]
+    silent = [svg.Band(band.low, band.high, band.colour) for band in named]
     plots = []
     for place, track in enumerate(tracks):
         first, last = place == 0, place == len(tracks) - 1
         plots.append(
-            chart.svg(
+            svg.svg(
                 track.layers,
                 axis if last else Axis("", axis.low, axis.high, numbers=False),
                 Axis(track.title, 0.0, track.high),
                 about=f"{track.title} over time",
-                rules=load_end(time) + marks.rules(befell, time),
+                rules=load_end(time) + events.rules(befell, time),
                 bands=named if first else silent,
-                notes=marks.notes(befell, time, size) if first else (),
+                notes=events.notes(befell, time, size) if first else (),
                 size=size,
             )
         )

@@ -10,7 +10,7 @@ import pytest
 
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
-from profiles.report import render, write_report
+from profiles.report.html.run import render, write_report
 from profiles.schema import DeviceLimits, EndReason, Outcome, RunEvent, TargetInfo
 from profiles.summary.run import compute
 from tests.profiles.hopper import Hopper, befallen

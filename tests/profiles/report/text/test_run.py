@@ -1,7 +1,7 @@
 """The summary as text: golden files.
 
 Where a change of words is meant, write them anew:
-    VIRALLOAD_GOLDEN=write python -m pytest tests/profiles/test_text.py
+    VIRALLOAD_GOLDEN=write python -m pytest tests/profiles/report/text/test_run.py
 and read the difference.
 """
 
@@ -14,9 +14,9 @@ import pytest
 
 from profiles.record.columns import read
 from profiles.record.folder import RunFolder
+from profiles.report.text.run import WIDTH, headline, summary_text
 from profiles.schema import EndReason, Outcome, TargetInfo
 from profiles.summary.run import compute
-from profiles.text import WIDTH, headline, summary_text
 from tests.profiles.synthetic import START_S, manifest, plan, record, write_run
 from tests.profiles.viral import viral_run
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from profiles.device_series import Kind
+from profiles.report.charts.device_series import Kind
 
 
 @dataclass(frozen=True)

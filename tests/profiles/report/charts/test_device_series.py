@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from profiles import device_series
 from profiles.record.columns import Gpu, gpu_columns
+from profiles.report.charts import device_series
 from tests.profiles.synthetic import START_S, gpu_sample
 
 NAN = np.nan

@@ -5,13 +5,24 @@ A panel without a picture says why there is nothing to draw.
 
 import numpy as np
 
-from profiles import chart, formats, series
-from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
-from profiles.panel import Key, Panel, curve, load_end, phases, stack, step, time_axis, top
+from profiles import formats
 from profiles.record.columns import Recorded, Requests
+from profiles.report.charts import svg, timeline
+from profiles.report.charts.panel import (
+    Key,
+    Panel,
+    curve,
+    load_end,
+    phases,
+    stack,
+    step,
+    time_axis,
+    top,
+)
+from profiles.report.charts.svg import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
+from profiles.report.charts.timeline import Timeline
 from profiles.requests.attempts import Counted
 from profiles.schema import Outcome, RunManifest
-from profiles.series import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 
@@ -22,7 +33,7 @@ PERCENTILES = (("p50", "c-p50"), ("p95", "c-p95"), ("p99", "c-p99"))
 
 def load_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
     """What the crowd asked for and got; the first is the main one."""
-    counted = series.since_load(recorded)
+    counted = timeline.since_load(recorded)
     requests, attempts = counted.requests, counted.attempts
     manifest = recorded.manifest
     people = manifest.plan is not None and manifest.plan.people is not None
@@ -39,7 +50,7 @@ def load_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
 
 
 def _throughput(counted: Counted, time: Timeline, people: bool) -> Panel:
-    rates = series.image_rates(counted, time)
+    rates = timeline.image_rates(counted, time)
     axis, unit_s = time_axis(time)
     layers = [
         step(time, rates["offered"], "c-offered", "area"),
@@ -57,7 +68,7 @@ def _throughput(counted: Counted, time: Timeline, people: bool) -> Panel:
     high = Axis(high=top(*rates.values(), time.planned_images_per_s))
     about = "Images per second planned, offered, sent and completed over time"
     pictures = [
-        chart.svg(
+        svg.svg(
             layers,
             axis,
             high,
@@ -88,7 +99,7 @@ def _throughput(counted: Counted, time: Timeline, people: bool) -> Panel:
 
 
 def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> Panel:
-    rates = series.demand_rates(counted, manifest.slo_latency_s, time)
+    rates = timeline.demand_rates(counted, manifest.slo_latency_s, time)
     axis, _ = time_axis(time)
     layers = [
         step(time, rates["attempts"], "c-offered", "area"),
@@ -98,7 +109,7 @@ def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> P
     about = "Images per second offered with retries, of original demand, and of goodput over time"
     high = Axis(high=top(*rates.values()))
     pictures = [
-        chart.svg(
+        svg.svg(
             layers,
             axis,
             high,
@@ -127,13 +138,13 @@ def _amplification(counted: Counted, time: Timeline, manifest: RunManifest) -> P
 
 
 def _outcomes(requests: Requests, time: Timeline) -> Panel:
-    rates = series.outcome_rates(requests, time.edges)
+    rates = timeline.outcome_rates(requests, time.edges)
     layers, total = stack(time, [(values, f"c-{name}") for name, values in rates.items()])
     axis, _ = time_axis(time)
     picture = None
     if rates:
         about = "Requests per second by outcome over time"
-        picture = chart.svg(layers, axis, Axis(high=top(total)), about=about, bands=phases(time))
+        picture = svg.svg(layers, axis, Axis(high=top(total)), about=about, bands=phases(time))
     return Panel(
         "outcomes",
         "Outcomes",
@@ -146,7 +157,7 @@ def _outcomes(requests: Requests, time: Timeline) -> Panel:
 
 
 def _latency(requests: Requests, time: Timeline, manifest: RunManifest) -> Panel:
-    curves = series.latency_quantiles(requests, time.edges)
+    curves = timeline.latency_quantiles(requests, time.edges)
     keys = [Key(name, colour) for name, colour in PERCENTILES]
     slo, slo_key, high = _slo(manifest, curves)
     axis, _ = time_axis(time)
@@ -158,9 +169,7 @@ def _latency(requests: Requests, time: Timeline, manifest: RunManifest) -> Panel
             for layer in curve(time, values, colour)
         ]
         about = "Latency percentiles of ok requests over time"
-        picture = chart.svg(
-            layers, axis, Axis(high=high), about=about, rules=slo, bands=phases(time)
-        )
+        picture = svg.svg(layers, axis, Axis(high=high), about=about, rules=slo, bands=phases(time))
     return Panel(
         "latency",
         "Latency",
@@ -174,14 +183,14 @@ def _latency(requests: Requests, time: Timeline, manifest: RunManifest) -> Panel
 
 
 def _split(requests: Requests, time: Timeline, people: bool) -> Panel:
-    parts = series.latency_split(requests, time.edges)
+    parts = timeline.latency_split(requests, time.edges)
     names = (("service", "c-service"), ("queue", "c-queue"), ("elsewhere", "c-elsewhere"))
     picture = None
     if parts is not None:
         layers, total = stack(time, [(parts[name], hue) for name, hue in names])
         axis, _ = time_axis(time)
         about = "Mean latency split into service, queue and elsewhere over time"
-        picture = chart.svg(layers, axis, Axis(high=top(total)), about=about, bands=phases(time))
+        picture = svg.svg(layers, axis, Axis(high=top(total)), about=about, bands=phases(time))
     return Panel(
         "split",
         "Where the time went",
@@ -200,9 +209,9 @@ def _distribution(requests: Requests, manifest: RunManifest) -> Panel:
     latency_s = arrays.known(requests.latency_s[requests.where(Outcome.OK)])
     picture, beyond, keys = None, "", [Key("share of ok requests", "c-latency", "box")]
     if latency_s.size:
-        p50, p95, p99 = np.quantile(latency_s, series.SHARES)
+        p50, p95, p99 = np.quantile(latency_s, timeline.SHARES)
         largest = float(latency_s.max())
-        high_s = chart.nice_ceiling(largest if largest <= 3 * p99 else 1.5 * float(p99))
+        high_s = svg.nice_ceiling(largest if largest <= 3 * p99 else 1.5 * float(p99))
         slo, slo_key, _ = _slo(manifest, np.array([high_s / SLO_IN_SIGHT]))
         slo = [Rule(rule.at, rule.colour, "x") for rule in slo if rule.at <= high_s]
         counts, edges = np.histogram(latency_s, DISTRIBUTION_BINS, (0.0, high_s))
@@ -214,7 +223,7 @@ def _distribution(requests: Requests, manifest: RunManifest) -> Panel:
         marks = zip((p50, p95, p99), PERCENTILES, strict=True)
         rules = [Rule(float(at), hue, "x", dashed=False) for at, (_, hue) in marks]
         about = "Distribution of the latency of ok requests"
-        picture = chart.svg(
+        picture = svg.svg(
             layers,
             Axis("seconds", 0.0, high_s),
             Axis(high=top(percent)),
@@ -235,16 +244,14 @@ def _distribution(requests: Requests, manifest: RunManifest) -> Panel:
 
 
 def _in_flight(attempts: Requests, time: Timeline) -> Panel:
-    level = series.in_flight(attempts, time)
+    level = timeline.in_flight(attempts, time)
     axis, _ = time_axis(time)
     picture = None
     if np.nansum(level) > 0:
         about = "Requests in flight over time"
         layers = [step(time, level, "c-flight", "area"), step(time, level, "c-sent")]
         high = Axis(high=top(level))
-        picture = chart.svg(
-            layers, axis, high, about=about, rules=load_end(time), bands=phases(time)
-        )
+        picture = svg.svg(layers, axis, high, about=about, rules=load_end(time), bands=phases(time))
     return Panel(
         "in-flight",
         "In flight",
@@ -258,7 +265,7 @@ def _in_flight(attempts: Requests, time: Timeline) -> Panel:
 
 
 def _lateness(attempts: Requests, time: Timeline, manifest: RunManifest) -> Panel:
-    curves = 1e3 * series.lateness_quantiles(attempts, time.edges)
+    curves = 1e3 * timeline.lateness_quantiles(attempts, time.edges)
     bound_ms = 1e3 * manifest.lateness_bound_s
     axis, _ = time_axis(time)
     picture = None
@@ -271,7 +278,7 @@ def _lateness(attempts: Requests, time: Timeline, manifest: RunManifest) -> Pane
         high = Axis(high=top(curves, np.array([bound_ms])))
         rules = [Rule(bound_ms, "c-slo")]
         about = "Lateness of the load generator over time"
-        picture = chart.svg(layers, axis, high, about=about, rules=rules, bands=phases(time))
+        picture = svg.svg(layers, axis, high, about=about, rules=rules, bands=phases(time))
     return Panel(
         "lateness",
         "The generator's own lateness",
@@ -290,5 +297,5 @@ def _slo(manifest: RunManifest, curves: Floats) -> tuple[list[Rule], Key, float]
     highest = arrays.largest(curves.ravel()) or 0.0
     if slo_s > SLO_IN_SIGHT * highest:
         return [], Key(f"{told}, above this picture", "c-slo", "dash"), top(curves)
-    high = chart.nice_ceiling(1.05 * max(slo_s, highest))
+    high = svg.nice_ceiling(1.05 * max(slo_s, highest))
     return [Rule(slo_s, "c-slo")], Key(told, "c-slo", "dash"), high

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profiles import chart
-from profiles.chart import Note, Rule
-from profiles.panel import Key, time_axis
 from profiles.record.columns import Recorded
-from profiles.series import Timeline
+from profiles.report.charts import svg
+from profiles.report.charts.panel import Key, time_axis
+from profiles.report.charts.svg import Note, Rule
+from profiles.report.charts.timeline import Timeline
 
 KINDS = {"xid": "c-fault", "gpu_lost": "c-fault", "gpu_back": "c-back"}  # event -> colour
 SLOTS = 120  # of the axis: marks nearer to each other are one
@@ -54,7 +54,7 @@ def rules(found: Sequence[Mark], time: Timeline) -> list[Rule]:
 def notes(found: Sequence[Mark], time: Timeline, size: tuple[int, int]) -> list[Note]:
     """The marks' labels above the picture; those without room of their own share one."""
     _, unit_s = time_axis(time)
-    width_px = size[0] - chart.AXIS_ROOM[0]
+    width_px = size[0] - svg.AXIS_ROOM[0]
     groups: list[list[Mark]] = []
     for mark in found:
         groups.append([mark])

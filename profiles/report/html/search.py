@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from profiles import chart, facts, formats
-from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
-from profiles.find_text import TOP, drawn_windows, headline
-from profiles.pages import drawn, page
-from profiles.panel import Key, Panel
+from profiles import formats
 from profiles.record.folder import RunFolder
+from profiles.report.charts import svg
+from profiles.report.charts.panel import Key, Panel
+from profiles.report.charts.svg import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
+from profiles.report.html.page import drawn, page
+from profiles.report.text import tables
+from profiles.report.text.search import TOP, drawn_windows, headline
 from profiles.schema import FindResult, FindVerdict, RunManifest, Verdict
 
 HEAD = ("window", "requests/s", "images/s", "p50", "p95", "p99", "missed", "warm-up", "late p99")
@@ -37,7 +39,7 @@ def render(result: FindResult, manifest: RunManifest) -> str:
         chart=drawn(panel(result)),
         head=HEAD,
         rows=_rows(result),
-        environment=facts.environment(manifest),
+        environment=tables.environment(manifest),
     )
 
 
@@ -68,8 +70,8 @@ def panel(result: FindResult) -> Panel:
 def _picture(result: FindResult, size: tuple[int, int]) -> str:
     shown = drawn_windows(result)
     x = np.array([each.completed_images_per_s for each in shown], dtype=np.float64)
-    top_s = chart.nice_ceiling(TOP * result.limit_s)
-    right = chart.nice_ceiling(1.02 * float(max(x.max(), result.high_images_per_s or 0.0)))
+    top_s = svg.nice_ceiling(TOP * result.limit_s)
+    right = svg.nice_ceiling(1.02 * float(max(x.max(), result.high_images_per_s or 0.0)))
     layers, rules = [], [Rule(result.limit_s, "c-slo")]
     if result.low_images_per_s is not None and result.high_images_per_s is not None:
         band = np.array([result.low_images_per_s, result.high_images_per_s])
@@ -81,7 +83,7 @@ def _picture(result: FindResult, size: tuple[int, int]) -> str:
         layers.append(Layer("dots", colour, x, np.minimum(y, top_s), size=DOT))
     about = "Latency percentiles of each window over its throughput, with the SLO and the capacity"
     axis = Axis("images/s completed", 0.0, right)
-    return chart.svg(layers, axis, Axis(high=top_s), about=about, rules=rules, size=size)
+    return svg.svg(layers, axis, Axis(high=top_s), about=about, rules=rules, size=size)
 
 
 def _rows(result: FindResult) -> list[list[str]]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from profiles import device_series, formats, marks, series
-from profiles.device_series import Kind
-from profiles.marks import Mark
+from profiles import formats
 from profiles.record.columns import Gpu, Recorded
-from profiles.series import Timeline
+from profiles.report.charts import device_series, events, timeline
+from profiles.report.charts.device_series import Kind
+from profiles.report.charts.events import Mark
+from profiles.report.charts.timeline import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 from profiles.telemetry.device_means import CAUSES, level_mean, throttled
@@ -72,11 +73,11 @@ def each_gpu(recorded: Recorded, time: Timeline) -> Each | None:
     gpus = recorded.gpus
     if len(gpus) < 2:
         return None
-    befell = marks.marks(recorded, time)
+    befell = events.marks(recorded, time)
     marked = {mark.uuid for mark in befell}
     first = sorted(gpus, key=lambda gpu: gpu.uuid not in marked)[:MAX_ROWS]
     shown = [gpu for gpu in gpus if gpu in first]
-    edges = series.fine_edges(time, MAX_BINS)
+    edges = timeline.fine_edges(time, MAX_BINS)
     zero_s = recorded.manifest.load_start_s or 0.0
     columns = [
         one for one in COLUMNS if any(device_series.told(gpus, name) for name in one.columns)

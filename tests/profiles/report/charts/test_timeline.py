@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from profiles import series
+from profiles.report.charts import timeline
 from profiles.schema import EndReason, Outcome, RunEvent
 from tests.profiles.synthetic import OK, START_S, TEN, manifest, plan, record, recorded, replaced
 
@@ -15,9 +15,9 @@ def test_each_rate_is_binned_by_its_own_instant() -> None:
     one = record(0, images=2, scheduled_s=START_S + 1, sent_s=START_S + 3, done_s=START_S + 5)
     about = manifest(plan(1, 9.0, images=2))
     run = recorded(about, [one])
-    time = series.timeline(run)
+    time = timeline.timeline(run)
     assert time is not None
-    rates = series.image_rates(series.since_load(run), time)
+    rates = timeline.image_rates(timeline.since_load(run), time)
     assert time.width_s == pytest.approx(0.2)  # 9 s in at most 45 bins
     at = {name: float(time.edges[values.argmax()]) for name, values in rates.items()}
     assert at == pytest.approx({"offered": 1.0, "sent": 3.0, "completed": 5.0})
@@ -28,11 +28,11 @@ def test_a_run_cut_short_shows_no_zeros_after_its_end() -> None:
     # Cut at 4 s; the last answer came at 4 s, too.
     cut = RunEvent(t_s=START_S + 4.0, kind="interrupted", source="runner")
     run = recorded(manifest(TEN, end_reason=EndReason.INTERRUPTED), OK[:4], events=[cut])
-    time = series.timeline(run)
+    time = timeline.timeline(run)
     assert time is not None
-    counted = series.since_load(run)
-    level = series.in_flight(counted.attempts, time)
-    for values in (*series.image_rates(counted, time).values(), level):
+    counted = timeline.since_load(run)
+    level = timeline.in_flight(counted.attempts, time)
+    for values in (*timeline.image_rates(counted, time).values(), level):
         np.testing.assert_array_equal(np.isnan(values), time.edges[:-1] >= 4.0)
 
 
@@ -48,7 +48,7 @@ def test_the_parts_of_latency_add_up_to_it() -> None:
         denoise_s=1.0,
     )
     run = recorded(manifest(plan(1, 10.0)), [one])
-    parts = series.latency_split(series.since_load(run).requests, np.array([0.0, 1.0, 2.0]))
+    parts = timeline.latency_split(timeline.since_load(run).requests, np.array([0.0, 1.0, 2.0]))
     assert parts is not None
     first = {name: values[0] for name, values in parts.items()}
     assert first == pytest.approx({"service": 1.0, "queue": 2.0, "elsewhere": 1.0})
@@ -58,11 +58,11 @@ def test_the_parts_of_latency_add_up_to_it() -> None:
 def test_outcomes_stand_at_their_due_time_and_absent_ones_are_left_out() -> None:
     refused = record(3, outcome=Outcome.REJECTED)
     run = recorded(manifest(TEN), replaced(refused))
-    rates = series.outcome_rates(series.since_load(run).requests, np.array([0.0, 5.0, 10.0]))
+    rates = timeline.outcome_rates(timeline.since_load(run).requests, np.array([0.0, 5.0, 10.0]))
     assert set(rates) == {Outcome.OK, Outcome.REJECTED}
     np.testing.assert_allclose(rates[Outcome.REJECTED], [0.2, 0.0])  # one in the first 5 s
     np.testing.assert_allclose(rates[Outcome.OK], [0.8, 1.0])
 
 
 def test_no_load_no_timeline() -> None:
-    assert series.timeline(recorded(manifest(None), [])) is None
+    assert timeline.timeline(recorded(manifest(None), [])) is None

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, formats
-from profiles.chart import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
+from profiles import formats
 from profiles.fleet.kernel import histogram
-from profiles.panel import Key, Panel, curve, stack, step, time_axis, top
+from profiles.report.charts import svg
+from profiles.report.charts.panel import Key, Panel, curve, stack, step, time_axis, top
+from profiles.report.charts.svg import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
+from profiles.report.charts.timeline import Timeline
 from profiles.schema import Outcome
 from profiles.schema.fleet import Simulated
-from profiles.series import Timeline
 from profiles.stats.arrays import Floats
 
 PERCENTILES = (("p50", "c-p50"), ("p95", "c-p95"), ("p99", "c-p99"))
@@ -59,7 +60,7 @@ def _throughput(played: Simulated, time: Timeline) -> Panel:
     about = "Simulated images per second attempted, offered, completed and in time"
     high = Axis(high=top(*rates.values()))
     pictures = [
-        chart.svg(layers, axis, high, about=about, size=size) for size in (NARROW, MEDIUM, WIDE)
+        svg.svg(layers, axis, high, about=about, size=size) for size in (NARROW, MEDIUM, WIDE)
     ]
     return Panel(
         "throughput",
@@ -85,7 +86,7 @@ def _outcomes(played: Simulated, time: Timeline) -> Panel:
     layers, total = stack(time, [(values, f"c-{one.value}") for one, values in seen.items()])
     axis, _ = time_axis(time)
     about = "Simulated requests per second by outcome"
-    picture = chart.svg(layers, axis, Axis(high=top(total)), about=about) if seen else None
+    picture = svg.svg(layers, axis, Axis(high=top(total)), about=about) if seen else None
     return Panel(
         "outcomes",
         "Outcomes",
@@ -111,7 +112,7 @@ def _latency(played: Simulated, time: Timeline) -> Panel:
         high = top(*curves)
         rules = [Rule(played.slo_s, "c-slo")] if played.slo_s <= high else []
         about = "Simulated latency percentiles of ok requests"
-        picture = chart.svg(layers, axis, Axis(high=high), about=about, rules=rules)
+        picture = svg.svg(layers, axis, Axis(high=high), about=about, rules=rules)
     return Panel(
         "latency",
         "Latency",
@@ -129,7 +130,7 @@ def _distribution(played: Simulated) -> Panel:
     picture = None
     if counts.sum() > 0:
         edges = histogram.edges_s()
-        high_s = chart.nice_ceiling(1.5 * (played.latency_p99_s or 1.0))
+        high_s = svg.nice_ceiling(1.5 * (played.latency_p99_s or 1.0))
         bins = np.linspace(0.0, high_s, 49)
         middles = np.sqrt(edges[:-1] * edges[1:])
         percent = 100 * np.histogram(middles, bins, weights=counts)[0] / counts.sum()
@@ -141,7 +142,7 @@ def _distribution(played: Simulated) -> Panel:
             rules.append(Rule(played.slo_s, "c-slo", "x"))
         about = "Distribution of the simulated latency of ok requests"
         axes = (Axis("seconds", 0.0, high_s), Axis(high=top(percent)))
-        picture = chart.svg(layers, *axes, about=about, rules=rules)
+        picture = svg.svg(layers, *axes, about=about, rules=rules)
     return Panel(
         "distribution",
         "Latency distribution",
@@ -189,7 +190,7 @@ def _levels(
     axis, _ = time_axis(time)
     layers = [step(time, values, hue) for _, hue, values in lines]
     high = Axis(high=top(*(values for _, _, values in lines)))
-    picture = chart.svg(layers, axis, high, about=f"{title}, simulated")
+    picture = svg.svg(layers, axis, high, about=f"{title}, simulated")
     keys = [Key(label, hue) for label, hue, _ in lines]
     return Panel(name, title, unit, SIMULATED + how, keys, picture)
 

@@ -3,9 +3,10 @@
 import textwrap
 from collections.abc import Sequence
 
-from profiles import facts, formats
+from profiles import formats
 from profiles.capacity.bill import Line
 from profiles.capacity.sweep import Point
+from profiles.report.text import tables
 from profiles.schema import Capacity
 
 WIDTH = 96
@@ -15,7 +16,7 @@ BAR = 30
 def capacity_text(capacity: Capacity, lines: Sequence[Line], record: str, notes: list[str]) -> str:
     """The block's figure, its interval, what moves it, what it stands on, and the bill."""
     block = formats.images_per_s(capacity.block_images_per_s)
-    told = [f"{formats.count(capacity.block_gpus)} GPUs: {block}, {facts.reach(capacity)}"]
+    told = [f"{formats.count(capacity.block_gpus)} GPUs: {block}, {tables.reach(capacity)}"]
     for sentence in [*capacity.loud, *notes]:
         told += textwrap.wrap(f"! {sentence}", WIDTH, subsequent_indent="  ")
     told += ["", f"what it stands on, each between its {formats.share(capacity.level)} bounds"]
@@ -23,7 +24,7 @@ def capacity_text(capacity: Capacity, lines: Sequence[Line], record: str, notes:
     if capacity.blocks_for_peak is not None:
         low = formats.number(capacity.blocks_for_peak_low)
         high = formats.number(capacity.blocks_for_peak_high)
-        needs = f"the peak of {facts.peak_of(capacity)} needs {facts.blocks(capacity)}"
+        needs = f"the peak of {tables.peak_of(capacity)} needs {tables.blocks(capacity)}"
         told += ["", *textwrap.wrap(f"{needs}: {low} to {high} blocks", WIDTH)]
     if lines:
         told += ["", *_table(lines)]
@@ -50,14 +51,14 @@ def sweep_text(title: str, unit: str, points: Sequence[Point]) -> str:
 def _factors(capacity: Capacity) -> list[str]:
     rows = []
     for one in capacity.factors:
-        head = f"{one.name:<26}{facts.factor_told(one, capacity.level):<24} {one.stand}: "
+        head = f"{one.name:<26}{tables.factor_told(one, capacity.level):<24} {one.stand}: "
         rows += textwrap.wrap(head + one.source, WIDTH, subsequent_indent=" " * 51)
     return rows
 
 
 def _tornado(capacity: Capacity) -> list[str]:
     rows = []
-    for swing in facts.swings(capacity):
+    for swing in tables.swings(capacity):
         left = round(swing.left_percent / 100.0 * BAR)
         width = max(1, round(swing.width_percent / 100.0 * BAR))
         drawn = (" " * left + "█" * width).ljust(BAR)[:BAR]

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from profiles import formats, marks, series, work_panel
-from profiles.chart import NARROW, WIDE
-from profiles.device_panels import device_panels, untold
-from profiles.each_gpu import MAX_ROWS, each_gpu
-from profiles.panel import Panel
+from profiles import formats
 from profiles.record.columns import Recorded, gpu_columns, read
+from profiles.report.charts import events as marks
+from profiles.report.charts import timeline
+from profiles.report.charts import work as work_chart
+from profiles.report.charts.devices import device_panels, untold
+from profiles.report.charts.gpu_rows import MAX_ROWS, each_gpu
+from profiles.report.charts.panel import Panel
+from profiles.report.charts.svg import NARROW, WIDE
+from profiles.report.charts.timeline import Timeline
 from profiles.schema import GpuSample, RunEvent, TargetInfo
-from profiles.series import Timeline
 from profiles.summary.run import compute
 from tests.profiles.hopper import Hopper, befallen
 from tests.profiles.synthetic import (
@@ -45,7 +48,7 @@ def run(told: Told = lambda _: {}, gpus: int = 1, **changes: Any) -> tuple[Recor
     about = manifest(PEAKED, gpus=[gpu_info(index) for index in range(gpus)], target=CUDA)
     read_gpus = changes.pop("read", gpu_columns(samples))
     found = recorded(about, records, gpus=read_gpus, **changes)
-    time = series.timeline(found)
+    time = timeline.timeline(found)
     assert time is not None
     return found, time
 
@@ -68,7 +71,7 @@ def heights(picture: str, colour: str, high: float) -> list[float]:
 
 def test_a_gpu_that_tells_everything_has_every_panel(tmp_path: Path) -> None:
     found = read(viral_run(tmp_path, duration_s=9.0, sample_hz=2.0, retell=Hopper()))
-    time = series.timeline(found)
+    time = timeline.timeline(found)
     assert time is not None
     shown = device_panels(found, time)
     assert [one.name for one in shown] == [
@@ -160,11 +163,11 @@ def test_tflops_are_of_the_images_done_in_a_bin_and_unknown_where_one_is_silent(
         record(k, scheduled_s=START_S + 5.0 * k, flop=None if k == 2 else 30e12) for k in range(20)
     ]
     found, time = run(records=records)
-    tflops = work_panel.achieved(found, time)
+    tflops = work_chart.achieved(found, time)
     assert tflops is not None
     assert time.width_s == 5.0
     assert tflops[:4].tolist() == [6.0, 6.0, pytest.approx(np.nan, nan_ok=True), 6.0]
-    assert work_panel.achieved(*run()) is None  # none told
+    assert work_chart.achieved(*run()) is None  # none told
 
 
 def test_work_stands_beside_tensor_activity() -> None:

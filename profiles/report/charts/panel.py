@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from profiles import chart
-from profiles.chart import Axis, Band, Layer, Rule
-from profiles.series import Timeline
+from profiles.report.charts import svg
+from profiles.report.charts.svg import Axis, Band, Layer, Rule
+from profiles.report.charts.timeline import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 
@@ -92,7 +92,7 @@ def stack(time: Timeline, parts: Sequence[tuple[Floats, str]]) -> tuple[list[Lay
 def top(*curves: Floats) -> float:
     """A round upper end for the y axis."""
     highest = [arrays.largest(values) or 0.0 for values in curves]
-    return chart.nice_ceiling(1.02 * max(highest, default=0.0))
+    return svg.nice_ceiling(1.02 * max(highest, default=0.0))
 
 
 def load_end(time: Timeline, label: str = "") -> list[Rule]:
@@ -103,10 +103,10 @@ def load_end(time: Timeline, label: str = "") -> list[Rule]:
     return [Rule(time.load_end_s / unit_s, "ink-3", "x", label=label)] if axis else []
 
 
-def phases(time: Timeline, size: tuple[int, int] = chart.NARROW) -> list[Band]:
+def phases(time: Timeline, size: tuple[int, int] = svg.NARROW) -> list[Band]:
     """The curve's rise, peak (shaded) and decay; a name where there is room for it."""
     _, unit_s = time_axis(time)
-    px_per_s = (size[0] - chart.AXIS_ROOM[0]) / time.end_s
+    px_per_s = (size[0] - svg.AXIS_ROOM[0]) / time.end_s
     return [
         Band(
             start_s / unit_s,

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from profiles.chart import (
+from profiles.report.charts.svg import (
     LEFT,
     MEDIUM,
     NARROW,
@@ -25,7 +25,7 @@ from profiles.chart import (
     nice_ceiling,
     svg,
 )
-from profiles.report import write_report
+from profiles.report.html.run import write_report
 from tests.profiles.viral import viral_run
 
 NAN = np.nan

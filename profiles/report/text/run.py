@@ -3,8 +3,12 @@
 import textwrap
 from collections.abc import Iterable
 
-from profiles import facts, formats, group_facts, limit_facts, telemetry_facts
+from profiles import formats
 from profiles.escaping import printable
+from profiles.report.text import groups as group_text
+from profiles.report.text import hardware as hardware_text
+from profiles.report.text import limits as limit_text
+from profiles.report.text import tables
 from profiles.schema import Capacity, Outcome, RunManifest, Summary, Verdict
 
 WIDTH = 96
@@ -47,7 +51,7 @@ def _peak(summary: Summary, place: str) -> str:
         return asked
     done = formats.number(summary.peak_completed_images_per_s)
     due = formats.images_per_s(summary.peak_due_images_per_s)
-    length = limit_facts.peak_length(summary)
+    length = limit_text.peak_length(summary)
     return f"{asked}; during the peak ({length}) the {place} delivered {done} of {due} due"
 
 
@@ -113,7 +117,7 @@ def _outcomes(summary: Summary) -> list[str]:
 
 def _trace(manifest: RunManifest) -> list[str]:
     lines: list[str] = []
-    for name, told in [] if manifest.plan is None else facts.traffic_rows(manifest.plan):
+    for name, told in [] if manifest.plan is None else tables.traffic_rows(manifest.plan):
         lines += _wrapped(
             "" if lines else "trace", f"{name.removeprefix('Trace ').lower()}: {told}"
         )
@@ -121,12 +125,12 @@ def _trace(manifest: RunManifest) -> list[str]:
 
 
 def _checked(summary: Summary) -> list[str]:
-    told = group_facts.decoded(summary)
+    told = group_text.decoded(summary)
     return [] if told is None else _wrapped("", told)
 
 
 def _groups(summary: Summary) -> list[str]:
-    return [_row(name, told) for name, told in group_facts.lines(summary)]
+    return [_row(name, told) for name, told in group_text.lines(summary)]
 
 
 def _retries(summary: Summary) -> list[str]:
@@ -175,18 +179,18 @@ def _hardware(summary: Summary) -> list[str]:
                 "host",
                 f"{host.node} (no GPU read): CPU {formats.percent(host.cpu_mean_pct)} mean, "
                 f"{formats.percent(host.cpu_max_pct)} max, "
-                f"{formats.data(host.mem_used_max_bytes)} memory{telemetry_facts.host_used(host)}",
+                f"{formats.data(host.mem_used_max_bytes)} memory{hardware_text.host_used(host)}",
             )
             for host in summary.hosts
         ]
-    held = telemetry_facts.held_sentence(summary)
-    energy = telemetry_facts.energy_text(summary) or telemetry_facts.host_energy_text(summary)
+    held = hardware_text.held_sentence(summary)
+    energy = hardware_text.energy_text(summary) or hardware_text.host_energy_text(summary)
     lines += _wrapped("clocks", held) if held else []
     return lines + (_wrapped("energy", energy) if energy else [])
 
 
 def _limits(summary: Summary, manifest: RunManifest) -> list[str]:
-    told = limit_facts.limit_text(summary, manifest)
+    told = limit_text.limit_text(summary, manifest)
     return [] if told is None else _wrapped("limits", told)
 
 
@@ -211,28 +215,28 @@ def _capacity(capacity: Capacity) -> list[str]:
         return _wrapped("capacity", f"withheld. {capacity.withheld}")
     told = (
         f"{formats.count(capacity.block_gpus)} GPUs: "
-        f"{formats.images_per_s(capacity.block_images_per_s)} ({facts.reach(capacity)}), "
+        f"{formats.images_per_s(capacity.block_images_per_s)} ({tables.reach(capacity)}), "
         f"{formats.dollars(capacity.usd_per_1000_images)} per 1,000 images"
     )
     lines = _wrapped("capacity", told)
-    widest = facts.swings(capacity)[:1]
+    widest = tables.swings(capacity)[:1]
     per_gpu = formats.number(capacity.images_per_s_per_gpu)
     for swing in widest:
         lines += _wrapped(
             "",
-            f"from {per_gpu} a GPU {facts.one_gpu(capacity)}; "
+            f"from {per_gpu} a GPU {tables.one_gpu(capacity)}; "
             f"what moves it most: {swing.name} ({swing.told})",
         )
     if capacity.blocks_for_peak is not None:
         lines += _wrapped(
             "",
-            f"the peak of {facts.peak_of(capacity)} needs {facts.blocks(capacity)}, all its "
+            f"the peak of {tables.peak_of(capacity)} needs {tables.blocks(capacity)}, all its "
             f"images {formats.count(capacity.event_gpu_hours)} GPU-hours",
         )
     for sentence in capacity.loud:
         lines += _wrapped("", f"! {sentence}")
     lines.append(
-        _row("", f"{len(facts.stands(capacity))} assumptions stand beside it in the report")
+        _row("", f"{len(tables.stands(capacity))} assumptions stand beside it in the report")
     )
     return lines
 

@@ -6,16 +6,23 @@ scenario's words, labels, error texts, paths) is escaped by jinja2; only our own
 
 from pathlib import Path
 
-from profiles import cards, facts, formats, group_facts, limit_facts, series, telemetry_facts, text
-from profiles.device_panels import device_panels, untold
-from profiles.each_gpu import each_gpu
+from profiles import formats
 from profiles.ledger import scoring
 from profiles.ledger.ledger import FILE_NAME
-from profiles.load_panels import load_panels
-from profiles.pages import drawn, page
 from profiles.record import columns
 from profiles.record.columns import Recorded
 from profiles.record.folder import RunFolder
+from profiles.report.charts import timeline
+from profiles.report.charts.devices import device_panels, untold
+from profiles.report.charts.gpu_rows import each_gpu
+from profiles.report.charts.load import load_panels
+from profiles.report.html import cards
+from profiles.report.html.page import drawn, page
+from profiles.report.text import groups as group_text
+from profiles.report.text import hardware as hardware_text
+from profiles.report.text import limits as limit_text
+from profiles.report.text import run as run_text
+from profiles.report.text import tables
 from profiles.schema import Outcome, Summary, Verdict
 from profiles.summary import run as summaries
 
@@ -46,44 +53,44 @@ def write_report(folder: RunFolder) -> Path:
 def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
     """The report as HTML; `record` says how well earlier predictions did."""
     manifest = recorded.manifest
-    time = series.timeline(recorded)
+    time = timeline.timeline(recorded)
     return page(
         "report.html",
         colour=summary.verdict.value,
         summary=summary,
         manifest=manifest,
         sign=SIGNS[summary.verdict],
-        happened=_sentence(text.happened(summary, manifest)),
+        happened=_sentence(run_text.happened(summary, manifest)),
         cards=cards.cards(summary, manifest),
         people_cards=cards.people_cards(summary),
         outcomes=_outcome_shares(summary),
-        decoded=group_facts.decoded(summary),
-        group_table=group_facts.table(summary),
-        group_meaning=group_facts.MEANING,
+        decoded=group_text.decoded(summary),
+        group_table=group_text.table(summary),
+        group_meaning=group_text.MEANING,
         load=[drawn(panel) for panel in load_panels(recorded, time)] if time else [],
         devices=[drawn(panel) for panel in device_panels(recorded, time)] if time else [],
         undrawn=untold(recorded) if time else [],
         each=each_gpu(recorded, time) if time else None,
         device_tables=[
-            facts.gpu_table(summary),
-            telemetry_facts.work_table(summary),
-            telemetry_facts.phase_table(summary),
-            facts.host_table(summary),
+            tables.gpu_table(summary),
+            hardware_text.work_table(summary),
+            hardware_text.phase_table(summary),
+            tables.host_table(summary),
         ],
-        held=_sentence(telemetry_facts.held_sentence(summary) or ""),
-        energy_rows=telemetry_facts.energy_rows(summary),
-        reading_rows=telemetry_facts.reading_rows(summary, manifest.load_start_s),
-        limit=_sentence(limit_facts.limit_sentence(summary, manifest) or ""),
+        held=_sentence(hardware_text.held_sentence(summary) or ""),
+        energy_rows=hardware_text.energy_rows(summary),
+        reading_rows=hardware_text.reading_rows(summary, manifest.load_start_s),
+        limit=_sentence(limit_text.limit_sentence(summary, manifest) or ""),
         limit_rows=[
-            (name, _unbroken(told)) for name, told in limit_facts.limit_rows(summary, manifest)
+            (name, _unbroken(told)) for name, told in limit_text.limit_rows(summary, manifest)
         ],
-        limit_meaning=limit_facts.MEANING,
-        capacity=facts.capacity_rows(summary.capacity) if summary.capacity else [],
+        limit_meaning=limit_text.MEANING,
+        capacity=tables.capacity_rows(summary.capacity) if summary.capacity else [],
         record=record,
-        swings=facts.swings(summary.capacity) if summary.capacity else [],
-        assumptions=facts.stands(summary.capacity) if summary.capacity else [],
-        replayed=facts.replayed(manifest),
-        environment=facts.environment(manifest),
+        swings=tables.swings(summary.capacity) if summary.capacity else [],
+        assumptions=tables.stands(summary.capacity) if summary.capacity else [],
+        replayed=tables.replayed(manifest),
+        environment=tables.environment(manifest),
         as_text=formats,
     )
 

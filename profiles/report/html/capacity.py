@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiles import chart, facts, formats
+from profiles import formats
 from profiles.capacity.bill import Line
 from profiles.capacity.sweep import Point
-from profiles.chart import Axis, Layer, Rule
-from profiles.pages import drawn, page
-from profiles.panel import Key, Panel
+from profiles.report.charts import svg
+from profiles.report.charts.panel import Key, Panel
+from profiles.report.charts.svg import Axis, Layer, Rule
+from profiles.report.html.page import drawn, page
+from profiles.report.text import tables
 from profiles.schema import Capacity
 
-SIZES = (chart.NARROW, chart.MEDIUM, chart.WIDE)
+SIZES = (svg.NARROW, svg.MEDIUM, svg.WIDE)
 
 
 def render(
@@ -21,7 +23,7 @@ def render(
     record: str,
     notes: Sequence[str],
     sweeps: Sequence[tuple[str, str, Sequence[Point]]],
-    about: Sequence[facts.Row] = (),
+    about: Sequence[tables.Row] = (),
 ) -> str:
     """The page.
 
@@ -37,9 +39,9 @@ def render(
         "capacity.html",
         colour="interrupted",  # no verdict
         capacity=capacity,
-        rows=facts.capacity_rows(capacity),
-        swings=facts.swings(capacity),
-        stands=facts.stands(capacity),
+        rows=tables.capacity_rows(capacity),
+        swings=tables.swings(capacity),
+        stands=tables.stands(capacity),
         loud=[*capacity.loud, *notes],
         lines=lines,
         record=record,
@@ -93,10 +95,10 @@ def _picture(
     first, last = points[0].x, points[-1].x
     never = [one.x for one in points if one.value is None]
     rules = [Rule(max(never), "ink-3", "x")] if never else []
-    return chart.svg(
+    return svg.svg(
         layers,
         Axis(name, min(0.0, first), last),
-        Axis(high=chart.nice_ceiling(1.02 * float(high.max()))),
+        Axis(high=svg.nice_ceiling(1.02 * float(high.max()))),
         about=f"Goodput of the block over {name}",
         rules=[rule for rule in rules if rule.at < last],
         size=size,

@@ -1,0 +1,1 @@
+"""What a reader sees: words (`text`), pictures (`charts`), pages (`html`)."""
