@@ -1,8 +1,9 @@
 """A closed loop against a real server, in a process of its own (`loadtest.calibration`).
 
-    python -m loadtest.calibration.closed_loop job.json alone COUNT      COUNT requests, one after
-    the other python -m loadtest.calibration.closed_loop job.json climb FIRST      ever more at
-    once, from FIRST on
+    python -m loadtest.calibration.closed_loop job.json alone COUNT
+    python -m loadtest.calibration.closed_loop job.json climb FIRST
+
+`alone` sends COUNT requests, one after the other; `climb` ever more at once, from FIRST on.
 
 stdout gets JSON lines: of `alone` each request's seconds; of `climb` each window as it ends, then
 the `Calibration`. A request that fails ends it with exit code 1 and its words on stderr. What is

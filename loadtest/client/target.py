@@ -127,15 +127,15 @@ def _entries(
 def _listed(body: bytes, credentials: Credentials) -> list[dict[str, Any]] | None:
     """The entries of a list of models, OpenAI's or a bare JSON list; None if it is neither."""
     try:
-        server_claims: Any = json.loads(body)  # with the NaN and infinities that some servers tell
-        if isinstance(server_claims, dict):
-            server_claims = server_claims.get("data")
-        if not isinstance(server_claims, list):
+        entries: Any = json.loads(body)  # with the NaN and infinities that some servers tell
+        if isinstance(entries, dict):
+            entries = entries.get("data")
+        if not isinstance(entries, list):
             return None
-        server_claims = json.loads(credentials.mask(json.dumps(server_claims), LEAST_MASKED))
+        entries = json.loads(credentials.mask(json.dumps(entries), LEAST_MASKED))
     except (ValueError, RecursionError):
         return None
-    return [one for one in server_claims if isinstance(one, dict) and _is_name(one.get("id"))]
+    return [one for one in entries if isinstance(one, dict) and _is_name(one.get("id"))]
 
 
 def _is_name(value: object) -> bool:
@@ -169,16 +169,13 @@ def _refused(address: Address, credentials: Credentials, answer: Answer, url: st
 
 def _redirected(address: Address, answer: Answer, url: str, credentials: Credentials) -> str:
     """A redirect is an error: the key must not travel to another place."""
-    server_claims = urlsplit(urljoin(url, answer.headers.get("location", "")))
-    target = (
-        f"{server_claims.scheme}://{server_claims.netloc.rpartition('@')[2]}{server_claims.path}"
-    )
+    location = urlsplit(urljoin(url, answer.headers.get("location", "")))
+    target = f"{location.scheme}://{location.netloc.rpartition('@')[2]}{location.path}"
     start = f"{address.shown} redirects to"
     target = credentials.mask(target)
     base = target.rstrip("/").removesuffix(MODELS)
-    if (base == target.rstrip("/") and server_claims.path.strip("/")) or target == url.partition(
-        "?"
-    )[0]:
+    is_elsewhere = base == target.rstrip("/") and location.path.strip("/")
+    if is_elsewhere or target == url.partition("?")[0]:
         return f"{start} {printable(target, 200)}, which is no list of models: see --host"
     return f"{start} {printable(target, 200)}: give --host {printable(base, 200)}"
 

@@ -178,8 +178,8 @@ def own_haproxy(settings: Settings, *, patience_s: float = BODY_S) -> Iterator[H
     """Listen at the settings' address for the time of the block; 503 until replicas are routed.
 
     Args:
-        settings: The server's. patience_s: How long clients may take to send and to read; see
-        `serve.ingress.haproxy_config`.
+        settings: The server's.
+        patience_s: How long clients may take to send and to read; see `haproxy_config`.
 
     Raises:
         ServerError: HAProxy does not start.

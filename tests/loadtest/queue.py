@@ -1,4 +1,4 @@
-"""A search against a simulated queue: what `loadtest.search.find` does, without a server or clock."""
+"""A search against a simulated queue: `loadtest.search.find` without a server or a clock."""
 
 from typing import Literal
 
