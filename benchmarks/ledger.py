@@ -22,13 +22,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loadtest.cli import ledger as ledger_verb
-from profiles.capacity.block import servers_in_use
 from profiles.capacity.goodput import look
 from profiles.ledger import scoring
 from profiles.ledger.ledger import FILE_NAME
 from profiles.record import columns
 from profiles.record.folder import RunFolder
 from profiles.requests.slo import EvidenceError, own_slo
+from profiles.requests.target import servers_in_use
 
 SPOKEN = (0, 99)  # a run; at 1.3 times the capacity some threshold is missed
 Call = Callable[[Sequence[str]], int]

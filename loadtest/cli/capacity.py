@@ -21,13 +21,7 @@ from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overr
 from loadtest.system.terminal import show
 from profiles import edge
 from profiles.capacity.bill import Bill, Line, bill_of, one_price, table
-from profiles.capacity.block import (
-    BLOCK_GPUS,
-    Asked,
-    extrapolate,
-    servers_in_use,
-    why_withheld,
-)
+from profiles.capacity.block import BLOCK_GPUS, Asked, extrapolate, why_withheld
 from profiles.capacity.evidence import Evidence, device, estimate
 from profiles.capacity.goodput import Seen, look
 from profiles.capacity.prices import (
@@ -51,6 +45,7 @@ from profiles.report.text.capacity import capacity_text, sweep_text
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import mix_of
 from profiles.requests.slo import EvidenceError, Slo, own_slo, parse_slo
+from profiles.requests.target import servers_in_use
 from profiles.schema import Capacity, Demand, EndReason, Stand
 from profiles.summary.run import compute
 

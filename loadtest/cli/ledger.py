@@ -9,14 +9,15 @@ import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.terminal import show
-from profiles.capacity.block import servers_in_use
 from profiles.capacity.goodput import Seen, look
 from profiles.ledger import ledger, predictions, scoring
 from profiles.ledger.ledger import FILE_NAME, LedgerError
 from profiles.ledger.predictions import Record
 from profiles.record import columns
 from profiles.record.folder import RunFolder
+from profiles.report.text.ledger import ledger_text
 from profiles.requests.slo import EvidenceError, own_slo
+from profiles.requests.target import servers_in_use
 from profiles.schema import Summary
 
 
@@ -47,7 +48,7 @@ def scored(options: argparse.Namespace, _command: list[str]) -> int:
         }
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
     else:
-        show(scoring.ledger_text(path, book, scores, record))
+        show(ledger_text(path, book, scores, record))
     return 0
 
 

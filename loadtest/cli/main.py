@@ -21,10 +21,10 @@ from loadtest.cli import capacity as capacity_verb
 from loadtest.cli import ledger as ledger_verb
 from loadtest.cli import unused_options
 from loadtest.cli.overrides import pairs, scenario_of, settings_of
-from loadtest.cli.parser import TOKEN_ENV, parser
+from loadtest.cli.parser import parser
 from loadtest.cli.target_options import credentials_of_worker, target_of
-from loadtest.cli.values import MASTER_PORT
 from loadtest.distributed.gather import Workers
+from loadtest.distributed.handshake import MASTER_PORT, TOKEN_ENV
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan import gates
 from loadtest.plan.plan import Node, demand, make_plan, needs_capacity
@@ -45,12 +45,13 @@ from profiles.capacity.prices import built_in, choose
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
 from profiles.report.text.run import WIDTH, summary_text
+from profiles.report.text.sample import sampled_text
 from profiles.report.text.search import find_text
 from profiles.schema import FindResult, Summary
 from profiles.search.result import exit_code as find_exit_code
 from profiles.search.result import find
 from profiles.summary.run import summarize, verdict_exit_code
-from profiles.summary.sample import Sampled, is_sampled, sampled_text, summarize_sampled
+from profiles.summary.sample import Sampled, is_sampled, summarize_sampled
 
 INTERRUPTED_EXIT_CODE = 130
 WITHOUT_RESULT = ("serve", "worker")  # verbs that need no stdout

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from loadtest.cli.values import MASTER_PORT, count, port, positive, whole
+from loadtest.cli.values import count, port, positive, whole
 from loadtest.client.credentials import DEFAULT_KEY_ENV
+from loadtest.distributed.handshake import MASTER_PORT
 from loadtest.scenario.scenario import builtin_names
 from loadtest.traces.trace import KNOWN
 from loadtest.traffic.arrivals import Word

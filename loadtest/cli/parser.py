@@ -13,10 +13,9 @@ from loadtest.cli.options import (
     add_server,
     add_workers,
 )
-from loadtest.cli.values import MASTER_PORT, address, count, duration, port, positive, whole
+from loadtest.cli.values import address, count, duration, port, positive, whole
+from loadtest.distributed.handshake import MASTER_PORT, TOKEN_ENV
 from loadtest.system.environment import own_version
-
-TOKEN_ENV = "VIRALLOAD_TOKEN"
 
 
 def parser() -> argparse.ArgumentParser:

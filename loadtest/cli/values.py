@@ -3,9 +3,8 @@
 import argparse
 from urllib.parse import urlsplit
 
+from loadtest.distributed.handshake import MASTER_PORT
 from loadtest.units import parse_duration
-
-MASTER_PORT = 5557  # Locust's
 
 
 def positive(text: str) -> float:

@@ -2,8 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from loadtest.cli.parser import TOKEN_ENV
 from loadtest.client.address import Address, is_loopback, parse
+from loadtest.distributed.handshake import TOKEN_ENV
 from loadtest.errors import ConfigurationError
 
 PORTS = {"http": 80, "https": 443}

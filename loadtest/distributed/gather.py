@@ -8,9 +8,8 @@ from collections.abc import Callable
 import msgspec
 from rich.console import Console
 
-from loadtest.cli.parser import TOKEN_ENV
-from loadtest.cli.values import MASTER_PORT
 from loadtest.client.address import is_loopback, parse
+from loadtest.distributed.handshake import MASTER_PORT, TOKEN_ENV
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.processes import Child
 from profiles.record.folder import RunFolder

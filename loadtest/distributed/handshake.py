@@ -19,6 +19,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+MASTER_PORT = 5557  # Locust's
+
+TOKEN_ENV = "VIRALLOAD_TOKEN"
+
 Who = Literal["worker", "master"]
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]  # SHA-256, in hexadecimal digits
 Nonce = Hash  # as long

@@ -14,8 +14,8 @@ from typing import Any
 
 import gevent
 
-from loadtest.cli.parser import TOKEN_ENV
 from loadtest.distributed import protocol, unknown_peers
+from loadtest.distributed.handshake import TOKEN_ENV
 from loadtest.distributed.roster import Crew
 from loadtest.plan.job import Job
 from profiles.record.folder import RunFolder

@@ -10,10 +10,9 @@ from typing import Any
 
 import msgspec
 
-from loadtest.cli.parser import TOKEN_ENV
 from loadtest.distributed import protocol
 from loadtest.distributed.clock_offset import Reading
-from loadtest.distributed.handshake import NONCE_CHARS, Meeting, nonce
+from loadtest.distributed.handshake import NONCE_CHARS, TOKEN_ENV, Meeting, nonce
 from profiles.escaping import printable
 from profiles.record.folder import RunFolder
 from profiles.record.json_lines import LineWriter

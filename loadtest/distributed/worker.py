@@ -23,14 +23,13 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from loadtest.cli.parser import TOKEN_ENV
 from loadtest.client.address import Address, parse
 from loadtest.client.credentials import Credentials, in_the_clear
 from loadtest.client.target import ask_models
 from loadtest.distributed import protocol
 from loadtest.distributed.allowed_targets import check_target
 from loadtest.distributed.clock_offset import Reading, read_offset
-from loadtest.distributed.handshake import Meeting, nonce
+from loadtest.distributed.handshake import TOKEN_ENV, Meeting, nonce
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test
 from loadtest.plan.job import Job, decode, encode

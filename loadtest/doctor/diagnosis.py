@@ -20,7 +20,8 @@ from loadtest.system.child_environment import environ, python
 from profiles import formats
 from profiles.devices.host import Host, node_name
 from profiles.devices.nvidia.processes import MIN_HELD_BYTES, PID_NAMESPACE
-from profiles.devices.nvidia.reader import GpuError, open_gpus
+from profiles.devices.nvidia.reader import open_gpus
+from profiles.devices.reader import GpuError
 from profiles.schema import DeviceLimits, GpuInfo, GpuProcess, HostInfo
 from profiles.telemetry.datasheet import Datasheet, datasheet
 from profiles.telemetry.flop_limits import percent_of

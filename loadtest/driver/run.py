@@ -30,12 +30,11 @@ from loadtest.calibration.calibrate import (
     refusal,
 )
 from loadtest.calibration.concurrency import Calibration, Window
-from loadtest.cli.parser import TOKEN_ENV
-from loadtest.cli.unused_options import check_scenario
 from loadtest.client.address import parse
 from loadtest.client.credentials import NONE
 from loadtest.client.target import Offer, ask_models
 from loadtest.distributed import gather
+from loadtest.distributed.handshake import TOKEN_ENV
 from loadtest.driver import server
 from loadtest.driver.prepare import (
     Options,
@@ -54,6 +53,7 @@ from loadtest.plan.job import Job, encode
 from loadtest.plan.plan import Node, Schedule, demand, make_plan, needs_capacity, process_of
 from loadtest.plan.source import Source, load_source
 from loadtest.plan.text import UNBROKEN, plan_text
+from loadtest.plan.unused_options import check_scenario
 from loadtest.scenario.prompts import load_texts
 from loadtest.scenario.session import hopeless_retries, impatience
 from loadtest.system import charts_installed, open_files, output

@@ -16,7 +16,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from profiles.capacity import factors
 from profiles.capacity.evidence import Evidence
@@ -24,6 +23,7 @@ from profiles.capacity.utilization import admissible
 from profiles.requests import approximations
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.slo import EvidenceError, TooLittleError
+from profiles.requests.target import target_shares_machine
 from profiles.schema import Capacity, Demand, Factor, RunManifest
 from profiles.stats.queueing import Routing
 
@@ -164,28 +164,6 @@ def block_capacity(
     asked = Asked(price_usd_per_gpu_h=manifest.gpu_price_usd_per_h)
     assumptions = _assumptions(manifest, evidence)
     return extrapolate(evidence, asked, manifest.demand, assumptions, manifest.scenario)
-
-
-def gpus_in_use(manifest: RunManifest) -> int:
-    """How many GPUs the figure is divided by: one a replica, never more than there are."""
-    there = len(manifest.gpus)
-    replicas = manifest.target.replicas
-    if manifest.target.embedded and replicas:
-        return min(there, replicas)
-    return there
-
-
-def servers_in_use(manifest: RunManifest) -> int:
-    """GPUs in use; where there is none, replicas: for comparing runs, never for a block."""
-    if manifest.target.device == "cpu" or manifest.target.is_stub or not manifest.gpus:
-        return manifest.target.replicas or 1
-    return gpus_in_use(manifest)
-
-
-def target_shares_machine(manifest: RunManifest) -> bool:
-    """Whether the GPUs this run sampled can be the target's."""
-    host = (urlsplit(manifest.target.url).hostname or "").lower()
-    return manifest.target.embedded or host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def why_withheld(manifest: RunManifest, *, valid: bool, interrupted: bool = False) -> str | None:

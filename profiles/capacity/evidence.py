@@ -13,13 +13,14 @@ import numpy as np
 
 from profiles.capacity.factors import known
 from profiles.capacity.goodput import Seen
-from profiles.ledger.ledger import SEARCHED
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import Mix
 from profiles.requests.slo import MixedError, Slo, TooLittleError
 from profiles.schema import Factor, RunManifest
 from profiles.stats import bootstrap
 from profiles.stats.arrays import Floats
+
+SEARCHED = "found"  # a search's `Subject.peak`, for it has no schedule
 
 SATURATED = "saturated rate per GPU"  # of runs: what a full node does
 GOODPUT = "goodput a GPU"  # of searches, and as published: at an SLO

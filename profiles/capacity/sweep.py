@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles.capacity.block import Asked, block_factors, servers_in_use
+from profiles.capacity.block import Asked, block_factors
 from profiles.capacity.evidence import Evidence, estimate
 from profiles.capacity.factors import combined
 from profiles.capacity.goodput import look
 from profiles.record.columns import Recorded
 from profiles.requests.slo import EvidenceError, Slo
+from profiles.requests.target import servers_in_use
 
 SIZES = (0.1, 10.0, 13)  # least and most of the size asked for, and how many between
 LIMITS = 12

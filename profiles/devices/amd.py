@@ -19,8 +19,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from profiles.devices.nvidia.reader import GpuError
 from profiles.devices.polled import Ask, Device, Devices, LostError, ReadError, Unsupported, Value
+from profiles.devices.reader import GpuError
 from profiles.schema import GpuInfo
 
 ABSENT = "amdsmi has no reading that means the same"

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from profiles.devices.nvidia.reader import GpuError, Nvml, open_gpus
+from profiles.devices.nvidia.reader import Nvml, open_gpus
 from profiles.devices.polled import Devices
-from profiles.devices.reader import Reader
+from profiles.devices.reader import GpuError, Reader
 from profiles.devices.vendors import open_others
 
 UUIDS = (

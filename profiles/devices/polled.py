@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from profiles.devices.call_costs import Costs
 from profiles.devices.reader import Fault
-from profiles.sampler.account import Costs
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 
 RETRY_LOST_S = 5.0  # how often a lost GPU is asked whether it is back

@@ -53,3 +53,7 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Let the library go."""
+
+
+class GpuError(Exception):
+    """NVML is there but cannot be used; the text says what to do."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from profiles.devices import amd
 from profiles.devices.intel import reader as intel
-from profiles.devices.nvidia.reader import GpuError
 from profiles.devices.polled import Devices
+from profiles.devices.reader import GpuError
 from profiles.devices.visible import select_visible
 from profiles.schema import GpuInfo
 

@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from profiles.devices.nvidia.reader import GpuError, open_gpus
+from profiles.devices.nvidia.reader import open_gpus
+from profiles.devices.reader import GpuError
 from profiles.schema import GpuInfo
 
 

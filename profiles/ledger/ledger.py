@@ -15,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from profiles.capacity.evidence import SEARCHED
 from profiles.record.json_lines import DamagedError, decoded, open_regular
 
 FILE_NAME = "ledger.jsonl"
 LEDGER_VERSION = 2  # 1: of a run its mean over the curve, within the SLO
 GOODPUT = "goodput_images_per_s"  # at the SLO: of searches
 SATURATED = "saturated_images_per_s"  # while a queue stood: of runs
-SEARCHED = "found"  # a search's `Subject.peak`, for it has no schedule
 
 
 class LedgerError(Exception):

@@ -23,10 +23,10 @@ import msgspec
 import numpy as np
 
 from profiles.capacity import factors
-from profiles.capacity.block import servers_in_use
 from profiles.capacity.evidence import HARMLESS, Evidence, device, estimate, peak
 from profiles.capacity.goodput import Seen
 from profiles.ledger.ledger import GOODPUT, SATURATED, Prediction, Subject, prediction_id
+from profiles.requests.target import servers_in_use
 from profiles.schema import RunManifest
 
 TIMES = (1, 2, 4, 8)  # the next repeat, and the next larger tests

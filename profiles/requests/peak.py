@@ -1,6 +1,6 @@
 """The peak of a run, on one clock: what was planned, what came due, what was done meanwhile. Pure.
 
-The peak is the phase of the planned curve of that name (`profiles.telemetry.phases`), and all that
+The peak is the phase of the planned curve of that name (`profiles.requests.phases`), and all that
 is told of it is of that time. Beside it stands what the busiest stretch in it had, which arrivals
 by chance make more than the plan: of PEAK_MIN_S or a tenth of the load, and at most a quarter of
 the peak, so that it is not the peak's mean nor reaches beyond it. Where so short a stretch holds
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from profiles.record.columns import Requests
+from profiles.requests.phases import phase_spans
 from profiles.requests.rates import LoadWindow, good
 from profiles.schema import LoadPlan, Outcome, RunManifest
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats
-from profiles.telemetry.phases import phase_spans
 
 PEAK_MIN_S = 10.0
 PEAK_SHARE = 1 / 10  # of the load

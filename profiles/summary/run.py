@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from profiles.capacity.block import block_capacity, gpus_in_use, target_shares_machine, why_withheld
+from profiles.capacity.block import block_capacity, why_withheld
 from profiles.capacity.evidence import Evidence, estimate
 from profiles.capacity.goodput import look
 from profiles.record import columns
@@ -28,6 +28,7 @@ from profiles.requests.rates import (
     scheduled_images,
 )
 from profiles.requests.slo import EvidenceError, own_slo
+from profiles.requests.target import gpus_in_use, target_shares_machine
 from profiles.requests.threshold import Measurements
 from profiles.schema import (
     EndReason,

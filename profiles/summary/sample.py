@@ -1,11 +1,9 @@
-"""A run folder without a load: what `viralload sample` saw, as figures and as words. Pure."""
+"""A run folder without a load: what `viralload sample` saw, as figures. Pure."""
 
 import msgspec
 import numpy as np
 
-from profiles import formats
 from profiles.record.columns import Recorded
-from profiles.report.text import hardware as hardware_text
 from profiles.requests.rates import LoadWindow
 from profiles.schema import (
     GpuSummary,
@@ -13,8 +11,6 @@ from profiles.schema import (
     RunEvent,
     RunManifest,
     SamplerSummary,
-    Summary,
-    Verdict,
 )
 from profiles.stats import arrays
 from profiles.telemetry import hardware
@@ -22,7 +18,6 @@ from profiles.telemetry.device_means import summarize_host
 from profiles.telemetry.energy import gpu_energy
 
 SCENARIO = "sample"  # the name in the manifest of such a folder
-LABEL = 12
 
 
 class Sampled(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,44 +63,6 @@ def summarize_sampled(recorded: Recorded) -> Sampled:
         warnings=warnings,
         **told,
     )
-
-
-def sampled_text(found: Sampled) -> str:
-    """For a terminal, ending in a newline."""
-    seconds = formats.seconds(found.duration_s)
-    lines = [f"sampled {seconds}: {len(found.gpus)} GPUs"]
-    for gpu in [*found.gpus, *found.instances]:
-        held = _held(gpu)
-        lines.append(
-            f"{f'GPU {gpu.index}':{LABEL}}{gpu.name or gpu.uuid}: "
-            f"{formats.percent(gpu.util_mean_pct)} busy, tensor "
-            f"{formats.percent(gpu.tensor_mean_pct)}, {formats.watts(gpu.power_mean_w)} mean, "
-            f"{formats.joules(gpu.energy_counter_j)} by the counter, "
-            f"{formats.joules(gpu.energy_integrated_j)} by power, "
-            f"{formats.data(gpu.mem_used_max_bytes)} at most{held}"
-        )
-    lines += [
-        f"{'host':{LABEL}}{host.node}: CPU {formats.percent(host.cpu_mean_pct)} mean, "
-        f"{formats.data(host.mem_used_max_bytes)} memory at most{hardware_text.host_used(host)}"
-        for host in found.hosts
-    ]
-    summary = Summary(
-        run_id=found.run_id, scenario=SCENARIO, valid=True, reasons=[], verdict=Verdict.PASS,
-        scheduled=0, outcomes={}, scheduled_images=0, ok_images=0, slo_latency_s=0.0,
-        gpus=found.gpus, samplers=found.samplers, faults=found.faults,
-    )  # fmt: skip
-    lines += [f"{name}: {value}" for name, value in hardware_text.reading_rows(summary)]
-    lines += [f"warning: {one}" for one in found.warnings]
-    return "\n".join(lines) + "\n"
-
-
-def _held(gpu: GpuSummary) -> str:
-    told = [
-        f", {words} {formats.share(getattr(gpu, name))} of the time"
-        for name, words in hardware_text.HELD.items()
-        if (getattr(gpu, name) or 0.0) >= hardware_text.MIN_HELD
-    ]
-    return "".join(told)
 
 
 def _ends(t_s: arrays.Floats) -> list[float]:

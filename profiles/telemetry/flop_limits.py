@@ -14,10 +14,10 @@ idled, it had no work.
 import msgspec
 import numpy as np
 
-from profiles.capacity.block import gpus_in_use, target_shares_machine
 from profiles.record.columns import Requests
 from profiles.requests.peak import Peak
 from profiles.requests.rates import LoadWindow
+from profiles.requests.target import gpus_in_use, target_shares_machine
 from profiles.schema import DeviceLimits, Outcome, RunManifest
 from profiles.telemetry.datasheet import Datasheet, datasheet
 

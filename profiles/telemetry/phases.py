@@ -1,8 +1,6 @@
 """The load joined to the hardware: by phase of the curve, and by GPU. Pure.
 
-The peak is the time around the planned curve's maximum in which it stays above PEAK_SHARE of it;
-the rise is what comes before, the decay what comes after. A replica is joined to its GPU by the
-UUID that the server told with each answer.
+A replica is joined to its GPU by the UUID that the server told with each answer.
 """
 
 from collections.abc import Sequence
@@ -11,34 +9,14 @@ import msgspec
 import numpy as np
 
 from profiles.record.columns import Gpu, Recorded, Requests
+from profiles.requests.phases import phase_spans
 from profiles.requests.rates import LoadWindow
-from profiles.schema import GpuSummary, LoadPlan, Outcome, PhaseSummary
+from profiles.schema import GpuSummary, Outcome, PhaseSummary
 from profiles.stats.arrays import Bools, Floats
 from profiles.telemetry.device_means import averages, level_mean, throttled
 from profiles.telemetry.energy import Energy
 
-PEAK_SHARE = 0.8
 TERA = 1e12
-
-
-def phase_spans(plan: LoadPlan, duration_s: float) -> list[tuple[str, float, float]]:
-    """Name, start and end of each phase in seconds since the load began, none empty."""
-    t_s = np.array(plan.curve_t_s, dtype=np.float64)
-    rate = np.array(plan.curve_images_per_s, dtype=np.float64)
-    if t_s.size < 2 or duration_s <= 0:
-        return []
-    high = rate >= PEAK_SHARE * rate.max()
-    first = last = int(rate.argmax())
-    while first > 0 and high[first - 1]:
-        first -= 1
-    while last < rate.size - 1 and high[last + 1]:
-        last += 1
-    begin_s = float(t_s[first]) if first else 0.0
-    end_s = float(t_s[last]) if last < rate.size - 1 else duration_s
-    cuts = [0.0, min(begin_s, duration_s), min(end_s, duration_s), duration_s]
-    names = ("rise", "peak", "decay")
-    spans = zip(names, cuts[:-1], cuts[1:], strict=True)
-    return [(name, start, end) for name, start, end in spans if end > start]
 
 
 def summarize_phases(

@@ -9,9 +9,9 @@ The interval, and the energy without idling, are those of profiles.telemetry.ene
 
 import numpy as np
 
-from profiles.capacity.block import target_shares_machine
 from profiles.record.columns import Host, Recorded, Requests
 from profiles.requests.rates import LoadWindow
+from profiles.requests.target import target_shares_machine
 from profiles.schema import HostEnergy, Outcome
 from profiles.stats.arrays import Floats
 from profiles.telemetry.energy import COUNTER, Energy, GpuEnergy, metered

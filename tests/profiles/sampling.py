@@ -15,7 +15,8 @@ from profiles.schema import GpuSample
 # With `until`, cycles 10 s apart (longer than the wait for a lost GPU) until that fault was told.
 READER = """
 import ctypes, json, sys, time, msgspec
-from profiles.devices.nvidia.reader import GpuError, open_gpus
+from profiles.devices.nvidia.reader import open_gpus
+from profiles.devices.reader import GpuError
 times_s, until = json.loads(sys.argv[1])
 try:
     nvml = open_gpus("n1")

@@ -13,7 +13,7 @@ from tests.profiles import fake_libraries
 # clock that jumps further than the wait for a lost GPU, until the fault `until` was told.
 READER = """
 import importlib, json, sys, time, msgspec
-from profiles.devices.nvidia.reader import GpuError
+from profiles.devices.reader import GpuError
 vendor, cycles, apart_s, until = json.loads(sys.argv[1])
 try:
     gpus = importlib.import_module("profiles." + vendor).open_gpus("n1", 3)

@@ -30,8 +30,8 @@ from profiles.devices.intel.sysman import (
     UNSUPPORTED_FEATURE,
     Sysman,
 )
-from profiles.devices.nvidia.reader import GpuError
 from profiles.devices.polled import Ask, Device, Devices, LostError, ReadError, Unsupported
+from profiles.devices.reader import GpuError
 from profiles.schema import GpuInfo
 
 ABSENT = "Level Zero Sysman has no reading that means the same"

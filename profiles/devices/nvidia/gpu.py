@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from profiles.devices.call_costs import Costs
 from profiles.devices.nvidia.gpm import METRICS, Gpm
 from profiles.devices.nvidia.mig import Instance, instances
 from profiles.devices.nvidia.return_codes import LOST, NEVER, NOT_SUPPORTED, why_not
-from profiles.sampler.account import Costs
 from profiles.schema import GpuInfo
 
 # GpuSample's attribute -> (NVML field, its steps a unit of ours; None: a whole number as it is).

@@ -3,15 +3,12 @@
 from typing import Any
 
 from profiles.devices.nvidia.return_codes import INIT_REMEDIES
+from profiles.devices.reader import GpuError
 
 SHADOWED = (
     "the deprecated package `pynvml` hides nvidia-ml-py: "
     "pip uninstall -y pynvml && pip install --force-reinstall nvidia-ml-py"
 )
-
-
-class GpuError(Exception):
-    """NVML is there but cannot be used; the text says what to do."""
 
 
 def library() -> Any:

@@ -8,8 +8,6 @@
                         Hopper and later; MIG instances beside their GPU
     Nvml.processes(...), Nvml.states(...), Nvml.watch_xids(...)
 
-    GpuError            NVML is there but cannot be used; the text says what to do
-
 What a GPU can tell is found out once, at the start; what it cannot is None. After the start
 nothing raises: a reading that fails is None and told once in `faults()`, a GPU that is lost gives
 no samples until it is back, and the others go on. A lost GPU is asked again after 5 s, then ever
@@ -24,17 +22,17 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from profiles.devices.call_costs import Costs
 from profiles.devices.nvidia.gpu import Gpu, describe
-from profiles.devices.nvidia.library import GpuError, gpu_error, library
+from profiles.devices.nvidia.library import gpu_error, library
 from profiles.devices.nvidia.processes import GpuProcesses
 from profiles.devices.nvidia.return_codes import ABSENT, NO_GPU
 from profiles.devices.nvidia.session import Session
 from profiles.devices.nvidia.xid import meaning
 from profiles.devices.reader import Fault
-from profiles.sampler.account import Costs
 from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 
-__all__ = ["GpuError", "Nvml", "open_gpus"]
+__all__ = ["Nvml", "open_gpus"]
 
 RETRY_LOST_S = 5.0  # when a lost GPU is asked whether it is back, then after twice as long ...
 RETRY_AT_MOST_S = 60.0  # ... each time up to this: each may open NVML anew, which holds all GPUs up

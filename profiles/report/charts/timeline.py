@@ -10,11 +10,11 @@ import numpy as np
 
 from profiles.record.columns import OUTCOMES, Recorded, Requests
 from profiles.requests.attempts import Counted, add_up
+from profiles.requests.phases import phase_spans
 from profiles.requests.rates import load_window
 from profiles.schema import Outcome
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats
-from profiles.telemetry.phases import phase_spans
 
 MIN_BINS = 45
 MAX_BINS = 180

@@ -1,7 +1,7 @@
 """How full the devices were, in words: a sentence, and rows for the report. Pure."""
 
 from profiles import formats
-from profiles.capacity.block import target_shares_machine
+from profiles.requests.target import target_shares_machine
 from profiles.schema import RunManifest, Summary
 
 Row = tuple[str, str]

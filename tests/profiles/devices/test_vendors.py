@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from profiles.devices import vendors
-from profiles.devices.nvidia.reader import GpuError
 from profiles.devices.polled import Ask, Device, Devices
+from profiles.devices.reader import GpuError
 from profiles.devices.vendors import AMD, INTEL, gpu_vendors, open_others, other_gpus
 from profiles.record.folder import RunFolder
 from profiles.schema import GpuInfo

@@ -11,7 +11,8 @@ from profiles.capacity.factors import Doublings
 from profiles.capacity.goodput import look
 from profiles.ledger.ledger import FILE_NAME, GOODPUT, SATURATED, append, read
 from profiles.ledger.predictions import Arrived, Record, predict, score, subject, sum_up, told
-from profiles.ledger.scoring import arrived, ledger_text, record_of, record_told
+from profiles.ledger.scoring import arrived, record_of, record_told
+from profiles.report.text.ledger import ledger_text
 from profiles.requests.slo import own_slo
 from tests.profiles.ledger.test_ledger import ABOUT, prediction
 from tests.profiles.steady import STUB, full, full_run

@@ -2,7 +2,8 @@
 
 import pytest
 
-from profiles.sampler.account import Account, Costs
+from profiles.devices.call_costs import Costs
+from profiles.sampler.account import Account
 from profiles.sampler.cadence import Tick
 from profiles.schema import CallCost
 

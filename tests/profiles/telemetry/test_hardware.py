@@ -7,6 +7,7 @@ import pytest
 
 from profiles.record.columns import gpu_columns, host_columns
 from profiles.report.text import hardware as hardware_text
+from profiles.requests.phases import phase_spans
 from profiles.schema import (
     CallCost,
     GpuProcess,
@@ -18,7 +19,6 @@ from profiles.schema import (
     TargetInfo,
     Verdict,
 )
-from profiles.telemetry.phases import phase_spans
 from tests.profiles.synthetic import (
     PEAKED,
     START_S,

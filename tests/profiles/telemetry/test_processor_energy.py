@@ -11,9 +11,10 @@ from profiles.record.folder import RunFolder
 from profiles.report.html import run as run_page
 from profiles.report.text import hardware as hardware_text
 from profiles.report.text.run import summary_text
+from profiles.report.text.sample import sampled_text
 from profiles.schema import HostSample, Summary, TargetInfo
 from profiles.summary.run import summarize
-from profiles.summary.sample import sampled_text, summarize_sampled
+from profiles.summary.sample import summarize_sampled
 from tests.profiles.devices.test_rapl import RANGE_UJ, put, zone
 from tests.profiles.synthetic import (
     START_S,
