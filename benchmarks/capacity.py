@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.options import environment
 from profiles.capacity import factors
-from profiles.capacity.block import Asked, extrapolate
+from profiles.capacity.block import ExtrapolationOptions, extrapolate
 from profiles.capacity.evidence import SATURATED, Evidence, repeated
 from profiles.capacity.factors import known
 from profiles.requests.slo import Slo
@@ -75,7 +75,7 @@ def world(kind: str, seed: int) -> Told:
         slo=Slo(10.0, 0.95, "p(95) < 10s"),
         slack=20.0,
     )
-    found = extrapolate(evidence, Asked(gpus=BLOCK))
+    found = extrapolate(evidence, ExtrapolationOptions(gpus=BLOCK))
     out = factors.availability()
     truth = (
         mean

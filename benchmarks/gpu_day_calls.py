@@ -17,7 +17,7 @@ from serve.settings import Settings
 
 BUDGET_S = 2.0  # of timing
 REHEARSAL_BUDGET_S = 0.3
-LEAST_CALLS, MOST_CALLS = 3, 200
+MIN_CALLS, MAX_CALLS = 3, 200
 WARM_UP_CALLS = 3
 TIMESTEP = 500.0  # the middle of the samplers' thousand
 
@@ -46,8 +46,8 @@ def timed(part: Session, call: Call, *, captured: bool) -> float:
     budget_s = REHEARSAL_BUDGET_S if part.rehearse else BUDGET_S
     _once_s(part, call)  # the first chooses kernels
     once_s = _once_s(part, call)
-    calls = max(LEAST_CALLS, int(budget_s / max(once_s, 1e-6)))
-    return statistics.median(_once_s(part, call) for _ in range(min(calls, MOST_CALLS)))
+    calls = max(MIN_CALLS, int(budget_s / max(once_s, 1e-6)))
+    return statistics.median(_once_s(part, call) for _ in range(min(calls, MAX_CALLS)))
 
 
 def _once_s(part: Session, call: Call) -> float:

@@ -37,7 +37,7 @@ STEP_BUDGET_S = 4.0  # of each batch
 REPEATS = 3
 STOCK_STEPS = 8
 OFFLINE_S = 15.0
-LEAST_ROUNDS = 3  # full batches that count
+MIN_ROUNDS = 3  # full batches that count
 PATIENT_S = 3600.0
 # What `start` spends its time in, by the names it calls: (figure, module, attribute).
 STAGES = (
@@ -166,7 +166,7 @@ def _offline(part: Session, warm: Warm, settings: Settings, predicted: float | N
     """Images/s of the engine with always two full batches asked for; the first is not counted."""
     full = settings.batch_limit
     budget_s = 3.0 if part.rehearse else OFFLINE_S
-    rounds = max(LEAST_ROUNDS, round((predicted or 0.0) * budget_s / full))
+    rounds = max(MIN_ROUNDS, round((predicted or 0.0) * budget_s / full))
     done_s = asyncio.run(_always(warm.model, settings, images=full * (rounds + 1)))
     rate = (len(done_s) - full) / (done_s[-1] - done_s[full - 1])
     source = f"{CLOCK}, {rounds} full batches in process"

@@ -21,7 +21,7 @@ from serve.settings import Settings
 
 # Captured against eager in bf16, whose rounding cuDNN's choice of kernels may move; see
 # tests/serve/test_on_gpu.py. On a CPU both compute in float32.
-MOST_APART = 0.05
+MAX_APART = 0.05
 ROWS = [Row(prompt=f"a red fox, {seed}", negative_prompt="", seed=seed) for seed in range(3)]
 
 
@@ -53,7 +53,7 @@ def _tiny(part: Session) -> None:
     apart = max(rms_apart(recorded, eager) for recorded, eager in pairs)
     how = "CUDA graphs" if part.on_gpu else "traces on a CPU; CUDA graphs need a GPU"
     part.book.add("tiny, recorded against eager", apart, "rms", f"8 steps of 3 images, {how}")
-    if not apart < MOST_APART:
+    if not apart < MAX_APART:
         raise AssertionError(f"recorded steps differ from eager ones by {apart:.3g} of the latents")
     _image(part, warm[True], settings)
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loadtest.cli import ledger as ledger_verb
-from profiles.capacity.goodput import look
+from profiles.capacity.goodput import measure_goodput
 from profiles.ledger import scoring
 from profiles.ledger.ledger import FILE_NAME
 from profiles.record import columns
@@ -71,7 +71,9 @@ def predict(folders: Sequence[Path]) -> None:
     runs = [columns.read(RunFolder(folder)) for folder in folders]
     root = folders[0].parent
     path = root / FILE_NAME
-    seen = [look(run, own_slo(run.manifest), servers_in_use(run.manifest)) for run in runs]
+    seen = [
+        measure_goodput(run, own_slo(run.manifest), servers_in_use(run.manifest)) for run in runs
+    ]
     ledger_verb.write(path, seen, scoring.record_of(path, runs[0].manifest, root))
 
 

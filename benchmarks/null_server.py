@@ -30,7 +30,7 @@ from benchmarks.player import END_OF_HEAD, LENGTH
 
 SIDE = 512  # pixels
 IMAGE_BYTES = 75_000  # 100 KB in base64
-MOST_FILES = min(1 << 14, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+MAX_FILES = min(1 << 14, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 MODELS = b'{"object":"list","data":[{"id":"null","object":"model"}]}'
 
 
@@ -147,7 +147,7 @@ if __name__ == "__main__":
             0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
         )
     # The table of open files grown now: later that would hold requests up, and not by their sender.
-    os.close(fcntl.fcntl(0, fcntl.F_DUPFD, MOST_FILES - 1))
+    os.close(fcntl.fcntl(0, fcntl.F_DUPFD, MAX_FILES - 1))
     stamps = uvloop.run(_serve(told))
     with os.fdopen(sys.stdout.fileno(), "wb") as out:
         out.write(stamps)

@@ -33,7 +33,7 @@ from loadtest.client import credentials
 from loadtest.client.image_client import ImageClient
 from loadtest.distributed import master, unknown_peers
 from loadtest.generator import monitor, people, web_ui
-from loadtest.generator.person import Answer, Gone, Script, retry_after
+from loadtest.generator.person import Answer, Departure, Script, retry_after
 from loadtest.generator.recorder import FIRST, Attempt, Recorder
 from loadtest.generator.sender import Prepared, Sender
 from loadtest.generator.timer import Alarm
@@ -169,7 +169,7 @@ class Crowd(User):
         """Whether no further request is to be sent."""
         return self.stopped.is_set() or self.broken is not None
 
-    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Gone) -> None:
+    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Departure) -> None:
         """Record a request that never left."""
         self.sender.leave(seq, due_s, images, whose, gone.outcome, gone.why)
 
@@ -297,7 +297,7 @@ def _start(environment: Environment, **_: object) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or runner is None:
         return
-    crew: master.Reception | None = getattr(environment, "crew", None)
+    crew: master.Master | None = getattr(environment, "crew", None)
     if crew is not None:
         crew.begin()
     load_start_s = run_clock() + LEAD_S

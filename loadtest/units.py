@@ -17,7 +17,7 @@ UNIT_S = {
     "week": 7 * 86400.0,
     "weeks": 7 * 86400.0,
 }
-MOST_S = 1e12  # 30,000 years
+MAX_S = 1e12  # 30,000 years
 
 
 class Duration(float):
@@ -28,7 +28,7 @@ def parse_duration(value: object) -> Duration:
     """Seconds of `90`, `"90s"`, `"15 min"`, `"1h"`, `"8d"`.
 
     Raises:
-        ValueError: not a duration from 0 to MOST_S.
+        ValueError: not a duration from 0 to MAX_S.
     """
     seconds: float | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -37,7 +37,7 @@ def parse_duration(value: object) -> Duration:
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", value.lower())
         if match and (match[2] or "s") in UNIT_S:
             seconds = float(match[1]) * UNIT_S[match[2] or "s"]
-    if seconds is None or not 0 <= seconds <= MOST_S:
+    if seconds is None or not 0 <= seconds <= MAX_S:
         raise ValueError(f'expected a duration such as 90, "90s", "15min" or "1h", got {value!r}')
     return Duration(seconds)
 

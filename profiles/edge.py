@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-MOST_CHARS = 600
+MAX_CHARS = 600
 HIDDEN = "***"
 ROOM = "free some room there, or name another place with --out DIR"
 ALLOWED = "see its permissions, or name a place that you may write to (--out DIR; TMPDIR)"
@@ -58,9 +58,9 @@ def reason(err: OSError) -> str:
 
 
 def printable(text: str) -> str:
-    """One line of at most MOST_CHARS that no terminal takes for a command."""
+    """One line of at most MAX_CHARS that no terminal takes for a command."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= MOST_CHARS else f"{line[: MOST_CHARS - 2]} …"
+    return line if len(line) <= MAX_CHARS else f"{line[: MAX_CHARS - 2]} …"
 
 
 def hide(text: str, secrets: Iterable[str | None]) -> str:

@@ -49,7 +49,7 @@ def busy_hour(
         ScenarioError: its arrivals cannot be drawn.
     """
     shape, most_per_s = source.shape, ENOUGH * full_per_s
-    span_s = min(HOUR_S, source.duration_s, utilization.MOST / most_per_s)
+    span_s = min(HOUR_S, source.duration_s, utilization.MAX_ARRIVALS / most_per_s)
     told = f"the busiest {span_s:,.0f} s of {scenario.name}"
     if isinstance(shape, Trace):
         return _of_trace(shape, span_s, most_per_s, seed, told)

@@ -28,8 +28,8 @@ from profiles.report.html.fleet import render
 from profiles.schema.fleet import Autoscaling, Failures, Fleet, FleetError, People, Simulated
 
 BIN_S = 1.0
-MOST_BINS = 20_000
-MOST_GPUS = 10_000_000
+MAX_BINS = 20_000
+MAX_GPUS = 10_000_000
 
 
 def simulate_scenario(
@@ -52,7 +52,7 @@ def simulate_scenario(
             fleet=fleet,
             demand=demand,
             people=people,
-            search_most=None if options.slo_share is None else MOST_GPUS,
+            search_most=None if options.slo_share is None else MAX_GPUS,
             cores=cores_here(),
         )
         cost = estimate(asked, memory_bytes=memory_bytes)
@@ -121,8 +121,8 @@ def fleet_of(options: argparse.Namespace) -> Fleet:
         FleetError: its service times are unreadable, or lack the batch sizes needed; too many GPUs.
         ValueError: a duration that is none.
     """
-    if options.gpus > MOST_GPUS:
-        raise FleetError(f"--gpus: at most {MOST_GPUS:,} are simulated, got {options.gpus:,}")
+    if options.gpus > MAX_GPUS:
+        raise FleetError(f"--gpus: at most {MAX_GPUS:,} are simulated, got {options.gpus:,}")
     batch = 1 if options.policy == "none" else options.max_batch
     service = read_service(options.service, batch)
     most = batch or service.largest_batch
@@ -205,7 +205,7 @@ def demand_of(scenario: Scenario, source: Source, fleet: Fleet, people: People) 
     process = scenario.load.arrivals or "poisson"
     if process not in ("poisson", "smooth"):
         return _in_bursts(process, arrivals_by, duration_s, scenario.seed)
-    bins = min(MOST_BINS, max(1, round(duration_s / BIN_S)))
+    bins = min(MAX_BINS, max(1, round(duration_s / BIN_S)))
     edges = np.linspace(0.0, duration_s, bins + 1)
     rates = np.diff(arrivals_by(edges)) * (bins / duration_s)
     return Demand(duration_s=duration_s, rates_per_s=tuple(np.maximum(rates, 0.0).tolist()))

@@ -27,9 +27,9 @@ WINDOW_IMAGES = 24
 SLOW_S, SLOW_IMAGES = 10.0, 8  # a window of so many seconds may hold fewer
 WAVES = 2  # requests that end in a window, for each in flight; one where the level is confirmed
 TIME_S = 120.0
-MOST_IN_FLIGHT = 4096
-LEAST_BLOCKS = 4
-MOST_BLOCKS = 20
+MAX_IN_FLIGHT = 4096
+MIN_BLOCKS = 4
+MAX_BLOCKS = 20
 LEVEL = 0.95
 
 
@@ -212,10 +212,10 @@ class Climb:
 
     def _rise(self, step: int) -> None:
         self._confirms = False
-        if self.in_flight >= MOST_IN_FLIGHT:
-            self.look(-math.inf, f"no more than {MOST_IN_FLIGHT:,} requests are kept in flight")
+        if self.in_flight >= MAX_IN_FLIGHT:
+            self.look(-math.inf, f"no more than {MAX_IN_FLIGHT:,} requests are kept in flight")
             return
-        self.in_flight = min(step * self.in_flight, MOST_IN_FLIGHT)
+        self.in_flight = min(step * self.in_flight, MAX_IN_FLIGHT)
         self._warm = 0
 
 
@@ -262,9 +262,9 @@ def interval(
     first = _end_of_first_cluster(done)
     begin_s = 0.5 * (done[first].t_s + done[min(first + 1, len(done) - 1)].t_s)
     span_s = done[-1].t_s - begin_s
-    block_s = max(wave_s, span_s / MOST_BLOCKS)
+    block_s = max(wave_s, span_s / MAX_BLOCKS)
     blocks = int(span_s / block_s) if block_s > 0 else 0
-    if blocks < LEAST_BLOCKS:
+    if blocks < MIN_BLOCKS:
         return None, None
     edges = begin_s + block_s * np.arange(blocks + 1)
     ends = _ends_of_clusters(done)

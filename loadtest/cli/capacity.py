@@ -21,9 +21,9 @@ from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overr
 from loadtest.system.terminal import show
 from profiles import edge
 from profiles.capacity.bill import Bill, Line, bill_of, one_price, table
-from profiles.capacity.block import BLOCK_GPUS, Asked, extrapolate, why_withheld
+from profiles.capacity.block import BLOCK_GPUS, ExtrapolationOptions, extrapolate, why_withheld
 from profiles.capacity.evidence import Evidence, device, estimate
-from profiles.capacity.goodput import Seen, look
+from profiles.capacity.goodput import GoodputAtSlo, measure_goodput
 from profiles.capacity.prices import (
     Offer,
     PriceError,
@@ -49,7 +49,7 @@ from profiles.requests.target import servers_in_use
 from profiles.schema import Capacity, Demand, EndReason, Stand
 from profiles.summary.run import compute
 
-MOST_BLOCKS = 10_000  # a billion GPUs
+MAX_BLOCKS = 10_000  # a billion GPUs
 
 
 class WithheldError(ViralloadError):
@@ -142,7 +142,7 @@ def _about(
     ]
 
 
-def _write_down(path: Path, seen: list[Seen], record: Record) -> None:
+def _write_down(path: Path, seen: list[GoodputAtSlo], record: Record) -> None:
     """What a figure predicts, once there is one; an unwritable ledger hides no figure."""
     try:
         written = ledger_verb.write(path, seen, record)
@@ -154,7 +154,7 @@ def _write_down(path: Path, seen: list[Seen], record: Record) -> None:
 
 def _evidence(
     options: argparse.Namespace, runs: list[Recorded], slo: Slo | None
-) -> tuple[Evidence, list[Seen]]:
+) -> tuple[Evidence, list[GoodputAtSlo]]:
     if options.published:
         if options.runs:
             raise EvidenceError("give either runs or --published, for they cannot be one estimate")
@@ -167,12 +167,12 @@ def _evidence(
     return estimate(seen), seen
 
 
-def _look(path: Path, run: Recorded, slo: Slo | None) -> Seen:
+def _look(path: Path, run: Recorded, slo: Slo | None) -> GoodputAtSlo:
     servers = servers_in_use(run.manifest)
     found = read_found(path)
     if found is not None:
         return look_found(found, run.manifest, servers, slo, run.requests)
-    return look(run, slo or own_slo(run.manifest), servers)
+    return measure_goodput(run, slo or own_slo(run.manifest), servers)
 
 
 def _read(path: Path) -> Recorded:
@@ -194,8 +194,8 @@ def _check_bears(path: Path, run: Recorded) -> None:
 def _gpus(options: argparse.Namespace, evidence: Evidence) -> int:
     """How many the block has: a cell's at least."""
     cell = options.cell or evidence.tested_gpus
-    if options.blocks > MOST_BLOCKS:
-        raise EvidenceError(f"--blocks: at most {MOST_BLOCKS:,}, got {options.blocks:g}")
+    if options.blocks > MAX_BLOCKS:
+        raise EvidenceError(f"--blocks: at most {MAX_BLOCKS:,}, got {options.blocks:g}")
     gpus: int = round(options.blocks * BLOCK_GPUS)
     if gpus < cell:
         raise EvidenceError(
@@ -205,8 +205,10 @@ def _gpus(options: argparse.Namespace, evidence: Evidence) -> int:
     return gpus
 
 
-def _asked(options: argparse.Namespace, gpus: int, bill: Bill, record: Record) -> Asked:
-    return Asked(
+def _asked(
+    options: argparse.Namespace, gpus: int, bill: Bill, record: Record
+) -> ExtrapolationOptions:
+    return ExtrapolationOptions(
         gpus=gpus,
         cell_gpus=options.cell,
         routing=options.routing,
@@ -278,7 +280,10 @@ def _ceiling(options: argparse.Namespace, evidence: Evidence, found: Capacity) -
 
 
 def _sweeps(
-    options: argparse.Namespace, evidence: Evidence, runs: list[Recorded], asked: Asked
+    options: argparse.Namespace,
+    evidence: Evidence,
+    runs: list[Recorded],
+    asked: ExtrapolationOptions,
 ) -> list[tuple[str, str, str, list[Point]]]:
     """Title, axis, unit and points."""
     if not options.sweep and options.html is None:

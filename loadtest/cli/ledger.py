@@ -9,7 +9,7 @@ import msgspec
 
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.terminal import show
-from profiles.capacity.goodput import Seen, look
+from profiles.capacity.goodput import GoodputAtSlo, measure_goodput
 from profiles.ledger import ledger, predictions, scoring
 from profiles.ledger.ledger import FILE_NAME, LedgerError
 from profiles.ledger.predictions import Record
@@ -60,13 +60,13 @@ def note(folder: RunFolder, summary: Summary) -> None:
     manifest = recorded.manifest
     path = folder.path.parent / FILE_NAME
     try:
-        seen = [look(recorded, own_slo(manifest), servers_in_use(manifest))]
+        seen = [measure_goodput(recorded, own_slo(manifest), servers_in_use(manifest))]
         write(path, seen, scoring.record_of(path, manifest))
     except (EvidenceError, LedgerError) as err:
         sys.stderr.write(f"warning: nothing was written to the ledger: {err}\n")
 
 
-def write(path: Path, seen: list[Seen], record: Record) -> int:
+def write(path: Path, seen: list[GoodputAtSlo], record: Record) -> int:
     """Write down what is predicted now and was not yet; how many predictions that is."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     made = predictions.predict(seen, now, record)

@@ -242,7 +242,7 @@ def _find(options: argparse.Namespace, command: list[str]) -> int:
 
     unused_options.check_server(options)
     scenario, text, folder = goal.scenario_of(options)
-    asked = goal.asked_of(options, scenario)
+    asked = goal.goal_of(options, scenario)
     price, price_basis = _price(None)
     target = target_of(options, command)
     wanted = Options(

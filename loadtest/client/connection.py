@@ -17,13 +17,13 @@ from typing import Protocol
 import msgspec
 
 FIRST_BYTES = 1 << 16  # read at once until the head has come
-MOST_INTERIM = 16  # answers of status 1xx before the one
+MAX_INTERIM = 16  # answers of status 1xx before the one
 READS_A_TURN = 16  # of up to 64 KiB each; a loop that always finds data would never yield
-MOST_HEAD_BYTES = 1 << 16
+MAX_HEAD_BYTES = 1 << 16
 ROOM_BYTES = 1 << 22  # given to a body at once; a longer one has to come first
 END_OF_HEAD = b"\r\n\r\n"
 START = b"HTTP/1."
-MOST_QUOTED = 40
+MAX_QUOTED = 40
 NO_BODY = (204, 304)
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?$")
@@ -107,7 +107,7 @@ def parse_head(head: bytes) -> Reply:
 
 def quoted(value: str) -> str:
     """A header's value for a message: whole or not at all, so that half a secret never stands."""
-    return value if len(value) <= MOST_QUOTED else f"of {len(value):,} characters"
+    return value if len(value) <= MAX_QUOTED else f"of {len(value):,} characters"
 
 
 def check_start(data: bytes) -> None:
@@ -188,10 +188,10 @@ class Wire:
         self.plug.sendall(request)
         data = self._some()
         came()
-        for _ in range(MOST_INTERIM + 1):
+        for _ in range(MAX_INTERIM + 1):
             check_start(data)
             while (end := data.find(END_OF_HEAD)) < 0:
-                if len(data) > MOST_HEAD_BYTES:
+                if len(data) > MAX_HEAD_BYTES:
                     raise WireError("the answer's head is too long")
                 data += self._some()
                 check_start(data)
@@ -201,7 +201,7 @@ class Wire:
                 break
             data = data or self._some()  # an interim answer, such as 100
         else:
-            raise WireError(f"more than {MOST_INTERIM} interim answers came before the one")
+            raise WireError(f"more than {MAX_INTERIM} interim answers came before the one")
         if reply.is_chunked:
             left = bytearray(data)
             body = self._chunks(left, most_bytes)
@@ -268,7 +268,7 @@ class Wire:
         trailers = 0
         while line := self._line(left):
             trailers += len(line) + 2
-            if trailers > MOST_HEAD_BYTES:
+            if trailers > MAX_HEAD_BYTES:
                 raise WireError("the answer's trailers are too long")
         return body
 
@@ -280,7 +280,7 @@ class Wire:
 
     def _line(self, left: bytearray) -> bytes:
         while (end := left.find(b"\r\n")) < 0:
-            if len(left) > MOST_HEAD_BYTES:
+            if len(left) > MAX_HEAD_BYTES:
                 raise WireError("a line of the answer is too long")
             left += self._some()
         line = bytes(left[:end])

@@ -14,8 +14,8 @@ from typing import Any
 
 from loadtest.client.connection import quoted
 
-MOST_CODINGS = 3  # one over the other
-MOST_MEMBERS = 64  # of a gzip file, one after the other
+MAX_CODINGS = 3  # one over the other
+MAX_MEMBERS = 64  # of a gzip file, one after the other
 GZIP, ZLIB, RAW = 31, 15, -15  # window bits, as zlib has them for the three forms
 
 ZSTD_WINDOW_BYTES = 1 << 27
@@ -40,7 +40,7 @@ def unpack(body: bytes | bytearray, coding: str, most_bytes: float = math.inf) -
     names = [name for name in names if name != "identity"]
     if not names or not body:
         return body
-    if len(names) > MOST_CODINGS:
+    if len(names) > MAX_CODINGS:
         raise CodingError(f"the answer is packed {len(names)} times (Content-Encoding)")
     most = int(min(most_bytes, 1 << 40))
     for name in reversed(names):  # the last was put on last
@@ -58,12 +58,12 @@ def unpack(body: bytes | bytearray, coding: str, most_bytes: float = math.inf) -
 
 def _gzip(data: bytes, most: int) -> bytes:
     out = bytearray()
-    for _ in range(MOST_MEMBERS):
+    for _ in range(MAX_MEMBERS):
         left = _inflate(data, GZIP, most, out)
         if not left.startswith(b"\x1f\x8b") or len(out) > most:
             return bytes(out)
         data = left
-    raise CodingError(f"the answer is a gzip of more than {MOST_MEMBERS} parts")
+    raise CodingError(f"the answer is a gzip of more than {MAX_MEMBERS} parts")
 
 
 def _deflate(data: bytes, most: int) -> bytes:

@@ -26,7 +26,7 @@ OURS = (
     "host", "content-length", "content-type", "transfer-encoding", "connection", "accept",
     "accept-encoding", "expect", "upgrade", "te", "trailer", "keep-alive",
 )  # fmt: skip
-LEAST_MASKED = 6  # characters; shorter ones would be found in words that have nothing to do with it
+MIN_MASKED = 6  # characters; shorter ones would be found in words that have nothing to do with it
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 _QUOTES = "\"'`"
@@ -61,9 +61,9 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict
     @property
     def secrets(self) -> list[str]:
         """All that must not be shown, long enough to be told from other words."""
-        return [secret for secret in self._secrets if len(secret) >= LEAST_MASKED]
+        return [secret for secret in self._secrets if len(secret) >= MIN_MASKED]
 
-    def mask(self, text: str, least: int = LEAST_MASKED) -> str:
+    def mask(self, text: str, least: int = MIN_MASKED) -> str:
         """The text without any secret of so many characters or more."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN) if len(secret) >= least else text
@@ -73,7 +73,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, dict=True):  # dict
         """The same of a body, before words are taken out of it and cut."""
         for secret in self._secrets:
             word = secret.encode()
-            if len(secret) >= LEAST_MASKED and word in body:
+            if len(secret) >= MIN_MASKED and word in body:
                 body = body.replace(word, HIDDEN.encode())
         return body
 

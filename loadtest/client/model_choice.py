@@ -14,7 +14,7 @@ from loadtest.errors import TargetError
 from profiles.escaping import printable
 
 SHOWN = 8  # names in one line
-MOST_COMPARED = 2_000  # names looked through for the one that was meant
+MAX_COMPARED = 2_000  # names looked through for the one that was meant
 TELLING = ("type", "mode", "task", "task_type", "modality", "output_modalities", "capabilities")
 _IMAGE_KIND = re.compile(r"image|t2i|diffusion", re.IGNORECASE)
 _INPUT_KIND = re.compile(r"image.*(->|to)[- _]?text|vision", re.IGNORECASE)
@@ -95,7 +95,7 @@ def _makes_images(name: str, entry: Mapping[str, Any]) -> bool | None:
 
 
 def _meant(asked: str, offered: Mapping[str, object]) -> str:
-    names = list(offered)[:MOST_COMPARED]
+    names = list(offered)[:MAX_COMPARED]
     near = difflib.get_close_matches(asked, names, 1) or [
         name for name in names if name.rpartition("/")[2] == asked
     ]

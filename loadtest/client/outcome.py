@@ -4,7 +4,7 @@ from loadtest.client.content_coding import CodingError, unpack
 from loadtest.client.credentials import Credentials
 from loadtest.client.image_client import Exchange
 from loadtest.client.response import Checked, check, most_bytes
-from loadtest.client.server_errors import MOST_READ_BYTES, error_message, where_to
+from loadtest.client.server_errors import MAX_READ_BYTES, error_message, where_to
 from loadtest.plan.job import Ask, Job
 
 
@@ -43,7 +43,7 @@ def _said(exchange: Exchange, job: Job, opened: Credentials) -> str | None:
         return f"{told}: give --host that address"  # followed, it could take the key along
     try:
         coding = exchange.headers.get("content-encoding", "")
-        body = unpack(exchange.body, coding, MOST_READ_BYTES)
+        body = unpack(exchange.body, coding, MAX_READ_BYTES)
     except CodingError:
         return None
     return error_message(opened.mask_bytes(body))

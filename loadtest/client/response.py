@@ -27,8 +27,8 @@ MAX_PIXELS = 64_000_000  # headers that tell more are refused unread: a decompre
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses beyond twice this, before any memory
 # The largest body that n images can take: 16 bits of four channels a pixel, stored and in base64
 # (8 x 4/3 bytes), and room for what a server adds to an image and to an answer.
-MOST_PIXEL_BYTES = 11
-MOST_EXTRA_BYTES = 1 << 20
+MAX_PIXEL_BYTES = 11
+MAX_EXTRA_BYTES = 1 << 20
 END_MARKS = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9"}
 
 Format = Literal["png", "jpeg", "webp"]
@@ -74,8 +74,8 @@ def most_bytes(images: int, width: int, height: int, image_bytes: int = 0) -> in
         height: Pixels asked for.
         image_bytes: What a stub pads its files to.
     """
-    an_image = max(MOST_PIXEL_BYTES * width * height, 2 * image_bytes) + MOST_EXTRA_BYTES
-    return images * an_image + MOST_EXTRA_BYTES
+    an_image = max(MAX_PIXEL_BYTES * width * height, 2 * image_bytes) + MAX_EXTRA_BYTES
+    return images * an_image + MAX_EXTRA_BYTES
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,9 +16,9 @@ import msgspec
 
 from profiles.escaping import printable
 
-MOST_CHARS = 200
-MOST_READ_BYTES = 1 << 20  # of a body; a longer one is no error message
-MOST_TOLD = 3  # faults of a list
+MAX_CHARS = 200
+MAX_READ_BYTES = 1 << 20  # of a body; a longer one is no error message
+MAX_TOLD = 3  # faults of a list
 SAYING = ("message", "detail", "msg", "error_message", "error", "errors", "title", "reason")
 NAMING = ("code", "type", "status")  # where there are no words
 _TITLE = re.compile(rb"<title[^>]*>(.{1,300}?)</title>", re.IGNORECASE | re.DOTALL)
@@ -26,8 +26,8 @@ _HTML = re.compile(rb"\s*<(!doctype html|html|head|body|h1)", re.IGNORECASE)
 
 
 def error_message(body: bytes | bytearray) -> str | None:
-    """The words of an error's body as one printable line of at most MOST_CHARS; None for none."""
-    if not body or len(body) > MOST_READ_BYTES:
+    """The words of an error's body as one printable line of at most MAX_CHARS; None for none."""
+    if not body or len(body) > MAX_READ_BYTES:
         return None
     try:
         told = msgspec.json.decode(body)
@@ -38,7 +38,7 @@ def error_message(body: bytes | bytearray) -> str | None:
 
 def error_in(body: bytes | bytearray) -> str | None:
     """The words of an error that an answer of status 200 holds; None if it holds none."""
-    if len(body) > MOST_READ_BYTES:
+    if len(body) > MAX_READ_BYTES:
         return None
     try:
         told = msgspec.json.decode(body)
@@ -70,7 +70,7 @@ def where_to(location: str | None, url: str) -> str:
         target = urlunsplit((parts.scheme, host, parts.path, "", ""))
     except ValueError:
         return "a redirect to no URL"
-    return f"redirects to {printable(target, MOST_CHARS)}"
+    return f"redirects to {printable(target, MAX_CHARS)}"
 
 
 def _of(told: Any, depth: int = 0) -> str | None:
@@ -80,8 +80,8 @@ def _of(told: Any, depth: int = 0) -> str | None:
     if isinstance(told, str):
         return told
     if isinstance(told, list):
-        each = [said for one in told[:MOST_TOLD] if (said := _of(one, depth + 1))]
-        more = f", and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+        each = [said for one in told[:MAX_TOLD] if (said := _of(one, depth + 1))]
+        more = f", and {len(told) - MAX_TOLD} more" if len(told) > MAX_TOLD else ""
         return "; ".join(each) + more if each else None
     if not isinstance(told, dict):
         return None
@@ -106,7 +106,7 @@ def _of_text(body: bytes) -> str | None:
     page = _page(body)
     if page is not None:
         return page
-    text = body[: 4 * MOST_CHARS].decode("utf-8", "replace").strip()
+    text = body[: 4 * MAX_CHARS].decode("utf-8", "replace").strip()
     odd = sum(not letter.isprintable() and not letter.isspace() for letter in text)
     readable = text and not text.startswith(("{", "[")) and odd + text.count("\ufffd") == 0
     return text if readable else None
@@ -124,4 +124,4 @@ def _page(body: bytes) -> str | None:
 
 def _line(words: str | None) -> str | None:
     line = " ".join((words or "").split())
-    return printable(line, MOST_CHARS) if line else None
+    return printable(line, MAX_CHARS) if line else None

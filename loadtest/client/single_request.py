@@ -16,7 +16,7 @@ import msgspec
 from loadtest.client.connection import FIRST_BYTES, HungUp, Wire, WireError
 from loadtest.client.content_coding import CodingError, unpack
 
-MOST_BYTES = 1 << 24  # of an answer; a list of 100,000 models
+MAX_BYTES = 1 << 24  # of an answer; a list of 100,000 models
 
 
 class Unanswered(Exception):  # noqa: N818 - it is what happened
@@ -42,7 +42,7 @@ def ask(
     body: bytes | None = None,
     *,
     timeout_s: float,
-    most_bytes: float = MOST_BYTES,
+    most_bytes: float = MAX_BYTES,
 ) -> Answer:
     """The answer to a GET, or to a POST of `body` where there is one.
 

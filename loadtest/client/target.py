@@ -25,7 +25,7 @@ MAX_BATCH_TOLD = 256
 LIST_S = 10.0  # for the list of models, from the connection to its last byte
 MISSING = (404, 405, 410, 501)  # a server that makes images may list nothing
 REFUSED = (401, 403)
-LEAST_MASKED = 12  # characters of a secret that a model's name is cleaned of
+MIN_MASKED = 12  # characters of a secret that a model's name is cleaned of
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +132,7 @@ def _listed(body: bytes, credentials: Credentials) -> list[dict[str, Any]] | Non
             entries = entries.get("data")
         if not isinstance(entries, list):
             return None
-        entries = json.loads(credentials.mask(json.dumps(entries), LEAST_MASKED))
+        entries = json.loads(credentials.mask(json.dumps(entries), MIN_MASKED))
     except (ValueError, RecursionError):
         return None
     return [one for one in entries if isinstance(one, dict) and _is_name(one.get("id"))]

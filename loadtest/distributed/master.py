@@ -16,7 +16,7 @@ import gevent
 
 from loadtest.distributed import protocol, unknown_peers
 from loadtest.distributed.handshake import TOKEN_ENV
-from loadtest.distributed.roster import Crew
+from loadtest.distributed.roster import Roster
 from loadtest.plan.job import Job
 from profiles.record.folder import RunFolder
 from profiles.schema import RunEvent
@@ -31,9 +31,7 @@ def introduce(job: Job, runner: Any) -> None:
         runner.send_message("viralload_joined", {"worker": job.worker})
 
 
-def receive(
-    job: Job, folder: RunFolder, environment: Any, end: Callable[[Any], None]
-) -> "Reception":
+def receive(job: Job, folder: RunFolder, environment: Any, end: Callable[[Any], None]) -> "Master":
     """Answer workers from now on.
 
     Args:
@@ -42,23 +40,23 @@ def receive(
         environment: Locust's.
         end: ends Locust.
     """
-    crew = Crew(
+    crew = Roster(
         job.processes,
         os.environ.get(TOKEN_ENV, ""),
         folder,
         time.monotonic,
         job.clock_zero_monotonic_s,
     )
-    return Reception(job, crew, folder, environment, end)
+    return Master(job, crew, folder, environment, end)
 
 
-class Reception:
+class Master:
     """Where workers arrive, speak, and are missed."""
 
     def __init__(
         self,
         job: Job,
-        crew: Crew,
+        crew: Roster,
         folder: RunFolder,
         environment: Any,
         end: Callable[[Any], None],

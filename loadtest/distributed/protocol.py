@@ -25,11 +25,9 @@ from profiles.escaping import printable
 from profiles.schema import SCHEMA_VERSION
 
 CHUNK_BYTES = 1 << 18
-MOST_BYTES = (
-    1 << 24
-)  # of a message, which ZeroMQ takes whole: the longest is a welcome with its job
+MAX_BYTES = 1 << 24  # of a message, which ZeroMQ takes whole: the longest is a welcome with its job
 ANSWER = "answer"
-MOST_SHOWN = 300  # characters of what a master says
+MAX_SHOWN = 300  # characters of what a master says
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -169,7 +167,7 @@ class Channel:
         self._socket.setsockopt(zmq.IDENTITY, worker.encode())
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IPV6, 1)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
         self._n = 0
         try:
             self._socket.connect(f"tcp://{zmq_host(host)}:{port}")
@@ -219,7 +217,7 @@ class Channel:
 
 def _understood(answer: Any, kind: type[A]) -> A:
     if isinstance(answer, dict) and "refused" in answer:
-        why = printable(str(answer["refused"]), MOST_SHOWN)
+        why = printable(str(answer["refused"]), MAX_SHOWN)
         raise ConfigurationError(f"the master refuses this worker: {why}")
     try:
         return msgspec.convert(answer, kind)

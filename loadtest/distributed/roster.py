@@ -21,18 +21,18 @@ from profiles.schema import SCHEMA_VERSION, ClockSample, RunEvent
 SILENT_S = 5.0  # a worker speaks several times a second ...
 BUSY_S = 30.0  # ... once the load is on; before, it may look for the target
 STREAMS = ("requests", "load")
-MOST_HOST_CHARS = 64  # of the name a worker gives its machine (HOST_NAME_MAX of Linux)
-MOST_NAME_CHARS = 64  # of the name it goes by
-MOST_MEETINGS = 1000  # that have not come to their end; the oldest are given up
-MOST_REFUSED = 100  # are told; more are refused without a word
+MAX_HOST_CHARS = 64  # of the name a worker gives its machine (HOST_NAME_MAX of Linux)
+MAX_NAME_CHARS = 64  # of the name it goes by
+MAX_MEETINGS = 1000  # that have not come to their end; the oldest are given up
+MAX_REFUSED = 100  # are told; more are refused without a word
 
 
-class Seat:
+class WorkerSlot:
     """One share of the schedule, and the worker who plays it."""
 
     def __init__(self, share: int, host: str, now_s: float) -> None:
         self.share = share
-        self.host = printable(host, MOST_HOST_CHARS)
+        self.host = printable(host, MAX_HOST_CHARS)
         self.generator = f"locust-{share}"
         self.heard_s = now_s
         self.is_ready = False  # it has schedule and clock, and its Locust is connected
@@ -47,7 +47,7 @@ class Seat:
         return f"worker {self.share} ({self.generator} on {self.host})"
 
 
-class Crew:
+class Roster:
     """The workers of one run.
 
     Args:
@@ -76,7 +76,7 @@ class Crew:
         self._schedule_bytes = folder.schedule_path.stat().st_size
         with folder.schedule_path.open("rb") as file:
             self._schedule_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        self._seats: dict[str, Seat] = {}  # by the worker's own name
+        self._seats: dict[str, WorkerSlot] = {}  # by the worker's own name
         self._meetings: dict[str, tuple[Meeting, str]] = {}  # and the host's name
         self._refused = 0
         self._locusts: set[str] = set()  # names under which Locust knows them
@@ -165,7 +165,7 @@ class Crew:
         fault = self._misfit(worker, hello)
         if fault is not None:
             return self._refuse(hello.host, fault)
-        if worker not in self._meetings and len(self._meetings) >= MOST_MEETINGS:
+        if worker not in self._meetings and len(self._meetings) >= MAX_MEETINGS:
             del self._meetings[next(iter(self._meetings))]
         meeting = Meeting(
             worker=worker,
@@ -174,7 +174,7 @@ class Crew:
             job_sha256=self._job_sha256,
             schedule_sha256=self._schedule_sha256,
         )
-        self._meetings[worker] = meeting, printable(hello.host, MOST_HOST_CHARS)
+        self._meetings[worker] = meeting, printable(hello.host, MAX_HOST_CHARS)
         return protocol.Challenge(
             nonce=meeting.master_nonce,
             job_sha256=self._job_sha256,
@@ -193,7 +193,7 @@ class Crew:
                 return self._refuse(host, f"the run has its {self._size} workers already")
             taken = {seat.share for seat in self._seats.values()}
             share = min(set(range(self._size)) - taken)
-            self._seats[worker] = Seat(share, host, self._clock())
+            self._seats[worker] = WorkerSlot(share, host, self._clock())
         return protocol.Welcome(
             proof=meeting.proof(self._token, "master"),
             share=self._seats[worker].share,
@@ -203,24 +203,24 @@ class Crew:
 
     def _refuse(self, host: str, fault: str) -> protocol.Refusal:
         self._refused += 1
-        if self._refused <= MOST_REFUSED:  # whoever reaches the port can ask without end
-            self._note("worker_refused", f"{printable(host, MOST_HOST_CHARS)}: {fault}")
+        if self._refused <= MAX_REFUSED:  # whoever reaches the port can ask without end
+            self._note("worker_refused", f"{printable(host, MAX_HOST_CHARS)}: {fault}")
         return protocol.Refusal(refused=fault)
 
     def _misfit(self, worker: str, hello: protocol.Hello) -> str | None:
         """Why such a worker cannot take part, whatever it knows."""
         own = protocol.version()
         if (hello.version, hello.schema) != (own, SCHEMA_VERSION):
-            theirs = printable(hello.version, MOST_HOST_CHARS)
+            theirs = printable(hello.version, MAX_HOST_CHARS)
             return (
                 f"it is viralload {theirs} with schema {hello.schema}, the master is "
                 f"{own} with schema {SCHEMA_VERSION}; install the same version on both"
             )
-        if len(hello.nonce) != NONCE_CHARS or len(worker) > MOST_NAME_CHARS:
+        if len(hello.nonce) != NONCE_CHARS or len(worker) > MAX_NAME_CHARS:
             return "its hello is no viralload's"
         return None
 
-    def _write(self, seat: Seat, lines: protocol.Lines) -> protocol.Received:
+    def _write(self, seat: WorkerSlot, lines: protocol.Lines) -> protocol.Received:
         """Append what is new; what comes a second time is left out."""
         if lines.stream not in STREAMS:
             return protocol.Received(over=self.is_over)
@@ -234,7 +234,7 @@ class Crew:
             seat.received[lines.stream] = received = received + len(lines.data)
         return protocol.Received(received=received, over=self.is_over)
 
-    def _note_clock(self, seat: Seat, reading: Reading) -> None:
+    def _note_clock(self, seat: WorkerSlot, reading: Reading) -> None:
         self._folder.append_clock(
             ClockSample(
                 t_s=self._clock() - self._zero_s,

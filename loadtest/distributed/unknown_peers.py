@@ -16,7 +16,7 @@ from locust.exception import RPCError, RPCReceiveError, RPCSendError
 from locust.rpc import zmqrpc
 from locust.rpc.protocol import Message
 
-from loadtest.distributed.protocol import MOST_BYTES
+from loadtest.distributed.protocol import MAX_BYTES
 
 UNREADABLE = "viralload_unreadable"
 
@@ -31,7 +31,7 @@ def bound_frames() -> None:
 
     def set_up(self: Any, sock_type: int, ipv4_only: bool) -> None:
         begin(self, sock_type, ipv4_only)
-        self.socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
 
     def recv_from_client(self: Any) -> tuple[str, Message]:
         try:
@@ -50,7 +50,7 @@ def bound_frames() -> None:
         return message if isinstance(message.type, str) else Message(UNREADABLE, None, "")
 
     socket.__init__, socket.recv_from_client = set_up, recv_from_client
-    socket.viralload_bounds = MOST_BYTES
+    socket.viralload_bounds = MAX_BYTES
     words.unserialize = classmethod(unserialize)
 
 

@@ -10,8 +10,8 @@ from profiles.schema import GpuSample, HostSample, RunEvent
 
 STALE_S = 5.0  # a reading that old is of the past
 NEWS = {"xid", "gpu_lost", "gpu_back", "gpu_error"}
-MOST_NEWS = 20  # lines in one run; a GPU may report an error a thousand times a second
-MOST_LINES = 8
+MAX_NEWS = 20  # lines in one run; a GPU may report an error a thousand times a second
+MAX_LINES = 8
 
 
 class Devices:
@@ -38,22 +38,22 @@ class Devices:
         if event.kind not in NEWS:
             return []
         self._told += 1
-        if self._told > MOST_NEWS:
+        if self._told > MAX_NEWS:
             more = "more events of the GPUs follow: the report has them all"
-            return [more] if self._told == MOST_NEWS + 1 else []
+            return [more] if self._told == MAX_NEWS + 1 else []
         words = event.kind.replace("_", " ").replace("gpu", "GPU").replace("xid", "XID")
         at = formats.load_time(event.t_s, load_start_s)
         detail = "".join(one if one.isprintable() else " " for one in event.detail)
         return [f"{words}, {at}: {detail}"]
 
     def lines(self, now_s: float) -> list[str]:
-        """A line a GPU, or a machine where no GPU is read; at most MOST_LINES, lost ones first."""
+        """A line a GPU, or a machine where no GPU is read; at most MAX_LINES, lost ones first."""
         gpus = sorted(self._gpus.values(), key=lambda gpu: not self._silent(gpu, now_s))
         lines = [self._line(gpu, now_s) for gpu in gpus] or [
             _host_line(host) for host in self._hosts.values()
         ]
-        left = len(lines) - MOST_LINES
-        return [*lines[:MOST_LINES], f"and {left} more GPUs"] if left > 0 else lines
+        left = len(lines) - MAX_LINES
+        return [*lines[:MAX_LINES], f"and {left} more GPUs"] if left > 0 else lines
 
     def short(self, now_s: float) -> str:
         """All of them in a few words, for a line of a log."""

@@ -18,7 +18,7 @@ from profiles.schema import EndReason, RunEvent
 LOOK_EVERY_S = 0.25
 HEALTH_EVERY_S = 1.0
 UNREACHABLE_S = 15.0
-LEAST_BYTES = 4096  # of room on the disk: a block
+MIN_BYTES = 4096  # of room on the disk: a block
 
 DEATHS = {
     "server": (EndReason.SERVER_DIED, "server_died"),
@@ -134,7 +134,7 @@ def _no_room(folder: Path) -> str | None:
         disk = os.statvfs(folder)
     except OSError:
         return f"the run folder {folder} is gone: it was moved or deleted under the load"
-    if disk.f_bavail * disk.f_frsize >= LEAST_BYTES or not disk.f_blocks:
+    if disk.f_bavail * disk.f_frsize >= MIN_BYTES or not disk.f_blocks:
         return None
     return (
         f"the disk of {folder} is full, and nothing more can be recorded: free some room "

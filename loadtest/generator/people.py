@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from loadtest.generator import person
-from loadtest.generator.person import Answer, Gone, Script, Try, Wish
+from loadtest.generator.person import Answer, Departure, DueAttempt, IntendedRequest, Script
 from loadtest.generator.recorder import Attempt
 from loadtest.scenario.session import CLASSES, Retry
 from profiles.schema import Outcome
@@ -34,7 +34,7 @@ class Stage(Protocol):
         """Send a request, wait for its end at most so long, record it."""
         ...
 
-    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Gone) -> None:
+    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Departure) -> None:
         """Record a request that never left."""
         ...
 
@@ -53,9 +53,9 @@ def live(script: Script, retry: Retry, seed: int, stage: Stage) -> None:
         now_s = stage.now_s()
         draw = person.jitter(seed, script.person, wish.seq, tried.attempt)
         following = person.after(script, tried, answer, now_s, retry, draw)
-        if stage.is_over() and isinstance(following, Try):
+        if stage.is_over() and isinstance(following, DueAttempt):
             following = _stopped(script, following, now_s)
-        if not isinstance(following, Try):
+        if not isinstance(following, DueAttempt):
             _leave(script, following, stage)
             return
         tried = following
@@ -76,7 +76,7 @@ def scripts_of(
             patience_s=float(head["patience_s"]),
             priority=CLASSES[paying] if paying >= 0 else None,
             wishes=tuple(
-                Wish(
+                IntendedRequest(
                     seq=seq,
                     images=int(rows[seq]["images"]),
                     think_s=float(rows[seq]["think_s"]),
@@ -92,7 +92,7 @@ def never_came(script: Script, stage: Stage) -> None:
     _leave(script, _stopped(script, person.begin(script), script.arrives_s), stage)
 
 
-def _stopped(script: Script, tried: Try, now_s: float) -> Gone | None:
+def _stopped(script: Script, tried: DueAttempt, now_s: float) -> Departure | None:
     """Where the run's stop leaves a person whose next attempt would have been `tried`.
 
     A request that was tried before has its outcome; what was never begun is unsent.
@@ -101,7 +101,7 @@ def _stopped(script: Script, tried: Try, now_s: float) -> Gone | None:
     wish = tried.wish + begun
     if wish == len(script.wishes):
         return None
-    return Gone(
+    return Departure(
         wish=wish,
         attempt=1,
         at_s=now_s if begun else tried.due_s,
@@ -110,7 +110,7 @@ def _stopped(script: Script, tried: Try, now_s: float) -> Gone | None:
     )
 
 
-def _leave(script: Script, gone: Gone | None, stage: Stage) -> None:
+def _leave(script: Script, gone: Departure | None, stage: Stage) -> None:
     """Record everything that is intended still."""
     if gone is None:
         return

@@ -26,7 +26,7 @@ from profiles.schema import Outcome
 RETRIED = (Outcome.REJECTED, Outcome.TIMEOUT)
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class IntendedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One intended request."""
 
     seq: int
@@ -41,11 +41,11 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     arrives_s: float
     patience_s: float
     priority: str | None
-    wishes: tuple[Wish, ...]
+    wishes: tuple[IntendedRequest, ...]
     load_end_s: float
 
 
-class Try(msgspec.Struct, frozen=True, kw_only=True):
+class DueAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt to be made: which wish's, the how-manieth, and when.
 
     `wanted_s` is when the image was first due; patience and its latency count from there.
@@ -64,7 +64,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
 
 
-class Gone(msgspec.Struct, frozen=True, kw_only=True):
+class Departure(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a session: the wishes from `wish` on end so, the first with this attempt."""
 
     wish: int
@@ -74,14 +74,14 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def begin(script: Script) -> Try:
+def begin(script: Script) -> DueAttempt:
     """The first attempt, due as the person arrives."""
-    return Try(wish=0, attempt=1, wanted_s=script.arrives_s, due_s=script.arrives_s)
+    return DueAttempt(wish=0, attempt=1, wanted_s=script.arrives_s, due_s=script.arrives_s)
 
 
 def after(
-    script: Script, tried: Try, answer: Answer, now_s: float, retry: Retry, jitter: float
-) -> Try | Gone | None:
+    script: Script, tried: DueAttempt, answer: Answer, now_s: float, retry: Retry, jitter: float
+) -> DueAttempt | Departure | None:
     """What comes after an attempt that ended now.
 
     Args:
@@ -98,10 +98,10 @@ def after(
     if answer.outcome in RETRIED and again:
         due_s = now_s + pause_s(retry, tried.attempt, answer.retry_after_s, jitter)
         if due_s < tried.wanted_s + script.patience_s:
-            return Try(
+            return DueAttempt(
                 wish=tried.wish, attempt=tried.attempt + 1, wanted_s=tried.wanted_s, due_s=due_s
             )
-        return Gone(
+        return Departure(
             wish=tried.wish,
             attempt=tried.attempt + 1,
             at_s=now_s,
@@ -114,7 +114,7 @@ def after(
     due_s = now_s + script.wishes[following].think_s
     if due_s >= script.load_end_s:
         return _gone(script, following, due_s, Outcome.UNSENT, "the load ended before it was due")
-    return Try(wish=following, attempt=1, wanted_s=due_s, due_s=due_s)
+    return DueAttempt(wish=following, attempt=1, wanted_s=due_s, due_s=due_s)
 
 
 def pause_s(retry: Retry, attempts: int, retry_after_s: float | None, jitter: float) -> float:
@@ -149,7 +149,7 @@ def retry_after(header: str | None, now_utc_s: float) -> float | None:
     return None
 
 
-def _gone(script: Script, wish: int, at_s: float, outcome: Outcome, why: str) -> Gone | None:
+def _gone(script: Script, wish: int, at_s: float, outcome: Outcome, why: str) -> Departure | None:
     if wish == len(script.wishes):
         return None
-    return Gone(wish=wish, attempt=1, at_s=at_s, outcome=outcome, why=why)
+    return Departure(wish=wish, attempt=1, at_s=at_s, outcome=outcome, why=why)

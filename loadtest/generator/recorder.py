@@ -15,7 +15,7 @@ from profiles.record.json_lines import LineWriter
 from profiles.schema import LOCAL_ERROR, LoadSample, Outcome, RequestRecord
 
 REFUSED = (429, 503)
-MOST_CHARS = 400  # of what a server says, in a record
+MAX_CHARS = 400  # of what a server says, in a record
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class Recorder:
         stages = server_claims.stages(headers.get("server-timing", ""), took_s)
         flop = server_claims.flop_of(headers.get("x-flop"), images, pixels, ask.steps)
         batch_mean = server_claims.positive(
-            _number(headers.get("x-batch-mean")), server_claims.MOST_BATCH
+            _number(headers.get("x-batch-mean")), server_claims.MAX_BATCH
         )
         if (
             ("server-timing" in headers and not stages)
@@ -117,7 +117,7 @@ class Recorder:
 
     def _told(self, said: str | None) -> str | None:
         """What a server said, printable and without secrets."""
-        return None if said is None else printable(self.credentials.mask(said), MOST_CHARS)
+        return None if said is None else printable(self.credentials.mask(said), MAX_CHARS)
 
     def unsent(
         self,

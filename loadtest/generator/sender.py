@@ -17,7 +17,7 @@ from loadtest.plan.job import Ask, Job, Rows
 from profiles.schema import Outcome, RequestRecord
 
 INLINE_BYTES = 1 << 18  # of an answer; checking it holds the loop up for less than 1 ms
-MOST_WAITING = 500  # answers, to be checked
+MAX_WAITING = 500  # answers, to be checked
 IDLE_WITHIN_S = 0.01
 DECODE_GAP_S = 0.05  # between two answers whose pixels are decoded: at most 20 a second
 
@@ -92,12 +92,12 @@ class Sender:
 
         Of many answers that come at once, all are read first, and between two checks whatever has
         come due is sent. A loop that is never idle is behind anyway: then after IDLE_WITHIN_S, and
-        at once where more than MOST_WAITING wait.
+        at once where more than MAX_WAITING wait.
         """
         self._waiting += 1
         try:
             with self._turn:
-                if self._waiting <= MOST_WAITING:
+                if self._waiting <= MAX_WAITING:
                     with gevent.Timeout(IDLE_WITHIN_S, False):
                         gevent.idle()
                 yield

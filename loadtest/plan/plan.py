@@ -24,7 +24,7 @@ MAX_REQUESTS = MAX_ARRIVALS
 DRAWN_POINTS = 240
 ENOUGH = 10  # requests, of a schedule that has none
 DUE_BINS = 48  # at most ...
-DUE_LEAST = 8  # ... and at least, ...
+DUE_MIN = 8  # ... and at least, ...
 DUE_REQUESTS = 100  # ... of so many requests each: fewer vary by more than 10 % by chance alone
 SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
 # a trace may tell more of each request; 0 where it does not
@@ -161,7 +161,7 @@ def _fuller(scenario: Scenario, kappa: float, peak: float, expected: float) -> s
 
 def _drawn_due(schedule: Schedule, duration_s: float) -> tuple[list[float], list[float]]:
     """What people's scripts ask for over time, of a server that takes no time; images/s."""
-    bins = int(np.clip(schedule.size // DUE_REQUESTS, DUE_LEAST, DUE_BINS))
+    bins = int(np.clip(schedule.size // DUE_REQUESTS, DUE_MIN, DUE_BINS))
     edges = np.linspace(0.0, duration_s, bins + 1)
     images = np.histogram(schedule["t_s"], edges, weights=schedule["images"])[0]
     middles = (edges[:-1] + edges[1:]) / 2

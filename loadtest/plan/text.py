@@ -21,7 +21,7 @@ from profiles.schema import Demand, LoadPlan
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 CHART_WIDTH = 60
-LEAST_CHART_WIDTH = 20
+MIN_CHART_WIDTH = 20
 AXIS = 9  # columns before the chart
 LABEL = 10
 UNBROKEN = 10_000  # wider than any line
@@ -48,7 +48,7 @@ def plan_text(
     """
     unit = "x capacity" if relative else "images/s"
     lines = [f"{scenario.title}", ""]
-    columns = max(LEAST_CHART_WIDTH, min(CHART_WIDTH, width - AXIS))
+    columns = max(MIN_CHART_WIDTH, min(CHART_WIDTH, width - AXIS))
     lines += draw(plan.curve_t_s, plan.curve_images_per_s, plan.duration_s, unit, columns)
     lines += [""]
     if demand is not None:

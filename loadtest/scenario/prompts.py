@@ -34,7 +34,7 @@ FILLERS = (
     "morning fog", "a red umbrella", "an open window", "summer clouds", "falling leaves",
     "wooden boats", "a stone bridge", "wild flowers", "long shadows", "a small garden",
 )  # fmt: skip
-MOST_FILLERS = 64  # drawn for one prompt; longer ones say them again
+MAX_FILLERS = 64  # drawn for one prompt; longer ones say them again
 
 REPEAT, EARLIER, LENGTH, FILL, NEGATIVE, WHICH = range(6)  # streams of chance
 
@@ -208,7 +208,7 @@ def _filling(chars: int, seed: int, number: int) -> str:
     """At least `chars` more characters for a prompt."""
     if chars <= 0:
         return ""
-    draws = (chance(seed, FILL, number, k) for k in range(min(chars // 8 + 1, MOST_FILLERS)))
+    draws = (chance(seed, FILL, number, k) for k in range(min(chars // 8 + 1, MAX_FILLERS)))
     some = "".join(f", {FILLERS[int(u * len(FILLERS))]}" for u in draws)
     return some * (chars // len(some) + 1)
 

@@ -15,7 +15,7 @@ from loadtest.scenario.prompts import TEXTS, PromptMix
 from loadtest.tables.compression import ARCHIVES
 from loadtest.tables.table import SUFFIXES, is_table
 from loadtest.traffic.arrivals import Process, Word
-from loadtest.traffic.curve import MOST, Curve, NonNegative, Positive
+from loadtest.traffic.curve import MAX_RATE, Curve, NonNegative, Positive
 from loadtest.traffic.trace_window import parse_stretch
 from loadtest.units import Duration, nearest, parse_duration
 from profiles.requests.threshold import DEFAULT_KEY, ThresholdError, default_gate, example
@@ -62,7 +62,7 @@ class Load(_Table, frozen=True, kw_only=True):
 
     peak: float | str | None = None
     arrivals: Word | Process | None = None
-    compression: Annotated[float, msgspec.Meta(ge=1, le=MOST)] | None = None
+    compression: Annotated[float, msgspec.Meta(ge=1, le=MAX_RATE)] | None = None
     compress_to: Duration | None = None
     drain: Duration | None = None  # wait for answers after the last arrival; default: the timeout
 

@@ -35,7 +35,7 @@ PEOPLE_DTYPE = np.dtype(
         ("steps", "<u2"),  # 0: as the scenario's [request] says
     ]
 )
-MOST_REQUESTS = 1000  # of one person
+MAX_REQUESTS = 1000  # of one person
 CLASSES: tuple[Literal["free", "paying"], ...] = ("free", "paying")
 
 Schedule = np.ndarray[tuple[int], np.dtype[np.void]]
@@ -97,9 +97,9 @@ def check(session: Session) -> None:
         ScenarioError: an impossible parameter, named with its path.
     """
     at = "scenario: $.session"
-    if isinstance(session.requests, float) and not 1 <= session.requests <= MOST_REQUESTS / 10:
+    if isinstance(session.requests, float) and not 1 <= session.requests <= MAX_REQUESTS / 10:
         raise ScenarioError(
-            f"{at}.requests: expected a mean from 1 to {MOST_REQUESTS // 10}, "
+            f"{at}.requests: expected a mean from 1 to {MAX_REQUESTS // 10}, "
             f"got {session.requests:g}"
         )
     _request_weights(session)
@@ -189,9 +189,7 @@ def requests_a_person(session: Session) -> float:
     """Expected requests of a person at most: a limit of L images leaves no more than L of them."""
     return sum(
         share
-        * sum(
-            _survival(session, n) for n in range(1, 1 + min(limit or MOST_REQUESTS, MOST_REQUESTS))
-        )
+        * sum(_survival(session, n) for n in range(1, 1 + min(limit or MAX_REQUESTS, MAX_REQUESTS)))
         for limit, share in _limit_shares(session).items()
     )
 
@@ -254,7 +252,7 @@ def _counts(session: Session, u: Array) -> npt.NDArray[np.int64]:
     if stop == 1.0:
         return np.ones(u.size, dtype=np.int64)
     drawn = 1 + np.floor(np.log1p(-u) / np.log1p(-stop))
-    counts: npt.NDArray[np.int64] = np.minimum(drawn, MOST_REQUESTS).astype(np.int64)
+    counts: npt.NDArray[np.int64] = np.minimum(drawn, MAX_REQUESTS).astype(np.int64)
     return counts
 
 
@@ -279,12 +277,12 @@ def _images_within(session: Session, images: dict[int, float], limit: int | None
     total = sum(images.values())
     share = {count: weight / total for count, weight in images.items()}
     mean = sum(count * weight for count, weight in share.items())
-    if limit is None or limit >= max(share) * MOST_REQUESTS:
-        return mean * sum(_survival(session, n) for n in range(1, MOST_REQUESTS + 1))
+    if limit is None or limit >= max(share) * MAX_REQUESTS:
+        return mean * sum(_survival(session, n) for n in range(1, MAX_REQUESTS + 1))
     left = np.arange(limit, 0, -1)  # images still allowed to one who had 0 ... limit - 1
     gains = np.sum([p * np.minimum(count, left) for count, p in share.items()], axis=0)
     expected, before = 0.0, np.eye(1, limit)[0]  # P(so many images so far), below the limit
-    for n in range(1, 1 + min(limit, MOST_REQUESTS)):
+    for n in range(1, 1 + min(limit, MAX_REQUESTS)):
         expected += _survival(session, n) * float(before @ gains)
         after = np.zeros(limit)
         for count, p in share.items():
@@ -311,7 +309,7 @@ def _limits(session: Session, paying: npt.NDArray[np.int8]) -> Array:
 
 
 def _request_weights(session: Session) -> dict[int, float]:
-    return _mix(session.requests, "requests", MOST_REQUESTS)
+    return _mix(session.requests, "requests", MAX_REQUESTS)
 
 
 def _step_weights(session: Session) -> dict[int, float]:

@@ -21,7 +21,7 @@ from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test
 from loadtest.plan.job import Job, encode
 from loadtest.plan.source import Source
-from loadtest.search.goal import Asked
+from loadtest.search.goal import SearchGoal
 from loadtest.search.next_window import Goal, Next, choose, found
 from loadtest.search.player import Player, Requests
 from loadtest.search.windows import Images
@@ -39,7 +39,7 @@ PACE_TRUST = 1.5  # times what the self-test thinks the generator can send, the 
 LATE_IN_A_ROW = 3
 
 
-def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, FindResult]:
+def run(options: Options, asked: SearchGoal, console: Console) -> tuple[RunFolder, FindResult]:
     """Search; everything that happened is in the returned folder.
 
     Raises:
@@ -66,7 +66,7 @@ def run(options: Options, asked: Asked, console: Console) -> tuple[RunFolder, Fi
 class Finder(driver.Run):
     """The search in progress."""
 
-    def __init__(self, options: Options, console: Console, asked: Asked) -> None:
+    def __init__(self, options: Options, console: Console, asked: SearchGoal) -> None:
         # Its people and its curve are left out, but not what they ask for.
         self.mixed = options.scenario
         alone = msgspec.structs.replace(options.scenario, session=None)
@@ -229,7 +229,7 @@ class Finder(driver.Run):
         self.console.print(f"find: {told}", highlight=False, markup=False, soft_wrap=True)
 
 
-def check(asked: Asked, options: Options) -> None:
+def check(asked: SearchGoal, options: Options) -> None:
     """Refuse what cannot be searched, before anything is started.
 
     Raises:

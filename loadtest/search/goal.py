@@ -16,10 +16,10 @@ from profiles.report.text.search import interval
 from profiles.requests.request_mix import Mix, mix_of
 from profiles.requests.threshold import Threshold, ThresholdError, parse, spell
 
-LEAST_PRECISION, MOST_PRECISION = 0.001, 0.5
+MIN_PRECISION, MAX_PRECISION = 0.001, 0.5
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class SearchGoal(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line asks of a search."""
 
     slo: str
@@ -40,7 +40,7 @@ def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
     return msgspec.structs.replace(scenario, seed=seed), text, folder
 
 
-def asked_of(options: argparse.Namespace, scenario: Scenario) -> Asked:
+def goal_of(options: argparse.Namespace, scenario: Scenario) -> SearchGoal:
     """The search asked for.
 
     Raises:
@@ -52,7 +52,7 @@ def asked_of(options: argparse.Namespace, scenario: Scenario) -> Asked:
         time_s = float(parse_duration(options.time))
     except ValueError as err:
         raise ConfigurationError(f"--time: {err}") from err
-    return Asked(
+    return SearchGoal(
         slo=slo.expression.strip(),
         limit_s=slo.limit,
         allowed=1.0 - share,
@@ -119,7 +119,7 @@ def _slo(word: str | None, scenario: Scenario) -> Threshold:
 def _precision(word: str) -> float:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(%?)\s*", word)
     value = float(match[1]) * (0.01 if match[2] else 1.0) if match else 0.0
-    if not LEAST_PRECISION <= value <= MOST_PRECISION:
+    if not MIN_PRECISION <= value <= MAX_PRECISION:
         raise ConfigurationError(
             f'--precision: expected a share such as 3% or 0.03, from 0.1% to 50%, got "{word}"'
         )

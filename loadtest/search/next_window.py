@@ -30,8 +30,8 @@ RAMP_WINDOW = 0.3  # of a window's length ...
 LIGHTER = 0.6  # of the crossing as it seems; `LIGHT` is still light load
 RAMP_LIMITS = 5.0  # ... and at least so many limits of the SLO: what is slow must show
 LIMITS = 80.0  # a window's length in limits of the SLO: queues relax in several of these
-LEAST_WINDOW_S = 15.0
-LEAST_MISSES = 10.0  # allowed ones, a window
+MIN_WINDOW_S = 15.0
+MIN_MISSES = 10.0  # allowed ones, a window
 WINDOWS_IN_TIME = 18.0  # that fit into the time, at least
 DOUBTED = 4  # long windows that all met: what failed in the ramp above them is played again
 GRID = 0.04  # ln of neighbouring rates: rates that followed every chance would bend the fit
@@ -64,7 +64,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True):
 
 def window_s(goal: Goal, rate_per_s: float) -> float:
     """How long a window at that rate should be."""
-    wanted = max(LEAST_WINDOW_S, LIMITS * goal.limit_s, LEAST_MISSES / goal.allowed / rate_per_s)
+    wanted = max(MIN_WINDOW_S, LIMITS * goal.limit_s, MIN_MISSES / goal.allowed / rate_per_s)
     return min(wanted, goal.time_s / WINDOWS_IN_TIME)
 
 

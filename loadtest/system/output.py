@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any, TextIO, cast
 
-LEAST_COLUMNS = 30  # below it nothing is readable anyway
-MOST_COLUMNS = 96
+MIN_COLUMNS = 30  # below it nothing is readable anyway
+MAX_COLUMNS = 96
 PLAIN = {
     "—": "-", "–": "-", "−": "-", "─": "-", "│": "|", "┤": "|", "└": "+", "·": ".", "…": "...",
     "✓": "+", "✗": "x", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "µ": "u", "→": "->",
@@ -97,13 +97,13 @@ class Stream:
             os.close(nowhere)
 
 
-def width(most: int = MOST_COLUMNS, stream: IO[str] | None = None) -> int:
+def width(most: int = MAX_COLUMNS, stream: IO[str] | None = None) -> int:
     """Columns of the terminal that stdout is, at most so many; as many where it is none."""
     stream = stream or sys.stdout
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if stream.isatty():
             columns = os.get_terminal_size(stream.fileno()).columns
-            return min(most, max(columns, LEAST_COLUMNS)) if columns else most
+            return min(most, max(columns, MIN_COLUMNS)) if columns else most
     return most
 
 

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 
-MOST_FILES = 1 << 14
+MAX_FILES = 1 << 14
 PRIORITY = -10  # nice value, where it cannot be real time
 
 
@@ -31,4 +31,4 @@ def make_room_for_files() -> None:
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError):
-        os.close(fcntl.fcntl(sys.stderr.fileno(), fcntl.F_DUPFD_CLOEXEC, min(soft, MOST_FILES) - 1))
+        os.close(fcntl.fcntl(sys.stderr.fileno(), fcntl.F_DUPFD_CLOEXEC, min(soft, MAX_FILES) - 1))

@@ -21,7 +21,7 @@ from loadtest.tables.compression import bare_name, opened_text
 CHUNK_ROWS = 8192
 SEPARATORS = (",", ";", "\t", "|")
 SNIFFED = 6  # lines
-MOST_LINE = 1 << 17  # characters of a line that is looked at for its separator
+MAX_LINE = 1 << 17  # characters of a line that is looked at for its separator
 
 # a client's rates as alibaba/ServeGen publishes them: no header, a row every ten minutes
 SERVEGEN = ("t_s", "rps", "cv", "pattern", "shape", "scale")
@@ -106,12 +106,12 @@ def _check_widths(path: Path, row: int, chunk: list[list[str]], width: int, sepa
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """The lines that are not empty, each cut at MOST_LINE."""
-    while line := text.readline(MOST_LINE):
+    """The lines that are not empty, each cut at MAX_LINE."""
+    while line := text.readline(MAX_LINE):
         if line.strip():
             yield line
         while line and not line.endswith("\n"):
-            line = text.readline(MOST_LINE)
+            line = text.readline(MAX_LINE)
 
 
 def _separator(lines: list[str], usual: str) -> str:

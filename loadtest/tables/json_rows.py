@@ -13,7 +13,7 @@ from loadtest.tables.compression import opened, opened_text
 
 CHUNK_BYTES = 1 << 20
 CHUNK_ROWS = 8192
-MOST_LIST_BYTES = 1 << 28  # of a list, which is held as a whole
+MAX_LIST_BYTES = 1 << 28  # of a list, which is held as a whole
 BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
@@ -71,9 +71,9 @@ def list_chunks(path: Path, names: Sequence[str]) -> Iterator[list[list[Any]]]:
 
 def _list(path: Path) -> list[dict[str, Any]]:
     with opened(path) as file:
-        text = file.read(MOST_LIST_BYTES + 1).lstrip(BLANK)
-    if len(text) > MOST_LIST_BYTES:
-        raise TraceError(f"{path} is longer than {MOST_LIST_BYTES:,} bytes: write an object a line")
+        text = file.read(MAX_LIST_BYTES + 1).lstrip(BLANK)
+    if len(text) > MAX_LIST_BYTES:
+        raise TraceError(f"{path} is longer than {MAX_LIST_BYTES:,} bytes: write an object a line")
     try:
         return msgspec.json.decode(text, type=list[dict[str, Any]])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:

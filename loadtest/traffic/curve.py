@@ -23,9 +23,9 @@ from loadtest.units import Duration
 SUDDEN_S = 1e-9  # a rise of 0 is taken as this long
 
 Array = npt.NDArray[np.float64]
-MOST = 1e12  # of a rate or a weight: no infinity, and sums and products of them are numbers
-NonNegative = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
-Positive = Annotated[float, msgspec.Meta(gt=0, le=MOST)]
+MAX_RATE = 1e12  # of a rate or a weight: no infinity, and sums and products of them are numbers
+NonNegative = Annotated[float, msgspec.Meta(ge=0, le=MAX_RATE)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=MAX_RATE)]
 
 
 class _Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -181,7 +181,7 @@ class FlashCrowd(_Curve, tag="flash", tag_field="kind", frozen=True, kw_only=Tru
     """
 
     base_per_s: Positive
-    magnitude: Annotated[float, msgspec.Meta(ge=1, le=MOST)]
+    magnitude: Annotated[float, msgspec.Meta(ge=1, le=MAX_RATE)]
     begin: Duration
     rise: Duration
     hold: Duration
@@ -228,8 +228,8 @@ class Bins(_Curve, tag="bins", tag_field="kind", frozen=True, kw_only=True):
             raise ValueError(f"{rates.size} rates_per_s need one edge more, got {edges.size}")
         if edges[0] != 0 or not (np.diff(edges) > 0).all() or not np.isfinite(edges[-1]):
             raise ValueError("edges_s: expected seconds that rise from 0")
-        if not ((rates >= 0) & (rates <= MOST)).all():
-            raise ValueError(f"rates_per_s: expected rates from 0 to {MOST:g}")
+        if not ((rates >= 0) & (rates <= MAX_RATE)).all():
+            raise ValueError(f"rates_per_s: expected rates from 0 to {MAX_RATE:g}")
 
     @property
     def duration_s(self) -> float:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[Any]
 
-MOST_PARTS = 60  # a trace's rate is looked at in so many equal parts ...
-LEAST_IN_PEAK = 100  # ... or in fewer, until the busiest holds so many: of 7, chance makes 12
+MAX_PARTS = 60  # a trace's rate is looked at in so many equal parts ...
+MIN_IN_PEAK = 100  # ... or in fewer, until the busiest holds so many: of 7, chance makes 12
 
 
 class Arrivals(msgspec.Struct, frozen=True, dict=True):
@@ -40,7 +40,7 @@ class Arrivals(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def parts(self) -> int:
-        """The most equal parts, up to MOST_PARTS, whose busiest holds LEAST_IN_PEAK arrivals; or 1.
+        """The most equal parts, up to MAX_PARTS, whose busiest holds MIN_IN_PEAK arrivals; or 1.
 
         The busiest of bins of 7 Poisson arrivals each has 14: a peak that is chance, by which
         everything else would be scaled.
@@ -65,11 +65,11 @@ class Arrivals(msgspec.Struct, frozen=True, dict=True):
 def busiest_part(times_s: Array, duration_s: float) -> tuple[float, int]:
     """Arrivals/s in the busiest of equal parts of the duration, and how many parts there are.
 
-    As many as MOST_PARTS, or fewer, so that the busiest holds LEAST_IN_PEAK arrivals.
+    As many as MAX_PARTS, or fewer, so that the busiest holds MIN_IN_PEAK arrivals.
     """
-    most = min(MOST_PARTS, max(1, times_s.size // 2))
+    most = min(MAX_PARTS, max(1, times_s.size // 2))
     for parts in range(most, 0, -1):
         counts, _ = np.histogram(times_s, bins=parts, range=(0.0, duration_s))
-        if counts.max() >= LEAST_IN_PEAK or parts == 1:
+        if counts.max() >= MIN_IN_PEAK or parts == 1:
             break
     return float(counts.max()) * parts / duration_s, parts

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from loadtest.traffic.arrivals import dispersion, gap_cv
 from loadtest.traffic.curve import Bins, total
-from loadtest.traffic.recorded import LEAST_IN_PEAK, MOST_PARTS, Arrivals, busiest_part
+from loadtest.traffic.recorded import MAX_PARTS, MIN_IN_PEAK, Arrivals, busiest_part
 from profiles.schema import Traffic
 
 Array = npt.NDArray[np.float64]
@@ -46,13 +46,13 @@ def of_shape(shape: Arrivals | Bins) -> Traffic:
 def peak_of_bins(bins: Bins) -> tuple[float, float]:
     """Arrivals/s at the peak of recorded bins, and over how many seconds.
 
-    The busiest bin's rate; where it holds fewer than LEAST_IN_PEAK arrivals, that of the busiest of
-    equal parts, halved in number until one holds as many, though not below MOST_PARTS of them.
+    The busiest bin's rate; where it holds fewer than MIN_IN_PEAK arrivals, that of the busiest of
+    equal parts, halved in number until one holds as many, though not below MAX_PARTS of them.
     """
     rates, widths = np.asarray(bins.rates_per_s), np.diff(bins.edges_s)
     at, parts = int(np.argmax(rates)), rates.size
     peak_per_s, over_s = float(rates[at]), float(widths[at])
-    while peak_per_s * over_s < LEAST_IN_PEAK and parts >= 2 * MOST_PARTS:
+    while peak_per_s * over_s < MIN_IN_PEAK and parts >= 2 * MAX_PARTS:
         parts //= 2
         counts = np.diff(bins.integral(np.linspace(0.0, bins.duration_s, parts + 1)))
         over_s = bins.duration_s / parts

@@ -35,7 +35,7 @@ TOY_MODEL = re.compile(r"tiny(-.*)?")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExtrapolationOptions:
     """What is asked of the extrapolation beside the evidence."""
 
     gpus: int = BLOCK_GPUS
@@ -48,7 +48,7 @@ class Asked:
     curve: tuple[Arrivals, ...] = ()  # draws of a cell's arrivals; none: as they were measured
 
 
-def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
+def block_factors(evidence: Evidence, asked: ExtrapolationOptions) -> list[Factor]:
     """Every factor between a measured GPU and the block; the GPU's rate first.
 
     Raises:
@@ -73,7 +73,9 @@ def block_factors(evidence: Evidence, asked: Asked) -> list[Factor]:
     return [*found, rho, _routing(evidence, asked, late, cell, rho.value)]
 
 
-def _routing(evidence: Evidence, asked: Asked, late: float, cell: int, rho: float) -> Factor:
+def _routing(
+    evidence: Evidence, asked: ExtrapolationOptions, late: float, cell: int, rho: float
+) -> Factor:
     draws = [*asked.curve, evidence.arrivals]
     if asked.routing != "random" and draws[0] is not None and draws[0].bursty:
         why = "bursts are taken to hit all cells alike, so no gain of evening them out is counted"
@@ -87,7 +89,7 @@ def _routing(evidence: Evidence, asked: Asked, late: float, cell: int, rho: floa
 
 def extrapolate(
     evidence: Evidence,
-    asked: Asked,
+    asked: ExtrapolationOptions,
     demand: Demand | None = None,
     assumptions: Sequence[str] = (),
     event: str | None = None,
@@ -127,7 +129,7 @@ def extrapolate(
     )
 
 
-def _loud(evidence: Evidence, asked: Asked) -> list[str]:
+def _loud(evidence: Evidence, asked: ExtrapolationOptions) -> list[str]:
     told = []
     if 1 < evidence.repeats <= FEW_REPEATS:
         told.append(
@@ -161,7 +163,7 @@ def block_capacity(
         withheld = withheld[:1].upper() + withheld[1:]
     if withheld is not None or not isinstance(evidence, Evidence):
         return Capacity(block_gpus=BLOCK_GPUS, withheld=withheld)
-    asked = Asked(price_usd_per_gpu_h=manifest.gpu_price_usd_per_h)
+    asked = ExtrapolationOptions(price_usd_per_gpu_h=manifest.gpu_price_usd_per_h)
     assumptions = _assumptions(manifest, evidence)
     return extrapolate(evidence, asked, manifest.demand, assumptions, manifest.scenario)
 

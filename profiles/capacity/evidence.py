@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from profiles.capacity.factors import known
-from profiles.capacity.goodput import Seen
+from profiles.capacity.goodput import GoodputAtSlo
 from profiles.requests.burstiness import Arrivals
 from profiles.requests.request_mix import Mix
 from profiles.requests.slo import MixedError, Slo, TooLittleError
@@ -50,7 +50,7 @@ class Evidence:
         return self.images_a_request / self.rate.value
 
 
-def estimate(runs: Sequence[Seen]) -> Evidence:
+def estimate(runs: Sequence[GoodputAtSlo]) -> Evidence:
     """The rate of a GPU from one run's saturated windows, or from several runs as repeats.
 
     Repeats: the mean of the logs, and sd = s sqrt(1 + 1/m) with m - 1 degrees of freedom, s the
@@ -81,14 +81,14 @@ def estimate(runs: Sequence[Seen]) -> Evidence:
     )
 
 
-def _from_one(run: Seen) -> tuple[Factor, list[str]]:
+def _from_one(run: GoodputAtSlo) -> tuple[Factor, list[str]]:
     if run.found_log_sd is None:
         return _from_windows(run)
     source = f"the highest rate that met {run.slo.text}, found by {run.manifest.run_id}"
     return known(GOODPUT, run.rate_per_gpu, run.found_log_sd, "measured", source), []
 
 
-def _from_windows(run: Seen) -> tuple[Factor, list[str]]:
+def _from_windows(run: GoodputAtSlo) -> tuple[Factor, list[str]]:
     count = run.windows.size
     spread = bootstrap.spread(run.windows)
     loud = []
@@ -106,7 +106,7 @@ def _from_windows(run: Seen) -> tuple[Factor, list[str]]:
     return known(SATURATED, run.rate_per_gpu, relative, "measured", source, spread.degrees), loud
 
 
-def _from_repeats(runs: Sequence[Seen]) -> Factor:
+def _from_repeats(runs: Sequence[GoodputAtSlo]) -> Factor:
     logs = np.log([one.rate_per_gpu for one in runs])
     scenario = runs[0].manifest.scenario
     if runs[0].found_log_sd is None:
@@ -129,7 +129,7 @@ def repeated(logs: Floats, what: str, name: str) -> Factor:
     )
 
 
-def check_alike(runs: Sequence[Seen]) -> None:
+def check_alike(runs: Sequence[GoodputAtSlo]) -> None:
     """All runs must measure one thing.
 
     Raises:
@@ -150,7 +150,7 @@ def check_alike(runs: Sequence[Seen]) -> None:
             )
 
 
-def _differences(one: Seen, two: Seen) -> list[tuple[str, object, object]]:
+def _differences(one: GoodputAtSlo, two: GoodputAtSlo) -> list[tuple[str, object, object]]:
     told: list[tuple[str, object, object]] = [
         ("their scenarios are", one.manifest.scenario, two.manifest.scenario),
         ("their models are", one.manifest.target.model, two.manifest.target.model),
@@ -168,7 +168,7 @@ def _differences(one: Seen, two: Seen) -> list[tuple[str, object, object]]:
     return [difference for difference in told if difference[1] != difference[2]]
 
 
-def _loads(one: Seen, two: Seen) -> list[tuple[str, object, object]]:
+def _loads(one: GoodputAtSlo, two: GoodputAtSlo) -> list[tuple[str, object, object]]:
     """What an option of `viralload run` may change of a scenario that keeps its name."""
     told: list[tuple[str, object, object]] = [
         ("their peaks are", peak(one.manifest, one.gpus), peak(two.manifest, two.gpus))
@@ -198,7 +198,7 @@ def peak(manifest: RunManifest, servers: int) -> str:
     return f"{plan.peak_images_per_s / servers:.3g} images/s a server"
 
 
-def _kind(run: Seen) -> str:
+def _kind(run: GoodputAtSlo) -> str:
     return "run" if run.found_log_sd is None else "search"
 
 

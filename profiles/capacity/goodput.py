@@ -18,13 +18,13 @@ from profiles.schema import Outcome, RunManifest
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 
-LEAST_WINDOWS = 5  # saturated ones ...
-LEAST_S = 10.0  # ... and of together: fewer are no figure
+MIN_WINDOWS = 5  # saturated ones ...
+MIN_S = 10.0  # ... and of together: fewer are no figure
 REMEDY = "Use `viralload find`, or run it with a higher --peak"
 
 
 @dataclass(frozen=True)
-class Seen:
+class GoodputAtSlo:
     """One run, looked at for one SLO."""
 
     manifest: RunManifest
@@ -41,7 +41,7 @@ class Seen:
     found_log_sd: float | None = None  # of a search: sd of the log of its rate; None for a run
 
 
-def look(recorded: Recorded, slo: Slo, gpus: int) -> Seen:
+def measure_goodput(recorded: Recorded, slo: Slo, gpus: int) -> GoodputAtSlo:
     """What a GPU of a run did while a queue stood before it, and the slack that `slo` leaves.
 
     Raises:
@@ -63,7 +63,7 @@ def look(recorded: Recorded, slo: Slo, gpus: int) -> Seen:
     images_a_request = float(requests.images[ok].mean())
     service_s = _service_s(manifest, counted.attempts, full, slo)
     edge_s = service_s * math.sqrt(full.stretches / 6.0)  # sd of two uniform phases, a stretch
-    return Seen(
+    return GoodputAtSlo(
         manifest=manifest,
         slo=slo,
         gpus=gpus,
@@ -95,10 +95,10 @@ def _check_enough(manifest: RunManifest, full: Saturated) -> None:
             f"no queue stood in any window of {manifest.run_id}: it shows what was asked for, "
             f"not what the node can do. {REMEDY}"
         )
-    if count < LEAST_WINDOWS or count * window_s < LEAST_S:
+    if count < MIN_WINDOWS or count * window_s < MIN_S:
         raise TooLittleError(
             f"a queue stood in only {count} of {full.counts.size} windows of {window_s:.3g} s of "
-            f"{manifest.run_id}: a figure takes {LEAST_WINDOWS} of them and {LEAST_S:g} s. "
+            f"{manifest.run_id}: a figure takes {MIN_WINDOWS} of them and {MIN_S:g} s. "
             f"{REMEDY} or for longer"
         )
 

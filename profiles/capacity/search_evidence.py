@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from profiles.capacity.factors import Z
-from profiles.capacity.goodput import Seen
+from profiles.capacity.goodput import GoodputAtSlo
 from profiles.record.columns import Requests
 from profiles.record.folder import RunFolder
 from profiles.requests.request_mix import mix_of
@@ -30,7 +30,7 @@ def look_found(
     gpus: int,
     slo: Slo | None,
     requests: Requests | None = None,
-) -> Seen:
+) -> GoodputAtSlo:
     """A search as one measurement of goodput a GPU; its interval is its own.
 
     At the rate it found, as many miss the SLO as may: the goodput is the rate without them.
@@ -58,7 +58,7 @@ def look_found(
         )
     goodput = rate * own.share / gpus
     search = manifest.search
-    return Seen(
+    return GoodputAtSlo(
         manifest=manifest,
         slo=own,
         gpus=gpus,

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiles.capacity.block import Asked, block_factors
+from profiles.capacity.block import ExtrapolationOptions, block_factors
 from profiles.capacity.evidence import Evidence, estimate
 from profiles.capacity.factors import combined
-from profiles.capacity.goodput import look
+from profiles.capacity.goodput import measure_goodput
 from profiles.record.columns import Recorded
 from profiles.requests.slo import EvidenceError, Slo
 from profiles.requests.target import servers_in_use
@@ -27,7 +27,7 @@ class Point:
     high: float | None = None
 
 
-def by_size(evidence: Evidence, asked: Asked) -> list[Point]:
+def by_size(evidence: Evidence, asked: ExtrapolationOptions) -> list[Point]:
     """Goodput of blocks from a tenth to ten times as large; x in GPUs.
 
     Raises:
@@ -42,7 +42,7 @@ def by_size(evidence: Evidence, asked: Asked) -> list[Point]:
     return points
 
 
-def by_slo(runs: Sequence[Recorded], slo: Slo, asked: Asked) -> list[Point]:
+def by_slo(runs: Sequence[Recorded], slo: Slo, asked: ExtrapolationOptions) -> list[Point]:
     """Goodput against the SLO's seconds, each counted afresh from the records; x in seconds.
 
     From the least latency that any window met to three times the SLO; None where it was never met.
@@ -52,7 +52,7 @@ def by_slo(runs: Sequence[Recorded], slo: Slo, asked: Asked) -> list[Point]:
         at = replace(slo, latency_s=float(limit_s), text=f"{slo.share:g} within {limit_s:.3g} s")
         try:
             evidence = estimate(
-                [look(one, at, max(1, servers_in_use(one.manifest))) for one in runs]
+                [measure_goodput(one, at, max(1, servers_in_use(one.manifest))) for one in runs]
             )
             span = combined(float(asked.gpus), block_factors(evidence, asked), asked.level)
         except EvidenceError:

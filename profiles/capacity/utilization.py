@@ -31,7 +31,7 @@ from profiles.stats.queueing import admissible_load
 from profiles.stats.student_t import t_quantile
 
 NAME = "admissible utilization"
-MOST = 200_000  # arrivals simulated at once
+MAX_ARRIVALS = 200_000  # arrivals simulated at once
 SAME_TIME = 1.01  # compression above it makes the curve's peak shorter than a block's would be
 DRAWS = 8
 LONG = 20_000  # arrivals of a flat load that is made to go on
@@ -64,7 +64,7 @@ def admissible(
     draws = list(curve) if curve or own is None else redrawn(own)
     whose = curve[0] if curve or own is None else own
     bears = np.log([
-        bearable(draw, servers, service_s, evidence.slack, allowed, seed=k)
+        max_load(draw, servers, service_s, evidence.slack, allowed, seed=k)
         for k, draw in enumerate(draws)
     ])  # fmt: skip
     high = math.exp(float(bears.mean()))
@@ -79,7 +79,7 @@ def admissible(
         high = min(1.0, high * sizes[0] / sizes[1])
         source += f"; from {servers} to {cell} GPUs by Erlang C"
     if not evidence.saturated:  # what was tested was full to its limit, whatever its service
-        steady = bearable_steadily(servers, service_s, evidence.slack, allowed)
+        steady = max_steady_load(servers, service_s, evidence.slack, allowed)
         tested = "as it was tested" if evidence.arrivals is None else "taken for those tested"
         source += f"; over the {steady:.2f} that steady Poisson arrivals allow, {tested}"
         value = min(1.0, high / steady)
@@ -100,7 +100,7 @@ def redrawn(own: Arrivals) -> list[Arrivals]:
     A flat load goes on for LONG arrivals, for a minute of it starts from an empty queue; each draw
     of it is made of another draw as short as the run, or its scatter would be too small.
     """
-    if own.times_s.size > MOST:
+    if own.times_s.size > MAX_ARRIVALS:
         return [own] * DRAWS  # told by many; each is thinned apart
     copies = math.ceil(LONG / own.times_s.size) if own.level else 1
     draws = []
@@ -154,14 +154,14 @@ def _exponential(servers: int, slack: float, allowed: float) -> float:
     return exponential / constant
 
 
-def bearable(
+def max_load(
     arrivals: Arrivals, servers: int, service_s: float, slack: float, allowed: float, seed: int
 ) -> float:
     """The highest utilization at the peak under thinned `arrivals`, constant service; at most 1.
 
     Arrivals that are too few to reach the limit count as far as they go.
     """
-    part = arrivals.busiest(MOST)
+    part = arrivals.busiest(MAX_ARRIVALS)
     draws = np.random.default_rng([seed, part.times_s.size]).random(part.times_s.size)
     full = part.peak_per_s * service_s / servers
 
@@ -178,13 +178,13 @@ def bearable(
 
 
 @lru_cache(maxsize=64)
-def bearable_steadily(servers: int, service_s: float, slack: float, allowed: float) -> float:
+def max_steady_load(servers: int, service_s: float, slack: float, allowed: float) -> float:
     """The same under Poisson arrivals at a constant rate."""
     duration_s = POISSON * service_s / servers
     times = np.random.default_rng(0).uniform(0.0, duration_s, POISSON)
     steady = Arrivals(np.sort(times), duration_s, servers / service_s, 1.0, duration_s, "Poisson",
                       np.array([0.0, 1.0]))  # fmt: skip
-    return bearable(steady, servers, service_s, slack, allowed, 0)
+    return max_load(steady, servers, service_s, slack, allowed, 0)
 
 
 def late_share(times_s: Floats, servers: int, service_s: float, slack: float) -> float:

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import msgspec
 
 from profiles.fleet.kernel.memory import FIRST_SLOTS, cell_bytes, minute_rows, stride_of
-from profiles.fleet.simulate import MOST_SLOTS, Demand, simulate, steady
+from profiles.fleet.simulate import MAX_SLOTS, Demand, simulate, steady
 from profiles.fleet.sizing import part_of, sizes_at_most
 from profiles.schema.fleet import Fleet, FleetError, People
 
 PROCESS_BYTES = 250 * 2**20  # Python, numpy, numba and its compiler
 PROBE_REQUESTS = 200_000
-MOST_REQUESTS = 1000  # of one person
+MAX_REQUESTS = 1000  # of one person
 RESTS = 8.0  # people at rest (thinking, backing off) to one being served, allowed for
 A_SLOT = (cell_bytes(0, 1, 1000, 0) - cell_bytes(0, 1, 0, 0)) / 1000  # bytes
 
@@ -99,7 +99,7 @@ def estimate(
         seconds=_seconds(asked, seconds_each),
         search_seconds=_search_seconds(asked, seconds_each),
         memory_bytes=_held_bytes(asked, _slots(asked)),
-        most_slots=int(min(max(room / A_SLOT, FIRST_SLOTS), MOST_SLOTS)),
+        most_slots=int(min(max(room / A_SLOT, FIRST_SLOTS), MAX_SLOTS)),
     )
 
 
@@ -205,7 +205,7 @@ def cores_here() -> int:
 def requests_a_person(people: People) -> float:
     """Expected, at most: a limit of n images leaves no more than n requests."""
     reach = [1.0]
-    while len(reach) < MOST_REQUESTS and people.go_on:
+    while len(reach) < MAX_REQUESTS and people.go_on:
         reach.append(reach[-1] * people.go_on[min(len(reach), len(people.go_on)) - 1])
     return sum(
         share * sum(reach[:most])

@@ -16,8 +16,8 @@ from profiles.schema import Outcome, RequestRecord
 from profiles.schema.fleet import FleetError, Service
 from profiles.stats.arrays import Floats
 
-LEAST_RECORDS = 20
-LEAST_SPREAD = 0.25  # of batches, between the lowest and highest: less is noise, not a slope
+MIN_RECORDS = 20
+MIN_SPREAD = 0.25  # of batches, between the lowest and highest: less is noise, not a slope
 FULL = 0.9  # of the batch limit: then a baseline was busy all the time
 REFERENCE = "profiles/reference/engine-tiny-cpu.json"
 
@@ -78,16 +78,16 @@ def of_records(records: list[RequestRecord], where: str) -> Service:
         for one in records
         if one.outcome is Outcome.OK and one.denoise_s and one.steps and one.batch_mean
     ]
-    if len(told) < LEAST_RECORDS:
+    if len(told) < MIN_RECORDS:
         raise FleetError(
             f"{where}: {len(told)} ok answers told batch, steps and denoising time, fewer than "
-            f"{LEAST_RECORDS}: use a run of viralload's own server with a model, and a longer one"
+            f"{MIN_RECORDS}: use a run of viralload's own server with a model, and a longer one"
         )
     steps = np.array([one.steps for one in told], np.float64)
     batches = np.array([one.batch_mean for one in told])
     seconds = np.array([one.denoise_s for one in told]) / steps
     low, high = (float(value) for value in np.quantile(batches, (0.01, 0.99)))
-    if high - low < LEAST_SPREAD:
+    if high - low < MIN_SPREAD:
         base, slope, largest = float(np.median(seconds)), 0.0, max(1, round(low))
         if largest > 1:
             raise FleetError(
@@ -148,7 +148,7 @@ def _of_engine(told: _Engine, path: Path) -> Service:
                 points.append((cell.batch_mean, cell.batch_mean / cell.images_per_s / told.steps))
     batches, seconds = (np.array(column) for column in zip(*points, strict=True)) if points else (
         np.zeros(0), np.zeros(0))  # fmt: skip
-    if not points or np.ptp(batches) < LEAST_SPREAD:
+    if not points or np.ptp(batches) < MIN_SPREAD:
         raise FleetError(
             f"{path}: it has no two batch sizes at which a baseline was busy all the time: "
             "measure again with --policies none request and loads above 1"

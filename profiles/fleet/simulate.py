@@ -23,7 +23,7 @@ from profiles.fleet.kernel.streams import CELL, SPEED, cell_seed, draw
 from profiles.fleet.totals import Totals, simulated
 from profiles.schema.fleet import BacklogError, Fleet, FleetError, People, Simulated, check
 
-MOST_SLOTS = 2**30
+MAX_SLOTS = 2**30
 LOOK_S = 0.5  # between two looks at how far the cells are
 DRAIN_S = 600.0  # after the load, what is not answered by then never comes back
 
@@ -64,7 +64,7 @@ def simulate(
     threads: int | None = None,
     from_s: float = 0.0,
     drain_s: float = DRAIN_S,
-    most_slots: int = MOST_SLOTS,
+    most_slots: int = MAX_SLOTS,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> Simulated:
     """Play the fleet under the demand.

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from profiles.fleet.simulate import MOST_SLOTS, Demand, simulate
+from profiles.fleet.simulate import MAX_SLOTS, Demand, simulate
 from profiles.schema.fleet import BacklogError, Fleet, FleetError, People
 
 REQUESTS = 2_000_000  # simulated of each size tried, at most; a few servers always
-LEAST_GPUS = 50
+MIN_GPUS = 50
 TOLERANCE = 0.005  # of the number of GPUs
 
 
@@ -38,7 +38,7 @@ def gpus_needed(
     slo_share: float,
     people: People | None = None,
     most: int,
-    most_slots: int = MOST_SLOTS,
+    most_slots: int = MAX_SLOTS,
     on_share: Callable[[int, float], None] = lambda gpus, share: None,
 ) -> Needed:
     """The fewest GPUs at which a share of all requests is ok within the SLO, by bisection.
@@ -116,7 +116,7 @@ def sizes_at_most(fleet: Fleet, demand: Demand, people: People, most: int) -> tu
 def part_of(gpus: int, demand: Demand) -> int:
     """How many of the GPUs are played: enough for REQUESTS people, all or a few at least."""
     within = int(gpus * min(1.0, REQUESTS / max(1.0, demand.expected)))
-    return min(gpus, max(LEAST_GPUS, within))
+    return min(gpus, max(MIN_GPUS, within))
 
 
 def _start(fleet: Fleet, demand: Demand, people: People, most: int) -> int:

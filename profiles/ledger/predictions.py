@@ -24,14 +24,14 @@ import numpy as np
 
 from profiles.capacity import factors
 from profiles.capacity.evidence import HARMLESS, Evidence, device, estimate, peak
-from profiles.capacity.goodput import Seen
+from profiles.capacity.goodput import GoodputAtSlo
 from profiles.ledger.ledger import GOODPUT, SATURATED, Prediction, Subject, prediction_id
 from profiles.requests.target import servers_in_use
 from profiles.schema import RunManifest
 
 TIMES = (1, 2, 4, 8)  # the next repeat, and the next larger tests
 NO_GPU = ("cpu", "unknown")  # devices whose next is no other GPU
-LEAST_SCORED = 3  # runs of more servers; fewer say nothing of the doubt of a doubling
+MIN_SCORED = 3  # runs of more servers; fewer say nothing of the doubt of a doubling
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,14 +53,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     level: float  # at which that share should be covered
     error_rms: float | None = None  # of the logs; None where none was scored
     bias: float | None = None  # mean of the logs; above 0: more came than was predicted
-    doubling_error: float | None = None  # root mean square a doubling; None below LEAST_SCORED
+    doubling_error: float | None = None  # root mean square a doubling; None below MIN_SCORED
     doubling_runs: int = 0  # that showed it; predictions which one run scores tell one thing
     largest_scored: int = 0  # servers of the largest of them
     runs: int = 0  # that scored any
 
     @property
     def doublings(self) -> factors.Doublings | None:
-        """What larger tests say of a doubling; None below LEAST_SCORED of them."""
+        """What larger tests say of a doubling; None below MIN_SCORED of them."""
         if self.doubling_error is None:
             return None
         return factors.Doublings(self.doubling_error, self.doubling_runs, self.largest_scored)
@@ -93,7 +93,10 @@ def subject(manifest: RunManifest, slo_text: str) -> Subject:
 
 
 def predict(
-    runs: Sequence[Seen], made_utc: str, record: Record | None = None, level: float = factors.LEVEL
+    runs: Sequence[GoodputAtSlo],
+    made_utc: str,
+    record: Record | None = None,
+    level: float = factors.LEVEL,
 ) -> list[Prediction]:
     """What tests of 1, 2, 4 and 8 times as many GPUs or replicas would show.
 
@@ -206,7 +209,7 @@ def sum_up(predictions: Sequence[Prediction], scores: Sequence[Score]) -> Record
         error_rms=float(np.sqrt(np.mean(errors**2))) if errors.size else None,
         bias=float(errors.mean()) if errors.size else None,
         doubling_error=(
-            math.sqrt(sum(value**2 for value in each) / len(each)) if runs >= LEAST_SCORED else None
+            math.sqrt(sum(value**2 for value in each) / len(each)) if runs >= MIN_SCORED else None
         ),
         doubling_runs=runs,
         largest_scored=max((one.prediction.servers for one in larger), default=0),

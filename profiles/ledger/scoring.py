@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from profiles.capacity.goodput import look
+from profiles.capacity.goodput import measure_goodput
 from profiles.capacity.search_evidence import look_found, read_found
 from profiles.ledger import ledger, predictions
 from profiles.ledger.ledger import LedgerError, Prediction
@@ -51,7 +51,7 @@ def _arrived(folder: RunFolder, slos: Sequence[str]) -> list[Arrived]:
                 seen = look_found(search, manifest, servers, slo)
             else:
                 assert recorded is not None
-                seen = look(recorded, slo, servers)
+                seen = measure_goodput(recorded, slo, servers)
         except EvidenceError:
             continue
         came.append(

@@ -18,7 +18,7 @@ import msgspec
 
 FLUSH_AFTER_S = 0.5
 
-MOST_INT = 2**53  # beyond it a float64 column no longer tells integers apart
+MAX_INT = 2**53  # beyond it a float64 column no longer tells integers apart
 _MANY_DIGITS = re.compile(rb"[0-9]{17}|[0-9][eE]")
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -51,7 +51,7 @@ def _check_numbers(value: msgspec.Struct) -> None:
     for name in value.__struct_fields__:
         number = getattr(value, name)
         if isinstance(number, int | float) and (
-            not math.isfinite(number) if isinstance(number, float) else abs(number) > MOST_INT
+            not math.isfinite(number) if isinstance(number, float) else abs(number) > MAX_INT
         ):
             raise DamagedError(f"{name} is no number that can be")
 

@@ -20,8 +20,8 @@ from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 
 STRETCHES = 20  # the load is looked at in so many parts for its highest amplification ...
-STRETCH_LEAST_S = 2.0  # ... of at least this length
-FIRSTS_LEAST = 5  # fewer first attempts in a stretch make its ratio chance
+STRETCH_MIN_S = 2.0  # ... of at least this length
+FIRSTS_MIN = 5  # fewer first attempts in a stretch make its ratio chance
 FINAL = (Outcome.OK, Outcome.ABANDONED, Outcome.UNSENT)  # nothing comes after these
 
 
@@ -111,12 +111,12 @@ def amplification(attempts: Requests, start_s: float | None, duration_s: float) 
         return Amplification(attempts=total)
     if start_s is None or duration_s <= 0:
         return Amplification(attempts=total, mean=total / firsts)
-    window_s = max(STRETCH_LEAST_S, duration_s / STRETCHES)
+    window_s = max(STRETCH_MIN_S, duration_s / STRETCHES)
     edges = start_s + window_s * np.arange(max(1, int(duration_s / window_s)) + 1)
     every, of_first = (
         np.histogram(attempts.sent_s[rows], edges)[0].astype(np.float64) for rows in (sent, first)
     )
-    enough = of_first >= FIRSTS_LEAST
+    enough = of_first >= FIRSTS_MIN
     ratios: Floats = every[enough] / of_first[enough]
     return Amplification(
         attempts=total,

@@ -19,7 +19,7 @@ from profiles.stats.arrays import Floats
 
 PARTS = 60  # windows of a load ...
 LONGEST_S = 60.0  # ... of at most so long
-LEAST_WINDOWS = 10
+MIN_WINDOWS = 10
 GRID = 1001
 BLOCKS = 12  # of a load, for another draw of it
 LEVEL = 1.1  # peak over mean of a curve that is flat
@@ -67,8 +67,8 @@ class Arrivals:
         replacement; neighbours stay neighbours, so bursts stay bursts.
         """
         grid = np.linspace(0.0, self.duration_s, self.reached.size)
-        marks = np.interp(self.times_s, grid, self.reached)
-        ring = np.concatenate([marks, marks + 1.0])
+        rescaled_times = np.interp(self.times_s, grid, self.reached)
+        ring = np.concatenate([rescaled_times, rescaled_times + 1.0])
         starts = random.random(BLOCKS * copies)
         firsts, ends = np.searchsorted(ring, starts), np.searchsorted(ring, starts + 1.0 / BLOCKS)
         moved = np.concatenate([
@@ -117,7 +117,7 @@ def arrivals(
     there = expected > 0.0
     windows = int(there.sum())
     dispersion = None
-    if windows >= LEAST_WINDOWS:
+    if windows >= MIN_WINDOWS:
         apart = (came[there] - expected[there]) ** 2 / expected[there]
         dispersion = float(apart.sum()) / (windows - 1)
     return Arrivals(

@@ -18,7 +18,7 @@ from profiles.stats.arrays import Bools
 
 TAGS = ("class", "steps", "size")
 SIDE = 1e6  # no image is so high
-MOST_SHOWN = 8  # of a tag: those with the most images; a trace may have a hundred
+MAX_SHOWN = 8  # of a tag: those with the most images; a trace may have a hundred
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ def groups(counted: Counted) -> list[Group]:
 def summaries(found: Sequence[Group], manifest: RunManifest) -> list[GroupSummary]:
     """The groups of tags that tell requests apart: classes always, steps and sizes from two on.
 
-    At most MOST_SHOWN of a tag.
+    At most MAX_SHOWN of a tag.
     """
     told = []
     for tag in TAGS:
         of_tag = [_summary(one, manifest) for one in found if one.tag == tag]
         if len(of_tag) > (0 if tag == "class" else 1):
-            most = sorted(of_tag, key=lambda one: -one.images)[:MOST_SHOWN]
+            most = sorted(of_tag, key=lambda one: -one.images)[:MAX_SHOWN]
             told += [one for one in of_tag if one in most]
     return told
 

@@ -20,7 +20,7 @@ from profiles.stats.arrays import Bools, Floats
 
 PEAK_MIN_S = 10.0
 PEAK_SHARE = 1 / 10  # of the load
-MOST_OF_PEAK = 1 / 4
+MAX_OF_PEAK = 1 / 4
 MIN_IMAGES = 100
 
 
@@ -46,7 +46,7 @@ def peak_of(plan: LoadPlan | None, window: LoadWindow | None) -> Peak | None:
     for name, start_s, end_s in spans:
         if name == "peak":
             width_s = max(PEAK_MIN_S, PEAK_SHARE * window.duration_s)
-            width_s = min(width_s, MOST_OF_PEAK * (end_s - start_s))
+            width_s = min(width_s, MAX_OF_PEAK * (end_s - start_s))
             enough = plan.peak_images_per_s * width_s >= MIN_IMAGES
             return Peak(start_s, end_s, width_s if enough else None)
     return None

@@ -32,8 +32,8 @@ from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats
 from profiles.stats.step_function import Level
 
-MOST_WINDOWS = 60  # a load is cut into about so many ...
-LEAST_S = 1.0  # ... of at least this length ...
+MAX_WINDOWS = 60  # a load is cut into about so many ...
+MIN_S = 1.0  # ... of at least this length ...
 GAPS = 2.0  # ... of at least so many of the gaps between answers, and of a service
 LEAK = 0.1  # of a window, and of the GPUs, may be without a queue
 STANDING = 2.0  # images wait for each that is being made
@@ -41,7 +41,7 @@ FULL = 0.75  # of what is in flight when requests are refused
 SLOW = 4.0  # times the quick ones' latency
 QUICK = 0.05  # the quantile of latencies that is quick
 RISE = 0.05  # of the rate, from a quarter of the backlog to the whole: less is a plateau
-LEAST_GROUP = 2  # windows of a backlog, for its rate
+MIN_GROUP = 2  # windows of a backlog, for its rate
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def _edges(attempts: Requests, window: LoadWindow) -> Floats:
     service_s = arrays.quantile(attempts.service_s[ok], 0.5)
     if service_s is None:
         service_s = arrays.quantile(attempts.latency_s[ok], QUICK) or 0.0
-    least_s = max(LEAST_S, service_s, GAPS * _gap(attempts.done_s[ok], window))
-    count = max(1, min(MOST_WINDOWS, int(window.duration_s / least_s)))
+    least_s = max(MIN_S, service_s, GAPS * _gap(attempts.done_s[ok], window))
+    count = max(1, min(MAX_WINDOWS, int(window.duration_s / least_s)))
     return np.linspace(window.start_s, window.end_s, count + 1)
 
 
@@ -174,7 +174,7 @@ def _backlog(attempts: Requests, came: Floats, edges: Floats, outage: Bools) -> 
     most = float(backlog.max())
     upper = backlog >= most / 2.0
     lower = ~upper & (backlog >= most / 4.0)
-    if quick_s is None or most <= 0.0 or min(upper.sum(), lower.sum()) < LEAST_GROUP:
+    if quick_s is None or most <= 0.0 or min(upper.sum(), lower.sum()) < MIN_GROUP:
         return none
     rate = float(came[upper].mean())
     gain = 1.0 - float(came[lower].mean()) / rate

@@ -50,10 +50,10 @@ FLATTEST, STEEPEST = 5.0, 60.0
 LIGHT = 0.7  # of the crossing's rate: at most so much is light load
 # a floor as a share of what is allowed: less bends the line by less than chance does, and taking it
 # in costs windows; more is chance, where a crossing is bracketed at all
-LEAST_FLOOR, MOST_FLOOR = 0.2, 0.8
+MIN_FLOOR, MAX_FLOOR = 0.2, 0.8
 STRIDE = 0.06  # most that one round moves the guess, in ln r
 ROUNDS = 60
-LEAST_WINDOWS = 6  # in sight; below, Student's t says nothing
+MIN_WINDOWS = 6  # in sight; below, Student's t says nothing
 Z = 2.361  # Pocock, Biometrika 64, 1977, table 1: four looks, 5 %
 LEVEL = math.erf(Z / math.sqrt(2.0))  # of a single look with that z
 
@@ -94,7 +94,7 @@ def crossing(counts: Sequence[Count], allowed: float) -> Crossing | None:
     if at is None:
         return None
     near = in_sight(counts, *at)
-    if len(near) < LEAST_WINDOWS:
+    if len(near) < MIN_WINDOWS:
         return None
     return _crossing(near, allowed, floor(counts, allowed, at[0]))
 
@@ -133,7 +133,7 @@ def floor(counts: Sequence[Count], allowed: float, rate_per_s: float) -> float:
     if not requests:
         return 0.0
     share = sum(each.missed for each in light) / requests / allowed
-    return min(share, MOST_FLOOR) if share >= LEAST_FLOOR else 0.0
+    return min(share, MAX_FLOOR) if share >= MIN_FLOOR else 0.0
 
 
 def between(counts: Sequence[Count], allowed: float) -> float | None:

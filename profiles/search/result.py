@@ -22,7 +22,7 @@ from profiles.search.crossing import Crossing, crossing, guess
 from profiles.search.windows import counts, look
 from profiles.stats.arrays import Floats
 
-MOST_THROWN_OUT = 0.5  # of the windows; more, and what is left is a selection
+MAX_THROWN_OUT = 0.5  # of the windows; more, and what is left is a selection
 FAULTS = (EndReason.GENERATOR_DIED, EndReason.SAMPLER_DIED, EndReason.SERVER_DIED, EndReason.ERROR)
 
 
@@ -137,7 +137,7 @@ def _reasons(manifest: RunManifest, windows: list[FindWindow]) -> list[str]:
     if manifest.end_reason in FAULTS:
         reasons.append(f"The search ended by a fault ({manifest.end_detail}).")
     late = [each for each in windows if (each.thrown_out or "").startswith("the generator")]
-    if len(late) > MOST_THROWN_OUT * len(windows):
+    if len(late) > MAX_THROWN_OUT * len(windows):
         reasons.append(
             f"The generator was late in {len(late)} of {len(windows)} windows; use more "
             "--processes, or a machine for the generator."

@@ -16,7 +16,7 @@ from profiles.stats import arrays, warmup
 from profiles.stats.arrays import Bools, Floats
 
 WORST = 2.0  # limits: a latency beyond, and no answer, counts as this in the test of stationarity
-LEAST_SETTLED = 0.4  # of a window: less of it says nothing
+MIN_SETTLED = 0.4  # of a window: less of it says nothing
 
 
 def missed(latency_s: Floats, limit_s: float) -> Bools:
@@ -122,7 +122,7 @@ def _thrown_out(
 ) -> str | None:
     if unsent:
         return "it was cut short"
-    if span_s < LEAST_SETTLED * window.duration_s:
+    if span_s < MIN_SETTLED * window.duration_s:
         return "too little of it is known"
     if late_s is not None and late_s > bound_s:
         return f"the generator was late: p99 {late_s * 1e3:.0f} ms, bound {bound_s * 1e3:.0f} ms"

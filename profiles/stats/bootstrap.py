@@ -22,7 +22,7 @@ import numpy as np
 from profiles.stats.arrays import Floats
 
 RESAMPLES = 2000
-LEAST_WINDOWS = 2
+MIN_WINDOWS = 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def spread(values: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Spread:
         ValueError: fewer than two windows.
     """
     n = values.size
-    if n < LEAST_WINDOWS:
+    if n < MIN_WINDOWS:
         raise ValueError(f"{n} window: one says nothing of how windows differ")
     block = block_length(values)
     random = np.random.default_rng(seed)
@@ -93,6 +93,6 @@ def spread(values: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Spread:
     begun = np.maximum.accumulate(np.where(fresh, position, 0), axis=1)
     rows = (np.take_along_axis(starts, begun, axis=1) + since) % n
     means = values[rows].mean(axis=1)
-    blocks = max(LEAST_WINDOWS, n / block)
+    blocks = max(MIN_WINDOWS, n / block)
     widened = float(means.std(ddof=1)) * math.sqrt(blocks / (blocks - 1.0))
     return Spread(mean=float(values.mean()), sd=widened, degrees=blocks - 1.0, block=block)

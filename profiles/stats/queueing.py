@@ -17,7 +17,7 @@ from typing import Literal
 
 Routing = Literal["random", "round-robin", "two", "central"]
 STEPS = 60  # of a bisection
-MOST_JOBS = 60  # a queue of least-of-two is never longer in practice
+MAX_JOBS = 60  # a queue of least-of-two is never longer in practice
 CENTRAL = 0.995  # a block's one queue: the share of waiting falls to 0 with the number of servers
 
 
@@ -46,7 +46,7 @@ def late_share_two(load: float, wait: float) -> float:
     if load >= 1.0:
         return 1.0
     late, before = 0.0, 1.0
-    for k in range(MOST_JOBS):
+    for k in range(MAX_JOBS):
         # both of two queues hold k or more: before; k + 1 or more: after
         after = load ** (2.0 * (2.0 ** (k + 1) - 1.0)) if k < 40 else 0.0
         late += (before - after) * _erlang_above(k, wait)

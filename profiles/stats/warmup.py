@@ -19,12 +19,12 @@ BATCH = 5
 FIRST, LAST = 0.1, 0.5
 BATCHES = 5  # of the last half, for its variance
 Z_DIFFERENT = 4.0  # of variances by few, dependent batches
-LEAST = 20 * BATCH  # observations; fewer are kept whole
+MIN_OBSERVATIONS = 20 * BATCH  # observations; fewer are kept whole
 
 
 def cut(series: Floats) -> int:
     """How many first observations to leave out, of a series in the order of its arrivals."""
-    return mser(series) if series.size >= LEAST and differs(series) else 0
+    return mser(series) if series.size >= MIN_OBSERVATIONS and differs(series) else 0
 
 
 def mser(series: Floats) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from profiles.capacity.block import block_capacity, why_withheld
 from profiles.capacity.evidence import Evidence, estimate
-from profiles.capacity.goodput import look
+from profiles.capacity.goodput import measure_goodput
 from profiles.record import columns
 from profiles.record.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.record.error_groups import most_frequent
@@ -193,7 +193,7 @@ def _evidence(recorded: Recorded, rates: Rates, *, valid: bool) -> Evidence | Ev
     if why_withheld(manifest, valid=valid) is not None or not rates.goodput:
         return None
     try:
-        return estimate([look(recorded, own_slo(manifest), gpus_in_use(manifest))])
+        return estimate([measure_goodput(recorded, own_slo(manifest), gpus_in_use(manifest))])
     except EvidenceError as err:
         return err
 

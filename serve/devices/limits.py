@@ -39,8 +39,8 @@ MEMORY_SHARE = 1 / 4  # of the free memory: most that a measurement takes
 CUDA_ROUND_S = 0.02  # long against the microseconds of a launch and an event's 0.5 us
 CPU_ROUND_S = 0.01
 WARM_UP_SHARE = 0.2  # of a size's time: kernels chosen, pages touched, clocks up
-LEAST_ROUNDS = 3
-MOST_STEPS = 100_000  # in one round
+MIN_ROUNDS = 3
+MAX_STEPS = 100_000  # in one round
 COPY_SHARE = 0.25  # of the budget; the rest goes to the matmul sizes
 FP8_CAPABILITY = (9, 0)  # Hopper and later
 
@@ -80,7 +80,7 @@ class DeviceLimits(msgspec.Struct, frozen=True, kw_only=True):
 def measure(device: torch.device, dtype: torch.dtype, *, budget_s: float) -> DeviceLimits:
     """The device's limits, for matrices of `dtype` (bfloat16 or float32).
 
-    Takes about `budget_s`; on a slow device longer, as each size needs LEAST_ROUNDS rounds. Takes
+    Takes about `budget_s`; on a slow device longer, as each size needs MIN_ROUNDS rounds. Takes
     at most MEMORY_SHARE of the free memory and gives all of it back. Other work on the device
     lowers the figures: measure before serving.
 
@@ -142,11 +142,11 @@ def sustained_s(
     began_s = clock()
     timed(1)  # the very first step also chooses kernels and touches pages
     once_s = timed(1)
-    steps = max(1, min(MOST_STEPS, math.ceil(round_s / once_s))) if once_s > 0 else MOST_STEPS
+    steps = max(1, min(MAX_STEPS, math.ceil(round_s / once_s))) if once_s > 0 else MAX_STEPS
     while clock() - began_s < WARM_UP_SHARE * budget_s:
         timed(steps)
     rounds: list[float] = []
-    while len(rounds) < LEAST_ROUNDS or clock() - began_s < budget_s:
+    while len(rounds) < MIN_ROUNDS or clock() - began_s < budget_s:
         rounds.append(timed(steps) / steps)
     return statistics.median(rounds)
 

@@ -36,7 +36,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks for: a load an image, its class, its deadline in seconds from now."""
 
     loads: Sequence[Load]
@@ -92,7 +92,7 @@ class ServiceRate:
 
 
 def admit(
-    asked: Asked,
+    asked: AdmissionRequest,
     backlog: Backlog,
     *,
     slots: int,
@@ -163,7 +163,7 @@ def retry_after_s(delay_s: float) -> int:
     return min(max(math.ceil(delay_s), 1), RETRY_AFTER_MAX_S)
 
 
-def _shed_for(asked: Asked, backlog: Backlog, excess: int) -> int:
+def _shed_for(asked: AdmissionRequest, backlog: Backlog, excess: int) -> int:
     """How many free requests must go to make room; 0 where that is not enough or not due."""
     if asked.priority != "paying":
         return 0

@@ -11,7 +11,7 @@ TAIL_SMOOTHING = 0.2
 # Steps that a warm-up counts as, always: 200 recent ones at most stand against it.
 ANCHOR = 5.0
 # Below this relative spread of FLOPs, a slope is noise.
-SPREAD_LEAST = 0.01
+SPREAD_MIN = 0.01
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class StepRate:
         weight, flop, seconds, flop_flop, flop_seconds = _sum(self._recent, self._anchor, 1.0)
         flop, seconds = flop / weight, seconds / weight
         variance = flop_flop / weight - flop * flop
-        if variance <= (SPREAD_LEAST * flop) ** 2:
+        if variance <= (SPREAD_MIN * flop) ** 2:
             return seconds * max(1.0, step_flop / flop) if flop > 0 else seconds
         slope = (flop_seconds / weight - flop * seconds) / variance
         slope = min(max(slope, 0.0), seconds / flop)  # both a and b stay at 0 or above

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
-from serve.engine.admission import Admitted, Asked, Backlog, Refusal, admit
+from serve.engine.admission import AdmissionRequest, Admitted, Backlog, Refusal, admit
 from serve.engine.forecast import Load, Tail
 from serve.engine.job import Job
 from serve.engine.priority_queue import Line
@@ -95,7 +95,7 @@ class StepEngine(Generic[Image]):
         ticket: Ticket[Image] = Ticket(order, self._clock())
         step_flops = await self._model.step_flops(order.recipe)  # a size's first takes a while
         load = Load(steps=order.recipe.steps, step_flop=sum(step_flops) / order.recipe.steps)
-        asked = Asked(
+        asked = AdmissionRequest(
             loads=[load] * len(order.rows),
             priority=order.priority,
             deadline_s=None if ticket.expires_s is None else ticket.expires_s - self._clock(),

@@ -38,7 +38,7 @@ from serve.ingress.asgi import Front, Health
 from serve.models.weights import hub_environment
 from serve.replica.connections import keep_connections_in_bounds
 from serve.replica.fast_route import ShortcutAPI
-from serve.replica.metrics import Meters
+from serve.replica.metrics import Metrics
 from serve.replica.policies import engine_for
 from serve.settings import Settings
 
@@ -73,7 +73,7 @@ class ImageReplica:
         keep_connections_in_bounds()
         self._settings = settings
         self._replica_id = rayserve.get_replica_context().replica_id.unique_id
-        self._meters = Meters()
+        self._meters = Metrics()
         try:
             loaded = await _load(settings)
         except Exception as err:  # noqa: BLE001 - told in one line, whatever it is

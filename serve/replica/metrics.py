@@ -11,7 +11,7 @@ SECONDS_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 BATCH_BOUNDS = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0]
 
 
-class Meters:
+class Metrics:
     """The replica's `image_*` metrics, beside Ray's own."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from serve.engine.request import Image, Model
 from serve.engine.step_engine import StepEngine
 from serve.engine.ticket import Engine
 from serve.settings import Settings
-from serve.stub.queue_engine import Counter, CounterEngine, service_times
+from serve.stub.queue_engine import Counter, QueueEngine, service_times
 
 
 def engine_for(
@@ -30,7 +30,7 @@ def engine_for(
     if settings.stub_servers is not None:
         mean_s = settings.stub_fixed_s + settings.steps * settings.stub_step_s
         draw = service_times(settings.stub_service, mean_s, settings.stub_seed)
-        counter: Engine[Any] = CounterEngine(
+        counter: Engine[Any] = QueueEngine(
             Counter(settings.stub_servers, draw),
             mean_s=mean_s,
             servers=settings.stub_servers,

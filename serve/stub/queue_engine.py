@@ -56,7 +56,7 @@ def service_times(kind: ServiceTime, mean_s: float, seed: int) -> Callable[[], f
     return draw
 
 
-class CounterEngine:
+class QueueEngine:
     """An engine that answers each image when its server is done.
 
     Args:

@@ -97,7 +97,7 @@ def test_every_metric_of_the_server_that_is_drawn_is_declared(
     monkeypatch.setattr(meters, "Counter", declare)
     monkeypatch.setattr(meters, "Gauge", declare)
     monkeypatch.setattr(meters, "Histogram", histogram)
-    meters.Meters()
+    meters.Metrics()
     drawn = {name for query in QUERIES for name in named(query) if name.startswith("ray_image_")}
     assert drawn - declared == set()
     stages = {"queue", "text", "denoise", "decode", "encode"}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.generator.people import live, never_came, scripts_of
-from loadtest.generator.person import Answer, Gone
+from loadtest.generator.person import Answer, Departure
 from loadtest.generator.recorder import Attempt
 from loadtest.scenario.session import PersonClass, Retry, Session, scripts
 from loadtest.traffic.distributions import Exponential, Fixed
@@ -60,7 +60,7 @@ class Stage:
         self._record(seq, due_s, images, whose, outcome, sent_s)
         return Answer(outcome=outcome, retry_after_s=self.random.choice([None, 0.5]))
 
-    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Gone) -> None:
+    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Departure) -> None:
         self._record(seq, due_s, images, whose, gone.outcome, None)
 
     def _record(

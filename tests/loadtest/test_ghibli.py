@@ -13,7 +13,7 @@ from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
 from profiles.capacity.bill import Line, one_price, table
-from profiles.capacity.block import Asked, extrapolate
+from profiles.capacity.block import ExtrapolationOptions, extrapolate
 from profiles.capacity.prices import built_in
 from profiles.capacity.published import evidence_of
 
@@ -28,7 +28,7 @@ CONSOLES = [
 
 def lines(name: str) -> dict[str, Line]:
     prices = built_in()
-    found = extrapolate(evidence_of(name), Asked(price_usd_per_gpu_h=2.28))
+    found = extrapolate(evidence_of(name), ExtrapolationOptions(price_usd_per_gpu_h=2.28))
     told = table(found, prices.event, prices.power, one_price(2.28, "told"))
     return {one.what: one for one in told}
 

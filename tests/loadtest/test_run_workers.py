@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from loadtest.client.target import free_port
-from loadtest.distributed.protocol import MOST_BYTES
+from loadtest.distributed.protocol import MAX_BYTES
 from profiles.schema import EndReason, Verdict
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
@@ -53,7 +53,7 @@ def babble(port: int) -> None:
         msgpack.dumps(("viralload", 5, "x")),
         msgpack.dumps(("viralload", {"n": 1, "question": {"type": "hello"}}, ["x"])),
         msgpack.dumps(("viralload_joined", None, "x")),
-        bytes(MOST_BYTES + 1),
+        bytes(MAX_BYTES + 1),
     ]
     names = [f"stranger-{i}".encode() for i in range(len(frames))]
     for name, frame in [*zip(names, frames, strict=True), (b"\xff", b"x")]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from profiles.edge import HIDDEN, MOST_CHARS, in_words, keep, reason
+from profiles.edge import HIDDEN, MAX_CHARS, in_words, keep, reason
 
 SECRET = "sk-a-marked-secret"
 
@@ -59,7 +59,7 @@ def test_in_words(err: BaseException, said: list[str]) -> None:
     for words in said:
         assert words in told
     assert told.isprintable()
-    assert len(told) <= MOST_CHARS
+    assert len(told) <= MAX_CHARS
     assert SECRET not in told
 
 

@@ -35,7 +35,7 @@ from profiles.schema import CallCost, GpuInfo, GpuProcess, GpuSample, GpuState
 __all__ = ["Nvml", "open_gpus"]
 
 RETRY_LOST_S = 5.0  # when a lost GPU is asked whether it is back, then after twice as long ...
-RETRY_AT_MOST_S = 60.0  # ... each time up to this: each may open NVML anew, which holds all GPUs up
+MAX_RETRY_S = 60.0  # ... each time up to this: each may open NVML anew, which holds all GPUs up
 
 
 def open_gpus(node: str, only: Sequence[str] = (), root_pid: int | None = None) -> "Nvml":
@@ -67,7 +67,7 @@ def open_gpus(node: str, only: Sequence[str] = (), root_pid: int | None = None) 
 
 def retry_after_s(tries: int) -> float:
     """When to ask a lost GPU again, that was asked so often in vain."""
-    return min(RETRY_LOST_S * 2.0 ** min(tries, 10), RETRY_AT_MOST_S)
+    return min(RETRY_LOST_S * 2.0 ** min(tries, 10), MAX_RETRY_S)
 
 
 class Nvml:

@@ -14,7 +14,7 @@ from profiles.fleet.kernel.state import (
     PAYING,
     RANDOM,
     REJECTED,
-    RETRY_AFTER_MOST_S,
+    RETRY_AFTER_MAX_S,
     ROOM,
     ROUND_ROBIN,
     WAITING,
@@ -145,4 +145,4 @@ def _sheddable(cell: Any, line: int, enough: int) -> int:
 @compiled
 def _retry_after_s(delay_s: float) -> float:
     """Whole seconds of the header, within 1 .. 600."""
-    return float(min(max(math.ceil(delay_s), 1), RETRY_AFTER_MOST_S))
+    return float(min(max(math.ceil(delay_s), 1), RETRY_AFTER_MAX_S))

@@ -9,7 +9,7 @@ from profiles.fleet.kernel.histogram import BINS
 from profiles.fleet.kernel.state import CELL, COLUMNS, MORE, SERVER, SLOT, Floats, Records
 from profiles.schema.fleet import POLICIES, ROUTINGS, Fleet, People
 
-SAMPLES_MOST = 4096
+SAMPLES_MAX = 4096
 FIRST_SLOTS = 256
 BELOW = 4  # of profiles.fleet.kernel.heap: keys behind the last
 UNBOUNDED = 2**40  # times the GPUs of a cell, it still fits 64 bits
@@ -49,7 +49,7 @@ class Memory:
         scaling = fleet.autoscaling
         ring = 1
         if scaling is not None:
-            ring = min(max(1, round(scaling.look_back_s / scaling.sample_s)), SAMPLES_MOST)
+            ring = min(max(1, round(scaling.look_back_s / scaling.sample_s)), SAMPLES_MAX)
         self.cell: Records = np.zeros(1, CELL) if cell is None else cell
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         for name, value in _rules(fleet, people, servers, span).items():

@@ -36,7 +36,7 @@ OFFERED, ATTEMPTS, REFUSED, DONE, GOOD, FLIGHT_S, UP_S, BUSY_S, IMAGES_S = range
 # Four of them in images; kept only where requests differ in their images.
 OFFERED_IMAGES, TRIED_IMAGES, DONE_IMAGES, GOOD_IMAGES = range(15, 19)
 COLUMNS = 19
-RETRY_AFTER_MOST_S = 600.0  # serve.engine.admission.RETRY_AFTER_MAX_S
+RETRY_AFTER_MAX_S = 600.0  # serve.engine.admission.RETRY_AFTER_MAX_S
 
 CELL = np.dtype(
     [

@@ -29,7 +29,7 @@ from profiles.telemetry.phases import used_gpus
 
 MAX_BINS = 240
 HELD_BINS = 120
-HELD_LEAST_S = 1.0  # counters of held time may step less often than they are read
+HELD_MIN_S = 1.0  # counters of held time may step less often than they are read
 LIMIT_IN_SIGHT = 1.6  # a limit is drawn up to this many times the highest curve
 
 
@@ -169,7 +169,7 @@ def _held(
     gpus: Sequence[Gpu], time: Timeline, zero_s: float, befell: Sequence[Mark]
 ) -> Panel | None:
     """The share of time the clocks were held down, by cause, stacked."""
-    bins = int(np.clip(time.end_s / HELD_LEAST_S, 1, HELD_BINS))
+    bins = int(np.clip(time.end_s / HELD_MIN_S, 1, HELD_BINS))
     fine = _fine(time, timeline.fine_edges(time, bins))
     told = device_series.held(gpus, zero_s, fine.edges)
     shares = {name: values for name, values in told.items() if not np.isnan(values).all()}

@@ -12,7 +12,7 @@ from profiles.report.charts.timeline import Timeline
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
 
-LEAST_NAMED_PX = 44  # a phase narrower than that goes without its name
+MIN_NAMED_PX = 44  # a phase narrower than that goes without its name
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def phases(time: Timeline, size: tuple[int, int] = svg.NARROW) -> list[Band]:
             start_s / unit_s,
             end_s / unit_s,
             "c-phase" if name == "peak" else "",
-            name if (end_s - start_s) * px_per_s >= LEAST_NAMED_PX else "",
+            name if (end_s - start_s) * px_per_s >= MIN_NAMED_PX else "",
         )
         for name, start_s, end_s in time.phases
     ]

@@ -8,7 +8,7 @@ from functools import partial
 import brotli
 import pytest
 
-from loadtest.client.content_coding import MOST_MEMBERS, CodingError, unpack
+from loadtest.client.content_coding import MAX_MEMBERS, CodingError, unpack
 
 BODY = b'{"data": []}' * 100
 PLAIN = zlib.compressobj(wbits=-15)
@@ -47,7 +47,7 @@ def test_what_was_not_packed_is_as_it_was(coding: str) -> None:
         ("deflate", BODY, "says packed, and it is not"),
         ("compress", BODY, "Content-Encoding is compress, which is unknown"),
         ("gzip, gzip, gzip, gzip", BODY, "packed 4 times"),
-        ("gzip", gzipped(b"") * (MOST_MEMBERS + 1), "more than 64 parts"),
+        ("gzip", gzipped(b"") * (MAX_MEMBERS + 1), "more than 64 parts"),
     ],
 )
 def test_what_cannot_be_unpacked_is_named(coding: str, packed: bytes, said: str) -> None:

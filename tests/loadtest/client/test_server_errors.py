@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.client.server_errors import MOST_CHARS, error_in, error_message, where_to
+from loadtest.client.server_errors import MAX_CHARS, error_in, error_message, where_to
 
 FASTAPI = (
     b'{"detail": [{"loc": ["body", "size"], "msg": "field required", "type": "missing"},'
@@ -40,7 +40,7 @@ FASTAPI = (
         (b"[" * 200_000 + b"]" * 200_000, None),
         (b'{"error":' * 9 + b'"too deep"' + b"}" * 9, None),
         (b'{"error": {"message": "\\u001b[31mred\\u202e"}}', r"\x1b[31mred\u202e"),
-        (b'{"error": "' + b"x" * 999 + b'"}', "x" * (MOST_CHARS - 1) + "…"),
+        (b'{"error": "' + b"x" * 999 + b'"}', "x" * (MAX_CHARS - 1) + "…"),
         (b'{"error": "' + b"x" * (1 << 20) + b'"}', None),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from loadtest.distributed import protocol
 from loadtest.distributed.clock_offset import Reading
 from loadtest.distributed.handshake import Meeting, nonce
-from loadtest.distributed.roster import BUSY_S, MOST_REFUSED, SILENT_S, Crew
+from loadtest.distributed.roster import BUSY_S, MAX_REFUSED, SILENT_S, Roster
 from loadtest.plan.job import encode
 from profiles.record.folder import RunFolder
 from profiles.schema import Outcome
@@ -40,15 +40,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def crew(folder: RunFolder, clock: Clock) -> Crew:
-    return Crew(2, "secret", folder, clock, zero_s=990.0)
+def crew(folder: RunFolder, clock: Clock) -> Roster:
+    return Roster(2, "secret", folder, clock, zero_s=990.0)
 
 
-def ask(crew: Crew, worker: str, question: protocol.Question) -> Any:
+def ask(crew: Roster, worker: str, question: protocol.Question) -> Any:
     return crew.answer(worker, protocol.pack(question))
 
 
-def come(crew: Crew, worker: str, token: str = "secret") -> Any:
+def come(crew: Roster, worker: str, token: str = "secret") -> Any:
     """What a worker is told in the end: a Welcome, or why not."""
     own = nonce()
     challenge = ask(crew, worker, protocol.hello(f"host-{worker}", own))
@@ -72,7 +72,9 @@ def kinds(folder: RunFolder) -> list[str]:
     return [event.kind for event in folder.events().read()]
 
 
-def test_workers_get_shares_and_what_they_need_to_play_them(crew: Crew, folder: RunFolder) -> None:
+def test_workers_get_shares_and_what_they_need_to_play_them(
+    crew: Roster, folder: RunFolder
+) -> None:
     first, second = come(crew, "a"), come(crew, "b")
     assert (first.share, second.share) == (0, 1)
     assert come(crew, "a").share == 0  # asked twice, because the answer came late
@@ -99,7 +101,7 @@ def test_workers_get_shares_and_what_they_need_to_play_them(crew: Crew, folder: 
     ],
 )
 def test_who_does_not_fit_is_refused_and_noted(
-    crew: Crew, folder: RunFolder, changes: dict[str, Any], said: str
+    crew: Roster, folder: RunFolder, changes: dict[str, Any], said: str
 ) -> None:
     hello = msgspec.structs.replace(protocol.hello("host-c", nonce()), **changes)
     assert said in ask(crew, "c", hello).refused
@@ -111,7 +113,7 @@ def test_who_does_not_fit_is_refused_and_noted(
 
 
 def test_one_worker_too_many_and_one_without_the_token_are_refused(
-    crew: Crew, folder: RunFolder
+    crew: Roster, folder: RunFolder
 ) -> None:
     come(crew, "a"), come(crew, "b")
     assert come(crew, "c").refused == "the run has its 2 workers already"
@@ -120,7 +122,7 @@ def test_one_worker_too_many_and_one_without_the_token_are_refused(
     assert ask(crew, "c", protocol.TellTime()).refused  # nothing for strangers
 
 
-def test_a_proof_is_worth_nothing_in_another_meeting(crew: Crew) -> None:
+def test_a_proof_is_worth_nothing_in_another_meeting(crew: Roster) -> None:
     """F2: a proof that somebody has read is no proof of the reader's."""
     own = nonce()
     challenge = ask(crew, "a", protocol.hello("h", own))
@@ -139,13 +141,13 @@ def test_a_proof_is_worth_nothing_in_another_meeting(crew: Crew) -> None:
     assert ask(crew, "a", prove).refused
 
 
-def test_nonsense_is_refused(crew: Crew) -> None:
+def test_nonsense_is_refused(crew: Roster) -> None:
     answer = crew.answer("a", {"type": "dance"})
     assert isinstance(answer, protocol.Refusal)
     assert "not understood" in answer.refused
 
 
-def test_lines_are_written_once_however_often_they_come(crew: Crew, folder: RunFolder) -> None:
+def test_lines_are_written_once_however_often_they_come(crew: Roster, folder: RunFolder) -> None:
     come(crew, "a")
     lines = b"".join(msgspec.json.encode(record(seq)) + b"\n" for seq in range(3))
     question = protocol.Lines(stream="requests", offset=0, data=lines)
@@ -162,7 +164,7 @@ def test_lines_are_written_once_however_often_they_come(crew: Crew, folder: RunF
     assert ask(crew, "a", other).received == 0
 
 
-def test_clocks_are_on_record_by_generator(crew: Crew, folder: RunFolder) -> None:
+def test_clocks_are_on_record_by_generator(crew: Roster, folder: RunFolder) -> None:
     come(crew, "a")
     ask(crew, "a", protocol.Clock(reading=Reading(offset_s=-5000.0, uncertainty_s=0.001)))
     (sample,) = folder.clocks().read()
@@ -170,7 +172,7 @@ def test_clocks_are_on_record_by_generator(crew: Crew, folder: RunFolder) -> Non
     assert (sample.offset_s, sample.uncertainty_s) == (-5000.0, 0.001)
 
 
-def test_who_falls_silent_under_load_is_lost_by_name(crew: Crew, clock: Clock) -> None:
+def test_who_falls_silent_under_load_is_lost_by_name(crew: Roster, clock: Clock) -> None:
     for worker in ("a", "b"):
         come(crew, worker)
         crew.locust_joined(worker, worker)
@@ -185,7 +187,7 @@ def test_who_falls_silent_under_load_is_lost_by_name(crew: Crew, clock: Clock) -
 
 
 def test_who_leaves_before_the_load_frees_the_seat(
-    crew: Crew, clock: Clock, folder: RunFolder
+    crew: Roster, clock: Clock, folder: RunFolder
 ) -> None:
     come(crew, "a"), come(crew, "b")
     crew.locust_joined("a", "a")
@@ -196,7 +198,7 @@ def test_who_leaves_before_the_load_frees_the_seat(
     assert kinds(folder) == ["worker_joined", "worker_left", "worker_failed"]
 
 
-def test_workers_hear_that_the_run_is_over(crew: Crew) -> None:
+def test_workers_hear_that_the_run_is_over(crew: Roster) -> None:
     come(crew, "a")
     sign = protocol.Lines(stream="load", offset=0, data=b"")
     assert not ask(crew, "a", sign).over
@@ -204,7 +206,7 @@ def test_workers_hear_that_the_run_is_over(crew: Crew) -> None:
     assert ask(crew, "a", sign).over
 
 
-def test_a_stranger_moves_no_terminal_and_fills_no_disk(crew: Crew, folder: RunFolder) -> None:
+def test_a_stranger_moves_no_terminal_and_fills_no_disk(crew: Roster, folder: RunFolder) -> None:
     """F18."""
     hello = protocol.hello("\x1b[2J" + "h" * 10_000, nonce())
     version = msgspec.structs.replace(hello, version="\x1b[31m" + "9" * 10_000)
@@ -216,15 +218,15 @@ def test_a_stranger_moves_no_terminal_and_fills_no_disk(crew: Crew, folder: RunF
     assert isinstance(odd, protocol.Refusal)
     assert isinstance(ask(crew, "x" * 1000, hello), protocol.Refusal)
     told = folder.events().read()
-    assert len(told) == MOST_REFUSED
+    assert len(told) == MAX_REFUSED
     assert all(event.detail.isprintable() and len(event.detail) < 400 for event in told)
 
 
 def test_hellos_without_end_take_no_memory_without_end(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch
+    crew: Roster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F18: and whoever speaks last is not the one who is forgotten."""
-    monkeypatch.setattr("loadtest.distributed.roster.MOST_MEETINGS", 3)
+    monkeypatch.setattr("loadtest.distributed.roster.MAX_MEETINGS", 3)
     for i in range(10):
         ask(crew, f"stranger-{i}", protocol.hello("h", nonce()))
     assert len(crew._meetings) == 3

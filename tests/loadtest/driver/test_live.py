@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from loadtest.driver.live import Display, View, Watcher, block, line
-from loadtest.driver.live_devices import MOST_NEWS
+from loadtest.driver.live_devices import MAX_NEWS
 from profiles.record.folder import RunFolder
 from profiles.schema import GpuSample, HostSample, LoadSample, Outcome, RequestRecord, RunEvent
 
@@ -150,7 +150,7 @@ def test_a_storm_of_errors_does_not_fill_the_terminal(folder: RunFolder) -> None
     for k in range(100):
         lose(folder, "xid", 1.0 + k / 1000, code=31, detail="an \x1b[31merror")
     news = watcher.look().news
-    assert len(news) == MOST_NEWS + 1
+    assert len(news) == MAX_NEWS + 1
     assert news[0] == "XID, 1 s into the run: an  [31merror"
     assert "the report has them all" in news[-1]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.generator.people import live, never_came, scripts_of
-from loadtest.generator.person import Answer, Gone, Script, Wish
+from loadtest.generator.person import Answer, Departure, IntendedRequest, Script
 from loadtest.generator.recorder import Attempt
 from loadtest.scenario.session import PersonClass, Retry, Session, scripts
 from loadtest.traffic.distributions import Fixed
@@ -49,7 +49,7 @@ class Stage:
         self._record(seq, due_s, images, whose, outcome, sent_s)
         return Answer(outcome=outcome)
 
-    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Gone) -> None:
+    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Departure) -> None:
         self._record(seq, due_s, images, whose, gone.outcome, None)
 
     def _record(
@@ -80,7 +80,7 @@ def test_whatever_happens_the_record_adds_up(
     script = Script(
         person=0, arrives_s=0.0, patience_s=patience_s, priority=None, load_end_s=50.0,
         wishes=tuple(
-            Wish(seq=k, images=1, think_s=think_s if k else 0.0) for k in range(wishes)
+            IntendedRequest(seq=k, images=1, think_s=think_s if k else 0.0) for k in range(wishes)
         ),
     )  # fmt: skip
     stage = Stage(answers, stop_s)
@@ -93,7 +93,7 @@ def test_whatever_happens_the_record_adds_up(
 
 def test_someone_who_was_to_come_after_the_stop_is_unsent() -> None:
     stage = Stage([Outcome.OK])
-    wishes = (Wish(seq=4, images=1), Wish(seq=5, images=2, think_s=3.0))
+    wishes = (IntendedRequest(seq=4, images=1), IntendedRequest(seq=5, images=2, think_s=3.0))
     never_came(
         Script(
             person=2, arrives_s=9.0, patience_s=1.0, priority=None, wishes=wishes, load_end_s=50

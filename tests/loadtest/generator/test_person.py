@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from loadtest.generator.person import (
     Answer,
-    Gone,
+    Departure,
+    DueAttempt,
+    IntendedRequest,
     Script,
-    Try,
-    Wish,
     after,
     begin,
     jitter,
@@ -31,7 +31,7 @@ SCRIPT = Script(
     arrives_s=10.0,
     patience_s=20.0,
     priority="free",
-    wishes=(Wish(seq=3, images=1), Wish(seq=4, images=2, think_s=5.0)),
+    wishes=(IntendedRequest(seq=3, images=1), IntendedRequest(seq=4, images=2, think_s=5.0)),
     load_end_s=100.0,
 )
 NONE = Retry()
@@ -40,15 +40,17 @@ BACKOFF = Retry(policy="backoff", most_attempts=4, first=Duration(2.0), cap=Dura
 
 
 def test_the_first_attempt_is_due_as_the_person_arrives() -> None:
-    assert begin(SCRIPT) == Try(wish=0, attempt=1, wanted_s=10.0, due_s=10.0)
+    assert begin(SCRIPT) == DueAttempt(wish=0, attempt=1, wanted_s=10.0, due_s=10.0)
 
 
-def tried(wish: int = 0, attempt: int = 1, wanted_s: float = 10.0, due_s: float = 10.0) -> Try:
-    return Try(wish=wish, attempt=attempt, wanted_s=wanted_s, due_s=due_s)
+def tried(
+    wish: int = 0, attempt: int = 1, wanted_s: float = 10.0, due_s: float = 10.0
+) -> DueAttempt:
+    return DueAttempt(wish=wish, attempt=attempt, wanted_s=wanted_s, due_s=due_s)
 
 
-NEXT = Try(wish=1, attempt=1, wanted_s=17.0, due_s=17.0)  # 5 s of thinking after 12 s
-AGAIN = Try(wish=0, attempt=2, wanted_s=10.0, due_s=12.0)
+NEXT = DueAttempt(wish=1, attempt=1, wanted_s=17.0, due_s=17.0)  # 5 s of thinking after 12 s
+AGAIN = DueAttempt(wish=0, attempt=2, wanted_s=10.0, due_s=12.0)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +69,29 @@ AGAIN = Try(wish=0, attempt=2, wanted_s=10.0, due_s=12.0)
         # the last attempt's answer is final
         (IMMEDIATE, tried(attempt=3), REJECTED, None, 12.0, NEXT),
         # backoff with jitter 0.5: 0.5 x min(6, 2 x 2^(n-1)), plus what was told
-        (BACKOFF, tried(), TIMEOUT, None, 12.0, Try(wish=0, attempt=2, wanted_s=10, due_s=13.0)),
-        (BACKOFF, tried(), REJECTED, 4.0, 12.0, Try(wish=0, attempt=2, wanted_s=10, due_s=17.0)),
+        (
+            BACKOFF,
+            tried(),
+            TIMEOUT,
+            None,
+            12.0,
+            DueAttempt(wish=0, attempt=2, wanted_s=10, due_s=13.0),
+        ),
+        (
+            BACKOFF,
+            tried(),
+            REJECTED,
+            4.0,
+            12.0,
+            DueAttempt(wish=0, attempt=2, wanted_s=10, due_s=17.0),
+        ),
         (
             BACKOFF,
             tried(attempt=3),
             TIMEOUT,
             None,
             12.0,
-            Try(wish=0, attempt=4, wanted_s=10, due_s=15.0),
+            DueAttempt(wish=0, attempt=4, wanted_s=10, due_s=15.0),
         ),
         # patience ends at 30 s: told to come back after it, the person leaves at once
         (
@@ -84,7 +100,7 @@ AGAIN = Try(wish=0, attempt=2, wanted_s=10.0, due_s=12.0)
             REJECTED,
             30.0,
             12.0,
-            Gone(wish=0, attempt=2, at_s=12.0, outcome=ABANDONED, why=""),
+            Departure(wish=0, attempt=2, at_s=12.0, outcome=ABANDONED, why=""),
         ),
         # hung up: the image's own outcome is recorded, the next one is abandoned with it
         (
@@ -93,7 +109,7 @@ AGAIN = Try(wish=0, attempt=2, wanted_s=10.0, due_s=12.0)
             ABANDONED,
             None,
             30.0,
-            Gone(wish=1, attempt=1, at_s=30.0, outcome=ABANDONED, why=""),
+            Departure(wish=1, attempt=1, at_s=30.0, outcome=ABANDONED, why=""),
         ),
         (IMMEDIATE, tried(wish=1), ABANDONED, None, 30.0, None),
         # nothing is left
@@ -106,7 +122,7 @@ AGAIN = Try(wish=0, attempt=2, wanted_s=10.0, due_s=12.0)
             OK,
             None,
             95.0,
-            Gone(wish=1, attempt=1, at_s=100.0, outcome=UNSENT, why=""),
+            Departure(wish=1, attempt=1, at_s=100.0, outcome=UNSENT, why=""),
         ),
         (
             IMMEDIATE,
@@ -114,22 +130,22 @@ AGAIN = Try(wish=0, attempt=2, wanted_s=10.0, due_s=12.0)
             TIMEOUT,
             None,
             105.0,
-            Try(wish=0, attempt=2, wanted_s=99.0, due_s=105.0),
+            DueAttempt(wish=0, attempt=2, wanted_s=99.0, due_s=105.0),
         ),
     ],
 )
 def test_what_comes_next(
     retry: Retry,
-    answered: Try,
+    answered: DueAttempt,
     outcome: Outcome,
     told_s: float | None,
     now_s: float,
-    expected: Try | Gone | None,
+    expected: DueAttempt | Departure | None,
 ) -> None:
     answer = Answer(outcome=outcome, retry_after_s=told_s)
     found = after(SCRIPT, answered, answer, now_s, retry, 0.5)
-    if isinstance(expected, Gone):
-        assert isinstance(found, Gone)
+    if isinstance(expected, Departure):
+        assert isinstance(found, Departure)
         assert found.why
         got = (found.wish, found.attempt, found.at_s, found.outcome)
         assert got == (expected.wish, expected.attempt, expected.at_s, expected.outcome)

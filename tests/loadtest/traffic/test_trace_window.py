@@ -11,7 +11,7 @@ from loadtest.plan.source import load_source
 from loadtest.plan.text import plan_text
 from loadtest.scenario.scenario import Scenario, parse_scenario
 from loadtest.traffic.curve import Bins
-from loadtest.traffic.recorded import LEAST_IN_PEAK, Arrivals, busiest_part
+from loadtest.traffic.recorded import MIN_IN_PEAK, Arrivals, busiest_part
 from loadtest.traffic.statistics import loses_bursts, of_arrivals, of_bins, peak_of_bins
 from loadtest.traffic.trace_window import Stretch, cut, parse_stretch
 from profiles.report.text.tables import traffic_rows
@@ -101,7 +101,7 @@ def test_bins_of_few_arrivals_are_put_together_for_a_peak() -> None:
     assert counts.max() >= 13
     peak_per_s, over_s = peak_of_bins(bins)
     assert 5.0 < peak_per_s < 7.5
-    assert peak_per_s * over_s >= LEAST_IN_PEAK
+    assert peak_per_s * over_s >= MIN_IN_PEAK
     few = Bins(edges_s=(0.0, 60.0, 120.0), rates_per_s=(0.1, 0.5))
     assert peak_of_bins(few) == (0.5, 60.0)  # bins that were made as long stay
     assert of_bins(few).requests == 36.0

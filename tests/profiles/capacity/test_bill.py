@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from profiles.capacity.bill import Line, bill_of, one_price, table
-from profiles.capacity.block import Asked, block_factors, extrapolate
+from profiles.capacity.block import ExtrapolationOptions, block_factors, extrapolate
 from profiles.capacity.factors import known
 from profiles.capacity.prices import (
     FILE,
@@ -33,7 +33,7 @@ POWER = msgspec.structs.replace(PRICES.power, stand="published")
 
 
 def bill(power: Power = PRICES.power, **options: Any) -> dict[str, Line]:
-    capacity = extrapolate(evidence(), Asked())  # 1.5 x 0.95 = 1.425 images/s a GPU
+    capacity = extrapolate(evidence(), ExtrapolationOptions())  # 1.5 x 0.95 = 1.425 images/s a GPU
     lines = table(capacity, PRICES.event, power, one_price(2.0, "told"), **options)
     return {one.what: one for one in lines}
 
@@ -88,7 +88,7 @@ def test_what_is_not_known_is_asked_for() -> None:
 
 def test_half_a_block_costs_an_image_and_the_event_as_much_as_a_whole() -> None:
     whole = bill()
-    capacity = extrapolate(evidence(), Asked(gpus=50_000))
+    capacity = extrapolate(evidence(), ExtrapolationOptions(gpus=50_000))
     half = {
         one.what: one for one in table(capacity, PRICES.event, PRICES.power, one_price(2.0, "told"))
     }
@@ -261,7 +261,7 @@ def test_a_wrong_file_names_the_place(tmp_path: Path, old: str, new: str, words:
     ("name", "stand"), [("sdxl-h200", "published"), ("flux-dev-h100", "assumed")]
 )
 def test_nothing_of_a_published_rate_is_called_measured(name: str, stand: str) -> None:
-    found = {one.name: one for one in block_factors(evidence_of(name), Asked())}
+    found = {one.name: one for one in block_factors(evidence_of(name), ExtrapolationOptions())}
     assert "measured" not in {one.stand for one in found.values()}
     assert found["admissible utilization"].stand == stand
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from profiles.capacity import factors
-from profiles.capacity.block import Asked, block_capacity, block_factors, extrapolate
+from profiles.capacity.block import ExtrapolationOptions, block_capacity, block_factors, extrapolate
 from profiles.capacity.evidence import Evidence
 from profiles.capacity.factors import Doublings, known
 from profiles.requests.burstiness import arrivals
@@ -82,7 +82,7 @@ def test_few_degrees_of_freedom_widen_and_known_spread_does_not() -> None:
 
 
 def test_what_moves_it_most_stands_first() -> None:
-    found = block_factors(evidence(), Asked())
+    found = block_factors(evidence(), ExtrapolationOptions())
     swings = factors.tornado(found)
     assert swings[0][0].name == "the next repeat"
     spans = [high - low for _, low, high in swings]
@@ -91,7 +91,9 @@ def test_what_moves_it_most_stands_first() -> None:
 
 
 def test_every_factor_says_what_it_stands_on() -> None:
-    for one in block_factors(evidence(saturated=True), Asked(cell_gpus=16, routing="two")):
+    for one in block_factors(
+        evidence(saturated=True), ExtrapolationOptions(cell_gpus=16, routing="two")
+    ):
         assert one.stand in ("measured", "published", "assumed")
         assert one.source
         assert one.log_sd >= 0.0
@@ -105,8 +107,10 @@ def test_availability_is_spare_or_failures_whichever_takes_more(spare: float, va
 
 
 def test_a_full_node_needs_room_and_one_that_met_the_slo_does_not() -> None:
-    met = {one.name: one for one in block_factors(evidence(), Asked())}
-    full = {one.name: one for one in block_factors(evidence(saturated=True), Asked())}
+    met = {one.name: one for one in block_factors(evidence(), ExtrapolationOptions())}
+    full = {
+        one.name: one for one in block_factors(evidence(saturated=True), ExtrapolationOptions())
+    }
     assert met["admissible utilization"].value == 1.0
     assert 0.7 < full["admissible utilization"].value < 1.0
     assert full["admissible utilization"].log_sd > 0.0
@@ -119,21 +123,21 @@ def test_no_routing_makes_more_of_gpus_than_full_ones_do(kind: Routing) -> None:
     due = np.sort(np.random.default_rng(0).uniform(0.0, 60.0, 300))
     own = arrivals(due, 60.0, np.array([0.0, 60.0]), np.ones(2), "own")
     full = evidence(saturated=True, tested_gpus=1, slack=2.8, arrivals=own)
-    found = {one.name: one.value for one in block_factors(full, Asked(routing=kind))}
+    found = {one.name: one.value for one in block_factors(full, ExtrapolationOptions(routing=kind))}
     assert found["routing"] > 1.0
     assert found["admissible utilization"] * found["routing"] <= 1.0 + 1e-9
     rate = evidence(tested_gpus=1, slack=5.0, has_slo=False)  # of a full GPU, without an SLO
-    told = {one.name: one for one in block_factors(rate, Asked(routing=kind))}
+    told = {one.name: one for one in block_factors(rate, ExtrapolationOptions(routing=kind))}
     assert told["routing"].value == 1.0
     assert "no routing makes more" in told["routing"].source
 
 
 def test_larger_cells_cost_certainty_by_the_doubling() -> None:
-    found = block_factors(evidence(), Asked(cell_gpus=16))
+    found = block_factors(evidence(), ExtrapolationOptions(cell_gpus=16))
     cell = next(one for one in found if "larger" in one.name)
     assert cell.log_sd == pytest.approx(0.05 * 3)  # 2 -> 16 is three doublings
     seen = Doublings(error=0.01, runs=6, largest=16)
-    scored = block_factors(evidence(), Asked(cell_gpus=16, doublings=seen))
+    scored = block_factors(evidence(), ExtrapolationOptions(cell_gpus=16, doublings=seen))
     cell = next(one for one in scored if "larger" in one.name)
     assert cell.log_sd == pytest.approx(0.03)
     assert (cell.degrees, cell.stand) == (6.0, "measured")
@@ -151,7 +155,7 @@ def test_small_errors_of_small_tests_do_not_vouch_for_larger_ones(
     error: float, largest: int, spread: float
 ) -> None:
     seen = Doublings(error=error, runs=6, largest=largest)
-    found = block_factors(evidence(), Asked(cell_gpus=64, doublings=seen))
+    found = block_factors(evidence(), ExtrapolationOptions(cell_gpus=64, doublings=seen))
     cell = next(one for one in found if "larger" in one.name)
     assert cell.log_sd == pytest.approx(spread)
     assert (cell.degrees, cell.stand) == (None, "assumed")
@@ -162,8 +166,8 @@ def test_a_cell_a_thousand_times_what_was_tested_is_refused() -> None:
     with pytest.raises(
         TooLittleError, match=r"1,000 times the 2 that were tested.*Test at least 3"
     ):
-        extrapolate(evidence(), Asked(cell_gpus=2000))
-    assert extrapolate(evidence(), Asked(cell_gpus=1998)).loud
+        extrapolate(evidence(), ExtrapolationOptions(cell_gpus=2000))
+    assert extrapolate(evidence(), ExtrapolationOptions(cell_gpus=1998)).loud
 
 
 def test_every_assumption_is_a_sentence_that_says_what_it_stands_on() -> None:

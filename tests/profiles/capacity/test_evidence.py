@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from profiles.capacity.evidence import estimate
-from profiles.capacity.goodput import Seen, look
+from profiles.capacity.goodput import GoodputAtSlo, measure_goodput
 from profiles.record.columns import Recorded
 from profiles.requests.slo import MixedError, SloError, TooLittleError, own_slo, parse_slo
 from profiles.schema import TargetInfo
@@ -20,9 +20,9 @@ AT_12 = {"peak_images_per_s": 12.0}
 WITHIN_3S = parse_slo("p(95) < 3s")
 
 
-def seen(root: Path, run_id: str = "a", slo: str = "p(95) < 3s", **options: Any) -> Seen:
+def seen(root: Path, run_id: str = "a", slo: str = "p(95) < 3s", **options: Any) -> GoodputAtSlo:
     run = full(root, run_id, **options)
-    return look(run, parse_slo(slo), len(run.manifest.gpus) or 1)
+    return measure_goodput(run, parse_slo(slo), len(run.manifest.gpus) or 1)
 
 
 def test_the_rate_is_per_gpu_and_in_windows(tmp_path: Path) -> None:
@@ -36,7 +36,9 @@ def test_the_rate_is_per_gpu_and_in_windows(tmp_path: Path) -> None:
 
 def test_what_a_full_node_does_is_no_matter_of_the_slo_and_its_slack_is(tmp_path: Path) -> None:
     run = full(tmp_path)
-    tight, loose = (look(run, parse_slo(f"p(95) < {limit}"), 2) for limit in ("1s", "3s"))
+    tight, loose = (
+        measure_goodput(run, parse_slo(f"p(95) < {limit}"), 2) for limit in ("1s", "3s")
+    )
     assert tight.rate_per_gpu == loose.rate_per_gpu
     assert loose.slack is not None
     assert tight.slack == pytest.approx(loose.slack * 0.9 / 2.9, rel=1e-3)
@@ -45,7 +47,7 @@ def test_what_a_full_node_does_is_no_matter_of_the_slo_and_its_slack_is(tmp_path
 def test_an_slo_that_the_fastest_answer_missed(tmp_path: Path) -> None:
     run = steady(tmp_path, latency_s=1.0)  # 0.9 to 1.1 s
     with pytest.raises(SloError, match=r"steady never met p\(95\) < 0.5s: its fastest answer took"):
-        look(run, parse_slo("p(95) < 0.5s"), 2)
+        measure_goodput(run, parse_slo("p(95) < 0.5s"), 2)
 
 
 def test_where_no_queue_stood_there_is_no_figure(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_where_no_queue_stood_there_is_no_figure(tmp_path: Path) -> None:
         match=r"no queue stood in any window of a: it shows what was asked for, not what the "
         r"node can do. Use `viralload find`, or run it with a higher --peak",
     ):
-        look(run, WITHIN_3S, 2)
+        measure_goodput(run, WITHIN_3S, 2)
 
 
 @pytest.mark.parametrize(
@@ -209,4 +211,4 @@ def test_no_load_is_no_evidence(tmp_path: Path) -> None:
         requests=run.requests, gpus=run.gpus, hosts=run.hosts, load=[], events=[],
     )  # fmt: skip
     with pytest.raises(TooLittleError, match="no load was on"):
-        look(idle, WITHIN_3S, 2)
+        measure_goodput(idle, WITHIN_3S, 2)

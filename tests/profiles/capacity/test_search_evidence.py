@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.cli.main import main
 from profiles.capacity.evidence import estimate
-from profiles.capacity.goodput import look
+from profiles.capacity.goodput import measure_goodput
 from profiles.capacity.search_evidence import look_found, read_found
 from profiles.ledger.predictions import predict
 from profiles.record.folder import RunError, RunFolder
@@ -61,7 +61,7 @@ def test_searches_repeat(tmp_path: Path) -> None:
 
 
 def test_a_search_and_a_run_are_no_repeats(tmp_path: Path) -> None:
-    plain = look(full(tmp_path, "run"), parse_slo("p(95) < 2s"), 2)
+    plain = measure_goodput(full(tmp_path, "run"), parse_slo("p(95) < 2s"), 2)
     with pytest.raises(MixedError, match="their kinds are search and run"):
         estimate([seen(tmp_path), plain])
 

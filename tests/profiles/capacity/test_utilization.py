@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiles.capacity.block import Asked, block_factors
+from profiles.capacity.block import ExtrapolationOptions, block_factors
 from profiles.capacity.factors import alone
 from profiles.capacity.utilization import (
     NAME,
     admissible,
-    bearable,
-    bearable_steadily,
     late_share,
+    max_load,
+    max_steady_load,
 )
 from profiles.fleet.simulate import Demand, simulate
 from profiles.requests.burstiness import Arrivals
@@ -54,7 +54,7 @@ def m_d_1_late(load: float, wait: float) -> float:
 
 @pytest.mark.parametrize(("slack", "late"), [(5.0, 0.05), (3.0, 0.05), (10.0, 0.01)])
 def test_one_server_of_poisson_arrivals_is_m_d_1(slack: float, late: float) -> None:
-    load = bearable_steadily(1, 0.4, slack, late)
+    load = max_steady_load(1, 0.4, slack, late)
     assert m_d_1_late(load - 0.02, slack) < late < m_d_1_late(load + 0.02, slack)
 
 
@@ -72,7 +72,7 @@ def test_it_agrees_with_the_fleet_simulator() -> None:
 
 def test_bursts_leave_less_and_a_short_peak_more() -> None:
     def rho(arrivals: Arrivals) -> float:
-        return bearable(arrivals, 2, 1 / 1.5, 14.0, 0.05, seed=0)
+        return max_load(arrivals, 2, 1 / 1.5, 14.0, 0.05, seed=0)
 
     even, six, forty = rho(poisson(4.0)), rho(bursts(4.0, 6)), rho(bursts(4.0, 40))
     assert 1.0 > even > six > forty > 0.1
@@ -101,7 +101,7 @@ def test_a_peak_that_was_compressed_is_no_block_s() -> None:
 
 def test_the_interval_holds_what_a_long_load_would_bear() -> None:
     # a run of 5 min tells its bursts by 200 of them; the truth is that of 3 h, service constant
-    truth = bearable(bursts(4.0, 6, 10_000.0), 2, 1 / 1.5, 14.0, 0.05, seed=0)
+    truth = max_load(bursts(4.0, 6, 10_000.0), 2, 1 / 1.5, 14.0, 0.05, seed=0)
     held = 0
     for seed in range(40):
         random = np.random.default_rng(seed)
@@ -139,11 +139,13 @@ def test_a_larger_cell_bears_more() -> None:
 def test_no_router_evens_out_what_hits_all_cells() -> None:
     full = replace(FULL, arrivals=bursts(4.0, 20))
     gains = [
-        {one.name: one for one in block_factors(found, Asked(routing="central"))}["routing"].value
+        {one.name: one for one in block_factors(found, ExtrapolationOptions(routing="central"))}[
+            "routing"
+        ].value
         for found in (full, FULL)
     ]
     assert gains[0] == 1.0 < gains[1]
-    assert NAME in {one.name for one in block_factors(full, Asked())}
+    assert NAME in {one.name for one in block_factors(full, ExtrapolationOptions())}
 
 
 def test_none_is_late_of_none() -> None:

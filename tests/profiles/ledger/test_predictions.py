@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from profiles.capacity.factors import Doublings
-from profiles.capacity.goodput import look
+from profiles.capacity.goodput import measure_goodput
 from profiles.ledger.ledger import FILE_NAME, GOODPUT, SATURATED, append, read
 from profiles.ledger.predictions import Arrived, Record, predict, score, subject, sum_up, told
 from profiles.ledger.scoring import arrived, record_of, record_told
@@ -49,7 +49,7 @@ def came(run_id: str = "b", **changes: Any) -> Arrived:
 
 def test_a_run_predicts_its_repeat_and_two_four_eight_times(tmp_path: Path) -> None:
     run = full(tmp_path, "a", **of_stub(1))
-    made = predict([look(run, own_slo(run.manifest), 1)], MADE)
+    made = predict([measure_goodput(run, own_slo(run.manifest), 1)], MADE)
     assert [one.servers for one in made] == [1, 2, 4, 8]
     assert [one.value for one in made] == pytest.approx([10.0, 20.0, 40.0, 80.0], rel=0.01)
     assert {one.quantity for one in made} == {SATURATED}
@@ -61,7 +61,7 @@ def test_a_run_predicts_its_repeat_and_two_four_eight_times(tmp_path: Path) -> N
 
 def test_scored_predictions_replace_the_assumed_doubt(tmp_path: Path) -> None:
     run = full(tmp_path, "a", **of_stub(1))
-    looked = [look(run, own_slo(run.manifest), 1)]
+    looked = [measure_goodput(run, own_slo(run.manifest), 1)]
     sure = Record(
         predictions=9,
         scored=8,
@@ -78,9 +78,9 @@ def test_scored_predictions_replace_the_assumed_doubt(tmp_path: Path) -> None:
 def test_a_larger_test_takes_other_gpus(tmp_path: Path) -> None:
     gpu = full(tmp_path, "a")
     slo, servers = own_slo(gpu.manifest), len(gpu.manifest.gpus)
-    made = predict([look(gpu, slo, servers)], MADE)
+    made = predict([measure_goodput(gpu, slo, servers)], MADE)
     blank = full(tmp_path, "b", **of_stub(servers, images_per_s=10.0))
-    others = predict([look(blank, slo, servers)], MADE)
+    others = predict([measure_goodput(blank, slo, servers)], MADE)
     again, larger = (math.log(made[times].high / made[times].low) / 2 for times in (0, 3))
     without = math.log(others[3].high / others[3].low) / 2
     spread = 1.96 * 0.08 / math.sqrt(servers)
@@ -144,7 +144,7 @@ def test_what_was_predicted_of_means_over_curves_is_told_apart_and_scored_by_not
 ) -> None:
     run = full(tmp_path, "a", **of_stub(1))
     path = tmp_path / FILE_NAME
-    new = predict([look(run, own_slo(run.manifest), 1)], MADE)
+    new = predict([measure_goodput(run, own_slo(run.manifest), 1)], MADE)
     old = [
         msgspec.structs.replace(one, id=f"old{one.id}", schema_version=1, quantity=GOODPUT)
         for one in new
@@ -172,7 +172,7 @@ def test_an_empty_or_open_ledger_says_so() -> None:
 def test_from_folders(tmp_path: Path) -> None:
     run = full(tmp_path, "a", **of_stub(1))
     path = tmp_path / FILE_NAME
-    append(path, predict([look(run, own_slo(run.manifest), 1)], MADE))
+    append(path, predict([measure_goodput(run, own_slo(run.manifest), 1)], MADE))
     assert record_of(path, run.manifest).scored == 0
     after = "2026-01-01T13:00:00Z"
     full_run(tmp_path, "two", **of_stub(2, start_utc=after, images_per_s=19.0, demand=32 / 19))
@@ -193,7 +193,7 @@ def test_how_stubs_scale_says_nothing_of_gpus(tmp_path: Path) -> None:
     run = full(tmp_path, "a", **of_stub(1))
     gpu = full(tmp_path, "gpu")
     path = tmp_path / FILE_NAME
-    append(path, predict([look(run, own_slo(run.manifest), 1)], MADE))
+    append(path, predict([measure_goodput(run, own_slo(run.manifest), 1)], MADE))
     assert record_of(path, run.manifest).predictions == 4
     assert record_of(path, gpu.manifest).predictions == 0
     assert record_of(path, None).predictions == 0

@@ -9,7 +9,7 @@ import pytest
 
 from profiles.capacity.evidence import estimate
 from profiles.capacity.factors import alone
-from profiles.capacity.goodput import look
+from profiles.capacity.goodput import measure_goodput
 from profiles.record.columns import CODES, Recorded, read
 from profiles.requests.attempts import add_up
 from profiles.requests.rates import load_window
@@ -61,7 +61,9 @@ def test_a_full_nodes_rate_is_what_it_can_do(
     node: Node, demand: float, curve: tuple[float, ...]
 ) -> None:
     for seed in range(2):
-        found = estimate([look(came(node, demand, curve=curve, seed=seed), WITHIN_10S, node.gpus)])
+        found = estimate(
+            [measure_goodput(came(node, demand, curve=curve, seed=seed), WITHIN_10S, node.gpus)]
+        )
         interval = alone(found.rate)
         assert interval.low <= 1.01 * node.images_per_s_per_gpu
         assert interval.high >= 0.99 * node.images_per_s_per_gpu
@@ -93,7 +95,7 @@ def test_one_with_room_to_spare_tells_nothing(
 ) -> None:
     for seed in range(2):
         with pytest.raises(TooLittleError, match=r"queue stood.* `viralload find`"):
-            look(came(node, demand, curve=curve, seed=seed), WITHIN_10S, node.gpus)
+            measure_goodput(came(node, demand, curve=curve, seed=seed), WITHIN_10S, node.gpus)
 
 
 @pytest.mark.parametrize("tells", [True, False])
@@ -103,7 +105,7 @@ def test_just_below_its_limit_it_tells_the_truth_or_nothing(tells: bool) -> None
     for seed in range(8):
         run = came(node, 0.95, seed=seed)
         try:
-            rates.append(look(run, WITHIN_10S, node.gpus).rate_per_gpu)
+            rates.append(measure_goodput(run, WITHIN_10S, node.gpus).rate_per_gpu)
         except TooLittleError:
             continue
     assert rates == pytest.approx([node.images_per_s_per_gpu] * len(rates), rel=0.03)
@@ -188,18 +190,18 @@ def test_windows_are_so_long_that_a_full_node_answers_in_each() -> None:
 
 def test_too_few_windows_say_how_many_it_takes() -> None:
     with pytest.raises(TooLittleError, match=r"in only \d of 10 windows .* takes 5 of them and 10"):
-        look(came(Node(), 1.6, duration_s=10.0), WITHIN_10S, 4)
+        measure_goodput(came(Node(), 1.6, duration_s=10.0), WITHIN_10S, 4)
 
 
 def test_an_slo_below_the_service_of_a_full_node_is_never_met() -> None:
     # batches of 8 take 1.2 s, a lone one half a second
     node = Node(gpus=2, batch=8, slower=0.2)
     with pytest.raises(SloError, match=r"a full node never meets .* service alone took 1.2 s"):
-        look(came(node, 1.4), parse_slo("p(95) < 1s"), 2)
+        measure_goodput(came(node, 1.4), parse_slo("p(95) < 1s"), 2)
 
 
 def test_equal_windows_still_leave_the_doubt_of_what_their_edges_cut() -> None:
-    found = look(came(Node(), 1.4), WITHIN_10S, 4)
+    found = measure_goodput(came(Node(), 1.4), WITHIN_10S, 4)
     assert bootstrap.spread(found.windows).sd == pytest.approx(0.0)
     # a service of 0.5 s is cut at either end of one stretch of some 58 windows of 1.5 s
     assert estimate([found]).rate.log_sd == pytest.approx(0.5 / 6**0.5 / 87.0, rel=0.05)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from serve.engine.admission import (
     RETRY_AFTER_MAX_S,
+    AdmissionRequest,
     Admitted,
-    Asked,
     Backlog,
     Refusal,
     ServiceRate,
@@ -30,7 +30,7 @@ def ask(
     """The verdict where a step takes a second, whatever runs in it."""
     backlog = Backlog(**{name: others.pop(name) for name in list(others) if name in FIELDS})
     keywords = {"slots": 2, "max_queue": 4, "step_s": lambda step_flop: 1.0, "tail_s": 0.0}
-    asked = Asked(loads=loads(*steps), priority=priority, deadline_s=deadline_s)
+    asked = AdmissionRequest(loads=loads(*steps), priority=priority, deadline_s=deadline_s)
     return admit(asked, backlog, **{**keywords, **others})
 
 

@@ -10,7 +10,7 @@ from serve.engine.ticket import RefusedError, complete
 from serve.replica.policies import engine_for
 from serve.settings import Settings
 from serve.stub.model import StubModel
-from serve.stub.queue_engine import Counter, CounterEngine, service_times
+from serve.stub.queue_engine import Counter, QueueEngine, service_times
 from tests.serve.fakes import order
 
 
@@ -39,9 +39,9 @@ def test_exponential_service_times_have_the_mean_and_the_spread_and_follow_the_s
     assert {draw() for _ in range(9)} == {0.05}
 
 
-def engine(servers: int, mean_s: float, max_queue: int = 8) -> CounterEngine:
+def engine(servers: int, mean_s: float, max_queue: int = 8) -> QueueEngine:
     counter = Counter(servers, service_times("fixed", mean_s, 0))
-    return CounterEngine(
+    return QueueEngine(
         counter, mean_s=mean_s, servers=servers, max_queue=max_queue, clock=time.perf_counter
     )
 
@@ -66,7 +66,7 @@ def test_the_stub_with_servers_answers_through_it() -> None:
 
     async def run() -> list[bytes]:
         here = engine_for(settings, model, clock=time.perf_counter)
-        assert isinstance(here, CounterEngine)
+        assert isinstance(here, QueueEngine)
         tickets = [await here.enter(order(count=n)) for n in (1, 2)]
         done = [await complete(ticket, model, time.perf_counter) for ticket in tickets]
         return list(itertools.chain.from_iterable(each.images for each in done))
