@@ -1,4 +1,4 @@
-"""The command line: `main.main` is `viralload`.
+"""The command line: `main.main` is `viralload`, and each verb is the file of its name.
 
-`parser` is its grammar; it alone turns errors into exit codes.
+`options` is the grammar; this package alone turns errors into exit codes.
 """

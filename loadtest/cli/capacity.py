@@ -56,7 +56,7 @@ class WithheldError(ViralloadError):
     """The runs bear no block figure."""
 
 
-def capacity(options: argparse.Namespace, command: list[str]) -> int:
+def call(options: argparse.Namespace, command: list[str]) -> int:
     """The verb `capacity`; returns the exit code.
 
     Raises:

@@ -21,7 +21,7 @@ from profiles.requests.target import servers_in_use
 from profiles.schema import Summary
 
 
-def scored(options: argparse.Namespace, _command: list[str]) -> int:
+def call(options: argparse.Namespace, _command: list[str]) -> int:
     """The verb `ledger`; returns the exit code.
 
     Raises:

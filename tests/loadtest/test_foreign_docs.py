@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cli import unused_options
-from loadtest.cli.overrides import fields_of, scenario_of
-from loadtest.cli.parser import parser
+from loadtest.cli.options import unused
+from loadtest.cli.options.overrides import fields_of, scenario_of
+from loadtest.cli.options.parser import parser
 from loadtest.client.address import parse
 from loadtest.client.credentials import gather
 from loadtest.driver.prepare import Options
@@ -27,7 +27,7 @@ COMMANDS = [
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_it_can_be_typed(words: list[str]) -> None:
     options = parser().parse_args(words)
-    unused_options.check_server(options)
+    unused.check_server(options)
     address = parse(options.host)
     variables = dict.fromkeys(("MY_KEY", "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"), "value")
     credentials, _ = gather(address, options.key_env, options.header, variables)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cli.overrides import scenario_of
-from loadtest.cli.parser import parser
+from loadtest.cli.options.overrides import scenario_of
+from loadtest.cli.options.parser import parser
 from loadtest.driver.prepare import Options, first_manifest
 from loadtest.errors import ScenarioError
 from loadtest.plan.plan import Node, make_plan

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cli.main import VERBS, main
-from loadtest.cli.overrides import settings_of
-from loadtest.cli.parser import parser
+from loadtest.cli.main import main
+from loadtest.cli.options.overrides import settings_of
+from loadtest.cli.options.parser import parser
 from profiles.record.folder import RunError, RunFolder
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.conftest import StartServer
@@ -180,7 +180,7 @@ def test_what_nobody_foresaw_is_one_line(
         raise RuntimeError("Bearer sk-a-marked-secret\nfailed\x1b[2J")
 
     monkeypatch.setenv("MY_KEY", "sk-a-marked-secret")
-    monkeypatch.setitem(VERBS, "run", fail)
+    monkeypatch.setattr("loadtest.cli.run.call", fail)
     assert main(["run", "--key-env", "MY_KEY"]) == 1
     told = capsys.readouterr()
     assert told.out == ""

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cli.values import address
+from loadtest.cli.options.values import address
 from loadtest.distributed.worker import told_address, whole_lines
 
 

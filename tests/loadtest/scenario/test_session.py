@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.cli.overrides import scenario_of
-from loadtest.cli.parser import parser
+from loadtest.cli.options.overrides import scenario_of
+from loadtest.cli.options.parser import parser
 from loadtest.errors import ConfigurationError, ScenarioError
 from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source

@@ -2,7 +2,7 @@
 
 import argparse
 
-from loadtest.cli.parser import parser
+from loadtest.cli.options.parser import parser
 from loadtest.errors import ConfigurationError
 
 OF_OWN_SERVER = ("weights", "policy", "replicas", "port", "set")

@@ -14,6 +14,9 @@ from loadtest.scenario import scenario as scenarios
 from loadtest.scenario.scenario import Scenario, TraceFile
 from loadtest.tables.table import is_table
 from loadtest.traces.trace import KNOWN
+from loadtest.units import parse_duration
+from profiles.capacity.bill import bill_of
+from profiles.capacity.prices import built_in, choose
 from profiles.requests.threshold import DEFAULT_KEY
 
 
@@ -153,3 +156,23 @@ def pairs(words: Sequence[str], option: str) -> dict[str, str]:
             raise ConfigurationError(f"{option}: expected KEY=VALUE, got {word!r}")
         pairs[key] = value
     return pairs
+
+
+def gpu_price(stated: float | None) -> tuple[float, str]:
+    """$ a GPU-hour and its basis: as stated, or what `viralload capacity` reckons with too."""
+    if stated is not None:
+        return stated, "stated with --gpu-price"
+    bill = bill_of(choose(built_in()))
+    return bill.usd_per_gpu_h, f"{bill.stand}: {bill.source}"
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Seconds of an option's duration.
+
+    Raises:
+        ConfigurationError: It is none; the text names the option.
+    """
+    try:
+        return float(parse_duration(text))
+    except ValueError as err:
+        raise ConfigurationError(f"{option}: {err}") from err

@@ -1,10 +1,10 @@
-"""The command line's grammar; what its words mean is in `loadtest.cli.overrides`."""
+"""The command line's grammar; what its words mean is in `loadtest.cli.options.overrides`."""
 
 import argparse
 from pathlib import Path
 
-from loadtest.cli.block_options import add_capacity, add_fleet, add_ledger
-from loadtest.cli.options import (
+from loadtest.cli.options.block import add_capacity, add_fleet, add_ledger
+from loadtest.cli.options.shared import (
     add_gate,
     add_host,
     add_key,
@@ -13,7 +13,7 @@ from loadtest.cli.options import (
     add_server,
     add_workers,
 )
-from loadtest.cli.values import address, count, duration, port, positive, whole
+from loadtest.cli.options.values import address, count, duration, port, positive, whole
 from loadtest.distributed.handshake import MASTER_PORT, TOKEN_ENV
 from loadtest.system.environment import own_version
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from loadtest.cli.values import count, port, positive, whole
+from loadtest.cli.options.values import count, port, positive, whole
 from loadtest.client.credentials import DEFAULT_KEY_ENV
 from loadtest.distributed.handshake import MASTER_PORT
 from loadtest.scenario.scenario import builtin_names

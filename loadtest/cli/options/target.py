@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from loadtest.cli.overrides import fields_of
+from loadtest.cli.options.overrides import fields_of
 from loadtest.client.address import Address, parse
 from loadtest.client.credentials import NONE, Credentials, gather, of_this_process, shown_command
 from loadtest.errors import ConfigurationError

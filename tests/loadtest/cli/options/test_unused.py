@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.cli import main as cli
-from loadtest.cli.parser import parser
+from loadtest.cli.options.parser import parser
 from loadtest.client.target import free_port
 from loadtest.traces.trace import KNOWN
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from loadtest.cli.values import count, positive, share, whole
+from loadtest.cli.options.values import count, positive, share, whole
 from loadtest.traffic.arrivals import Word
 from profiles.capacity.factors import SPARE
 from profiles.stats.queueing import Routing
