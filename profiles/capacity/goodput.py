@@ -8,9 +8,8 @@ import math
 from dataclasses import dataclass
 
 from profiles.record.columns import Recorded, Requests
-from profiles.requests.attempts import add_up
 from profiles.requests.burstiness import Arrivals, own_arrivals
-from profiles.requests.rates import load_window
+from profiles.requests.counted import CountedRun, count_run
 from profiles.requests.request_mix import Mix, mix_of
 from profiles.requests.saturation import QUICK, Saturated, saturated
 from profiles.requests.slo import Slo, SloError, TooLittleError
@@ -42,17 +41,20 @@ class GoodputAtSlo:
 
 
 def measure_goodput(recorded: Recorded, slo: Slo, gpus: int) -> GoodputAtSlo:
+    """`goodput_of` of a run that nobody has counted yet."""
+    return goodput_of(count_run(recorded), slo, gpus)
+
+
+def goodput_of(run: CountedRun, slo: Slo, gpus: int) -> GoodputAtSlo:
     """What a GPU of a run did while a queue stood before it, and the slack that `slo` leaves.
 
     Raises:
         TooLittleError: the run has no load, or the node was saturated in none or too few windows.
         SloError: no answer met the SLO, or a full node's service alone does not.
     """
-    window = load_window(recorded)
-    manifest = recorded.manifest
+    manifest, window, counted = run.manifest, run.window, run.counted
     if window is None or window.duration_s <= 0 or gpus < 1:
         raise TooLittleError(f"{manifest.run_id}: no load was on; run it again")
-    counted = add_up(recorded.requests, manifest)
     requests = counted.requests
     _check_met(manifest, requests, slo)
     full = saturated(counted.attempts, window)

@@ -8,8 +8,9 @@ import numpy as np
 from profiles.capacity.block import ExtrapolationOptions, block_factors
 from profiles.capacity.evidence import Evidence, estimate
 from profiles.capacity.factors import combined
-from profiles.capacity.goodput import measure_goodput
+from profiles.capacity.goodput import goodput_of
 from profiles.record.columns import Recorded
+from profiles.requests.counted import count_run
 from profiles.requests.slo import EvidenceError, Slo
 from profiles.requests.target import servers_in_use
 
@@ -47,12 +48,13 @@ def by_slo(runs: Sequence[Recorded], slo: Slo, asked: ExtrapolationOptions) -> l
 
     From the least latency that any window met to three times the SLO; None where it was never met.
     """
+    counted = [count_run(one) for one in runs]
     points = []
     for limit_s in np.geomspace(slo.latency_s / 8.0, 3.0 * slo.latency_s, LIMITS):
         at = replace(slo, latency_s=float(limit_s), text=f"{slo.share:g} within {limit_s:.3g} s")
         try:
             evidence = estimate(
-                [measure_goodput(one, at, max(1, servers_in_use(one.manifest))) for one in runs]
+                [goodput_of(one, at, max(1, servers_in_use(one.manifest))) for one in counted]
             )
             span = combined(float(asked.gpus), block_factors(evidence, asked), asked.level)
         except EvidenceError:

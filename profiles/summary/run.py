@@ -11,19 +11,19 @@ import numpy as np
 
 from profiles.capacity.block import block_capacity, why_withheld
 from profiles.capacity.evidence import Evidence, estimate
-from profiles.capacity.goodput import measure_goodput
+from profiles.capacity.goodput import goodput_of
 from profiles.record import columns
 from profiles.record.columns import CODES, OUTCOMES, Recorded, Requests
 from profiles.record.error_groups import most_frequent
 from profiles.record.folder import RunFolder
 from profiles.requests import groups, threshold
-from profiles.requests.attempts import Counted, Tally, add_up, amplification
+from profiles.requests.attempts import Counted, Tally, amplification
+from profiles.requests.counted import CountedRun, count_run
 from profiles.requests.peak import peak_fields, peak_of
 from profiles.requests.rates import (
     LoadWindow,
     Rates,
     good,
-    load_window,
     mean_rates,
     scheduled_images,
 )
@@ -33,7 +33,6 @@ from profiles.requests.threshold import Measurements
 from profiles.schema import (
     EndReason,
     Outcome,
-    RunManifest,
     Summary,
     ThresholdResult,
     Verdict,
@@ -74,133 +73,177 @@ def verdict_exit_code(summary: Summary) -> int:
 
 def compute(recorded: Recorded) -> Summary:
     """The summary of what was recorded."""
-    manifest = recorded.manifest
-    counted = add_up(recorded.requests, manifest)
-    requests, attempts, tally = counted.requests, counted.attempts, counted.tally
-    window = load_window(recorded)
-    outcomes = _outcomes(requests, tally)
-    ok = requests.where(Outcome.OK)
-    latency_s = requests.latency_s[ok]
-    lateness_p50_s, lateness_p99_s = arrays.quantiles(attempts.lateness_s, (0.5, 0.99))
-    rates = mean_rates(requests, attempts, manifest, window)
+    run = count_run(recorded)
+    manifest, window = run.manifest, run.window
+    rates = mean_rates(run.counted.requests, run.counted.attempts, manifest, window)
+    found = groups.groups(run.counted)
     energy = _energy(recorded, window)
+    peak = peak_of(manifest.plan, window)
+    measured = _measured(run, rates, found)
+    judged = _judged(run, measured, energy)
+    valid = not judged["reasons"]
+    hardware_part, hardware_warnings = _hardware(run, energy)
+    judged["warnings"] += hardware_warnings
+    return Summary(
+        run_id=manifest.run_id,
+        scenario=manifest.scenario,
+        end_reason=manifest.end_reason,
+        is_stub=manifest.target.is_stub,
+        time_compression=manifest.plan.time_compression if manifest.plan else None,
+        duration_s=window.duration_s if window else None,
+        slo_latency_s=manifest.slo_latency_s,
+        **judged,
+        **_requests(run, measured),
+        **_times(run),
+        offered_images_per_s=rates.offered,
+        sent_images_per_s=rates.sent,
+        completed_images_per_s=rates.completed,
+        goodput_images_per_s=rates.goodput,
+        **peak_fields(run.counted.requests, manifest, window, peak),
+        **_people(run),
+        **hardware_part,
+        **_energy_part(run, energy),
+        **msgspec.structs.asdict(attained(run.counted.requests, manifest, window, peak)),
+        groups=groups.summaries(found, manifest),
+        capacity=block_capacity(
+            manifest,
+            _evidence(run, rates, valid=valid),
+            valid=valid,
+            interrupted=judged["verdict"] is Verdict.INTERRUPTED,
+        ),
+    )
 
+
+def _measured(run: CountedRun, rates: Rates, found: Sequence[groups.Group]) -> Measurements:
+    """What thresholds speak of, of the whole run and of each of its groups."""
+    requests = run.counted.requests
+    measured = _measurements(run.counted, rates, found)
+    in_time = int(requests.images[good(requests, run.manifest)].sum())
+    return msgspec.structs.replace(measured, images_in_time=in_time)
+
+
+def _judged(run: CountedRun, measured: Measurements, energy: Energy | None) -> dict[str, Any]:
+    """The fields of a Summary about trust: valid, reasons, warnings, thresholds, verdict."""
+    recorded, manifest, window = run.recorded, run.manifest, run.window
+    requests = run.counted.requests
     interrupted = manifest.end_reason is EndReason.INTERRUPTED
     uncertainty_s = clock_uncertainty_s(recorded.clocks)
-    reasons = validity.invalid_reasons(recorded, tally, window, lateness_p99_s, uncertainty_s)
+    lateness_p99_s = arrays.quantile(run.counted.attempts.lateness_s, 0.99)
+    reasons = validity.invalid_reasons(
+        recorded, run.counted.tally, window, lateness_p99_s, uncertainty_s
+    )
     limits, unread = threshold.readable(manifest.thresholds)
     reasons += validity.threshold_reasons(unread)
     invalid = bool(reasons)
     if interrupted:
         reasons.append(validity.stopped_reason(recorded, window))
-    found = groups.groups(counted)
-    in_time = good(requests, manifest)
-    measured = _measurements(counted, outcomes, rates, found)
-    measured = msgspec.structs.replace(measured, images_in_time=int(requests.images[in_time].sum()))
     thresholds = threshold.evaluate(limits, measured)
     kept = [one for one, held in zip(limits, thresholds, strict=True) if held.passed]
     if not reasons and len(kept) == len(limits):
-        reasons += validity.too_little(limits, measured, window, arrays.quantile(latency_s, 0.5))
+        median_s = arrays.quantile(requests.latency_s[requests.where(Outcome.OK)], 0.5)
+        reasons += validity.too_little(limits, measured, window, median_s)
         invalid = bool(reasons)
     thresholds += threshold.evaluate(
         threshold.parse_all(manifest.default_thresholds), measured, default=True
     )
-    p50, p90, p95, p99 = arrays.quantiles(latency_s, (0.5, 0.9, 0.95, 0.99))
-    queue_p50_s, queue_p95_s = arrays.quantiles(requests.queue_s[ok], (0.5, 0.95))
-    service_p50_s, service_p95_s = arrays.quantiles(requests.service_s[ok], (0.5, 0.95))
-    peak = peak_of(manifest.plan, window)
-    due_images = scheduled_images(requests, manifest)
+    warned = validity.warnings(recorded, window, energy)
+    if not reasons:
+        warned += validity.little(kept, measured, window)
+    return {
+        "valid": not reasons,
+        "reasons": reasons,
+        "warnings": warned,
+        "thresholds": thresholds,
+        "verdict": _verdict(invalid, interrupted, thresholds),
+        "clock_uncertainty_s": uncertainty_s,
+    }
+
+
+def _requests(run: CountedRun, measured: Measurements) -> dict[str, Any]:
+    """The fields of a Summary that count: requests, images, errors, bytes."""
+    requests = run.counted.requests
+    ok = requests.where(Outcome.OK)
+    due_images = scheduled_images(requests, run.manifest)
     bytes_in, images = requests.bytes_in[ok], requests.images[ok]
     sized = ~np.isnan(bytes_in)
-    image_energy = _energy_per_image(recorded, requests, window, energy)
-    told = hardware.hardware(recorded, requests, window, energy, devices_in_use(manifest))
-    of_hardware = hardware.warnings(
+    mean = float(bytes_in[sized].sum() / images[sized].sum()) if sized.any() else None
+    return {
+        "scheduled": run.counted.tally.scheduled,
+        "outcomes": measured.outcomes,
+        "errors": most_frequent(requests.errors, MAX_ERRORS),
+        "scheduled_images": due_images,
+        "ok_images": int(images.sum()),
+        "decoded": _decoded(requests.decoded[ok]),
+        "slo_share": float(measured.images_in_time) / due_images if due_images else None,
+        "batch_mean": arrays.mean(requests.batch_mean[ok]),
+        "image_bytes_mean": mean,
+    }
+
+
+def _times(run: CountedRun) -> dict[str, Any]:
+    """The fields of a Summary in seconds: latency, its stages, the generator's lateness."""
+    requests = run.counted.requests
+    ok = requests.where(Outcome.OK)
+    latency_s = requests.latency_s[ok]
+    times = {"latency_max_s": arrays.largest(latency_s)}
+    for name, values, shares in (
+        ("latency", latency_s, (0.5, 0.9, 0.95, 0.99)),
+        ("lateness", run.counted.attempts.lateness_s, (0.5, 0.99)),
+        ("queue", requests.queue_s[ok], (0.5, 0.95)),
+        ("service", requests.service_s[ok], (0.5, 0.95)),
+    ):
+        for share, value in zip(shares, arrays.quantiles(values, shares), strict=True):
+            times[f"{name}_p{100 * share:.0f}_s"] = value
+    return times
+
+
+def _hardware(run: CountedRun, energy: Energy | None) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a Summary about GPUs, samplers, hosts, and what a reader must know of them."""
+    recorded, window, requests = run.recorded, run.window, run.counted.requests
+    told = hardware.hardware(recorded, requests, window, energy, devices_in_use(run.manifest))
+    told["hosts"] = (
+        [summarize_host(host, window.start_s, window.end_s) for host in recorded.hosts]
+        if window
+        else []
+    )
+    warned = hardware.warnings(
         told.get("gpus", []),
         told["samplers"],
         told["faults"],
         requests,
         told.get("instances", []),
-        manifest.load_start_s,
+        run.manifest.load_start_s,
     )
-    return Summary(
-        run_id=manifest.run_id,
-        scenario=manifest.scenario,
-        valid=not reasons,
-        reasons=reasons,
-        warnings=validity.warnings(recorded, window, energy)
-        + ([] if reasons else validity.little(kept, measured, window))
-        + of_hardware,
-        verdict=_verdict(invalid, interrupted, thresholds),
-        end_reason=manifest.end_reason,
-        is_stub=manifest.target.is_stub,
-        time_compression=manifest.plan.time_compression if manifest.plan else None,
-        duration_s=window.duration_s if window else None,
-        scheduled=tally.scheduled,
-        outcomes=outcomes,
-        errors=most_frequent(requests.errors, MAX_ERRORS),
-        scheduled_images=due_images,
-        ok_images=int(images.sum()),
-        decoded=_decoded(requests.decoded[ok]),
-        offered_images_per_s=rates.offered,
-        sent_images_per_s=rates.sent,
-        completed_images_per_s=rates.completed,
-        goodput_images_per_s=rates.goodput,
-        **peak_fields(requests, manifest, window, peak),
-        slo_latency_s=manifest.slo_latency_s,
-        slo_share=float(requests.images[in_time].sum()) / due_images if due_images else None,
-        latency_p50_s=p50,
-        latency_p90_s=p90,
-        latency_p95_s=p95,
-        latency_p99_s=p99,
-        latency_max_s=arrays.largest(latency_s),
-        lateness_p50_s=lateness_p50_s,
-        lateness_p99_s=lateness_p99_s,
-        clock_uncertainty_s=uncertainty_s,
-        queue_p50_s=queue_p50_s,
-        queue_p95_s=queue_p95_s,
-        service_p50_s=service_p50_s,
-        service_p95_s=service_p95_s,
-        batch_mean=arrays.mean(requests.batch_mean[ok]),
-        image_bytes_mean=float(bytes_in[sized].sum() / images[sized].sum())
-        if sized.any()
-        else None,
-        **_people(counted, manifest, window),
-        **told,
-        hosts=[summarize_host(host, window.start_s, window.end_s) for host in recorded.hosts]
-        if window
-        else [],
-        **msgspec.structs.asdict(image_energy),
-        energy_basis=energy.basis
-        if energy and image_energy.energy_j_per_image is not None
-        else None,
-        energy_disagreement=energy.disagreement if energy else None,
-        host_energy=host_energy(recorded, requests, window),
-        **msgspec.structs.asdict(attained(requests, manifest, window, peak)),
-        groups=groups.summaries(found, manifest),
-        thresholds=thresholds,
-        capacity=block_capacity(
-            manifest,
-            _evidence(recorded, rates, valid=not reasons),
-            valid=not reasons,
-            interrupted=interrupted and not invalid,
-        ),
-    )
+    return told, warned
 
 
-def _evidence(recorded: Recorded, rates: Rates, *, valid: bool) -> Evidence | EvidenceError | None:
+def _energy_part(run: CountedRun, energy: Energy | None) -> dict[str, Any]:
+    """The fields of a Summary about energy."""
+    image = _energy_per_image(run, energy)
+    basis = energy.basis if energy and image.energy_j_per_image is not None else None
+    return {
+        **msgspec.structs.asdict(image),
+        "energy_basis": basis,
+        "energy_disagreement": energy.disagreement if energy else None,
+        "host_energy": host_energy(run.recorded, run.counted.requests, run.window),
+    }
+
+
+def _evidence(run: CountedRun, rates: Rates, *, valid: bool) -> Evidence | EvidenceError | None:
     """This run as evidence for a block, where it may be, or what is amiss with it."""
-    manifest = recorded.manifest
+    manifest = run.manifest
     if why_withheld(manifest, valid=valid) is not None or not rates.goodput:
         return None
     try:
-        return estimate([measure_goodput(recorded, own_slo(manifest), gpus_in_use(manifest))])
+        return estimate([goodput_of(run, own_slo(manifest), gpus_in_use(manifest))])
     except EvidenceError as err:
         return err
 
 
-def _people(counted: Counted, manifest: RunManifest, window: LoadWindow | None) -> dict[str, Any]:
+def _people(run: CountedRun) -> dict[str, Any]:
     """Who gave up, and what retries made of the demand; nothing where requests are independent."""
-    requests, attempts = counted.requests, counted.attempts
+    manifest, window = run.manifest, run.window
+    requests, attempts = run.counted.requests, run.counted.attempts
     if manifest.plan is None or manifest.plan.people is None:
         return {}
     start_s, duration_s = (window.start_s, window.duration_s) if window else (None, 0.0)
@@ -237,14 +280,12 @@ def _energy(recorded: Recorded, window: LoadWindow | None) -> Energy | None:
     return gpu_energy(recorded.gpus, window.start_s, window.end_s)
 
 
-def _energy_per_image(
-    recorded: Recorded, requests: Requests, window: LoadWindow | None, energy: Energy | None
-) -> PerImage:
+def _energy_per_image(run: CountedRun, energy: Energy | None) -> PerImage:
     """All GPUs' energy over the load window, over the ok images done in it.
 
     Unknown where the sampled GPUs did not make the images: a CPU or remote target.
     """
-    manifest = recorded.manifest
+    manifest, window, requests = run.manifest, run.window, run.counted.requests
     if window is None or energy is None:
         return PerImage()
     if manifest.target.device == "cpu" or not target_shares_machine(manifest):
@@ -252,7 +293,7 @@ def _energy_per_image(
     done = window.inside(requests.done_s) & requests.where(Outcome.OK)
     return per_image(
         energy,
-        idle_power_w(recorded.gpus, window.start_s),
+        idle_power_w(run.recorded.gpus, window.start_s),
         requests.done_s[done],
         requests.images[done],
         (window.start_s, window.end_s),
@@ -261,7 +302,7 @@ def _energy_per_image(
 
 
 def _measurements(
-    counted: Counted, outcomes: dict[str, int], rates: Rates, found: Sequence[groups.Group] = ()
+    counted: Counted, rates: Rates, found: Sequence[groups.Group] = ()
 ) -> Measurements:
     requests = counted.requests
     ok = requests.where(Outcome.OK)
@@ -273,7 +314,7 @@ def _measurements(
             "queue": requests.queue_s[ok],
             "service": requests.service_s[ok],
         },
-        outcomes=outcomes,
+        outcomes=_outcomes(requests, counted.tally),
         scheduled=counted.tally.scheduled,
         images_per_s={
             "goodput": rates.goodput,
@@ -281,12 +322,7 @@ def _measurements(
             "sent": rates.sent,
             "completed": rates.completed,
         },
-        tagged={
-            f"{one.tag}:{one.value}": _measurements(
-                one.counted, _outcomes(one.counted.requests, one.counted.tally), Rates()
-            )
-            for one in found
-        },
+        tagged={f"{one.tag}:{one.value}": _measurements(one.counted, Rates()) for one in found},
     )
 
 

@@ -22,6 +22,7 @@ from profiles.report.charts.events import Mark
 from profiles.report.charts.panel import Key, Panel, curve, load_end, phases, stack, time_axis, top
 from profiles.report.charts.svg import Axis, Layer, Rule
 from profiles.report.charts.timeline import Timeline
+from profiles.requests.attempts import Counted
 from profiles.schema import GpuInfo
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
@@ -33,7 +34,7 @@ HELD_MIN_S = 1.0  # counters of held time may step less often than they are read
 LIMIT_IN_SIGHT = 1.6  # a limit is drawn up to this many times the highest curve
 
 
-def device_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
+def device_panels(recorded: Recorded, time: Timeline, counted: Counted) -> list[Panel]:
     """The work first, then a panel per kind of reading of the GPUs, and of the machine."""
     befell = events.marks(recorded, time)
     gpus = used_gpus(recorded.gpus, recorded.requests)
@@ -41,7 +42,7 @@ def device_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
     infos = [info[gpu.uuid] for gpu in gpus if gpu.uuid in info]
     zero_s = recorded.manifest.load_start_s or 0.0
     drawn = [
-        work_chart.work_panel(recorded, gpus, time, befell),
+        work_chart.work_panel(recorded, gpus, time, befell, counted),
         *(_panel(one, gpus, time, zero_s, befell, infos) for one in GPU_READINGS[:2]),
         _held(gpus, time, zero_s, befell),
         *(_panel(one, gpus, time, zero_s, befell, infos) for one in GPU_READINGS[2:]),

@@ -31,9 +31,8 @@ SLO_IN_SIGHT = 1.6  # the SLO line is drawn up to this many times the highest cu
 PERCENTILES = (("p50", "c-p50"), ("p95", "c-p95"), ("p99", "c-p99"))
 
 
-def load_panels(recorded: Recorded, time: Timeline) -> list[Panel]:
-    """What the crowd asked for and got; the first is the main one."""
-    counted = timeline.since_load(recorded)
+def load_panels(recorded: Recorded, time: Timeline, counted: Counted) -> list[Panel]:
+    """What the crowd asked for and got, the main one first; `counted` is since the load began."""
     requests, attempts = counted.requests, counted.attempts
     manifest = recorded.manifest
     people = manifest.plan is not None and manifest.plan.people is not None

@@ -12,6 +12,7 @@ from profiles.report.charts.panel import Key, Panel, curve, load_end, phases, st
 from profiles.report.charts.svg import MEDIUM, NARROW, WIDE, Axis, Layer
 from profiles.report.charts.timeline import Timeline
 from profiles.report.text import limits as limit_text
+from profiles.requests.attempts import Counted
 from profiles.schema import Outcome
 from profiles.stats import arrays
 from profiles.stats.arrays import Floats
@@ -38,13 +39,16 @@ class Track:
 
 
 def work_panel(
-    recorded: Recorded, gpus: Sequence[Gpu], time: Timeline, befell: Sequence[Mark]
+    recorded: Recorded,
+    gpus: Sequence[Gpu],
+    time: Timeline,
+    befell: Sequence[Mark],
+    counted: Counted,
 ) -> Panel | None:
     """Images/s, TFLOP/s and tensor-pipe activity; None if neither of the last two is known.
 
     Marks of what befell are named here, so they call for the panel too.
     """
-    counted = timeline.since_load(recorded)
     rates = timeline.image_rates(counted, time)
     tracks = [
         Track(
@@ -55,7 +59,7 @@ def work_panel(
         )
     ]  # fmt: skip
     keys = [Key("images offered", "c-offered", "box"), Key("images completed", "c-ok")]
-    tflops = achieved(recorded, time)
+    tflops = achieved(recorded, time, counted)
     if tflops is not None:
         word = limit_text.device_word(recorded.manifest)
         tracks.append(
@@ -82,12 +86,11 @@ def work_panel(
     )
 
 
-def achieved(recorded: Recorded, time: Timeline) -> Floats | None:
+def achieved(recorded: Recorded, time: Timeline, counted: Counted) -> Floats | None:
     """TFLOP/s a device of the ok images done in each bin; NaN where one did not tell its FLOP.
 
     None where no image told it, or the number of devices is not known.
     """
-    counted = timeline.since_load(recorded)
     requests, devices = counted.requests, devices_in_use(recorded.manifest)
     ok = requests.where(Outcome.OK)
     flop, done_s = requests.flop[ok], requests.done_s[ok]

@@ -54,6 +54,7 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
     """The report as HTML; `record` says how well earlier predictions did."""
     manifest = recorded.manifest
     time = timeline.timeline(recorded)
+    counted = timeline.since_load(recorded)
     return page(
         "report.html",
         colour=summary.verdict.value,
@@ -67,8 +68,8 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
         decoded=group_text.decoded(summary),
         group_table=group_text.table(summary),
         group_meaning=group_text.MEANING,
-        load=[drawn(panel) for panel in load_panels(recorded, time)] if time else [],
-        devices=[drawn(panel) for panel in device_panels(recorded, time)] if time else [],
+        load=[drawn(panel) for panel in load_panels(recorded, time, counted)] if time else [],
+        devices=[drawn(panel) for panel in device_panels(recorded, time, counted)] if time else [],
         undrawn=untold(recorded) if time else [],
         each=each_gpu(recorded, time) if time else None,
         device_tables=[

@@ -122,6 +122,8 @@ def test_the_report_draws_attempts_first_attempts_and_goodput() -> None:
     images = {name: float(np.nansum(values) * time.width_s) for name, values in rates.items()}
     assert images == pytest.approx({"attempts": 4.0, "first": 2.0, "goodput": 1.0})
     assert timeline.demand_rates(timeline.since_load(run), 4.0, time)["goodput"].sum() == 0.0
-    assert [p.name for p in load_panels(run, time)][1] == "amplification"
+    assert [p.name for p in load_panels(run, time, timeline.since_load(run))][1] == "amplification"
     plain = recorded(manifest(TEN))
-    assert "amplification" not in [p.name for p in load_panels(plain, time)]
+    assert "amplification" not in [
+        p.name for p in load_panels(plain, time, timeline.since_load(plain))
+    ]

@@ -54,7 +54,7 @@ def run(told: Told = lambda _: {}, gpus: int = 1, **changes: Any) -> tuple[Recor
 
 
 def panels(found: tuple[Recorded, Timeline]) -> dict[str, Panel]:
-    return {one.name: one for one in device_panels(*found)}
+    return {one.name: one for one in device_panels(*found, timeline.since_load(found[0]))}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_gpu_that_tells_everything_has_every_panel(tmp_path: Path) -> None:
     found = read(viral_run(tmp_path, duration_s=9.0, sample_hz=2.0, retell=Hopper()))
     time = timeline.timeline(found)
     assert time is not None
-    shown = device_panels(found, time)
+    shown = device_panels(found, time, timeline.since_load(found))
     assert [one.name for one in shown] == [
         "work", "gpu-busy", "gpu-power", "gpu-held", "gpu-clock", "gpu-temperature", "gpu-memory",
         "gpu-pcie", "host-cpu", "host-memory",
@@ -163,11 +163,12 @@ def test_tflops_are_of_the_images_done_in_a_bin_and_unknown_where_one_is_silent(
         record(k, scheduled_s=START_S + 5.0 * k, flop=None if k == 2 else 30e12) for k in range(20)
     ]
     found, time = run(records=records)
-    tflops = work_chart.achieved(found, time)
+    tflops = work_chart.achieved(found, time, timeline.since_load(found))
     assert tflops is not None
     assert time.width_s == 5.0
     assert tflops[:4].tolist() == [6.0, 6.0, pytest.approx(np.nan, nan_ok=True), 6.0]
-    assert work_chart.achieved(*run()) is None  # none told
+    found, time = run()
+    assert work_chart.achieved(found, time, timeline.since_load(found)) is None  # none told
 
 
 def test_work_stands_beside_tensor_activity() -> None:
