@@ -15,6 +15,7 @@ from profiles.escaping import printable
 
 SHOWN = 8  # names in one line
 MAX_COMPARED = 2_000  # names looked through for the one that was meant
+MAX_READ = 200  # characters of what an entry tells in one field
 TELLING = ("type", "mode", "task", "task_type", "modality", "output_modalities", "capabilities")
 _IMAGE_KIND = re.compile(r"image|t2i|diffusion", re.IGNORECASE)
 _INPUT_KIND = re.compile(r"image.*(->|to)[- _]?text|vision", re.IGNORECASE)
@@ -84,7 +85,7 @@ def always_base64(model: str | None) -> bool:
 
 def _makes_images(name: str, entry: Mapping[str, Any]) -> bool | None:
     """None where nothing tells."""
-    told = " ".join(str(entry[key]) for key in TELLING if entry.get(key))
+    told = " ".join(str(entry[key])[:MAX_READ] for key in TELLING if entry.get(key))
     if _IMAGE_KIND.search(told) and not _INPUT_KIND.search(told):
         return True
     if told and re.search(r"chat|embed|text|audio|speech|llm|rerank|video", told, re.IGNORECASE):

@@ -35,7 +35,8 @@ Format = Literal["png", "jpeg", "webp"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _UNPADDED = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_URL_BASE64 = re.compile(r"[A-Za-z0-9_-]*[_-][A-Za-z0-9_-]*={0,2}")
+_SPACE = re.compile(r"\s")
+_URL_BASE64 = re.compile(r"[A-Za-z0-9_-]+={0,2}")  # one way to match each letter: linear
 
 # Every codec now: imported later, by several threads of a gevent process at once, they can wait for
 # each other's import lock for ever.
@@ -161,12 +162,12 @@ def _not_base64(text: str) -> str:
     """What is wrong with an image's base64 (RFC 4648, 4: no line breaks, + and /, padded)."""
     if text.startswith("data:"):
         return "an image is a data URI (data:...;base64,), where b64_json is bare base64"
-    if any(letter.isspace() for letter in text):
+    if _SPACE.search(text):
         return "an image's base64 is broken into lines"
-    if _URL_BASE64.fullmatch(text):
-        return "an image's base64 is the form for URLs, with - and _"
     if _UNPADDED.fullmatch(text):
         return "an image's base64 is cut short, or lacks the = at its end"
+    if _URL_BASE64.fullmatch(text):
+        return "an image's base64 is the form for URLs, with - and _"
     return "an image is not base64"
 
 

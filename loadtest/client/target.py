@@ -106,7 +106,7 @@ def _entries(
             up = ". Is the server up?" if err.may_be_down else ""
             why = printable(credentials.mask(str(err)))
             raise TargetError(f"cannot reach {address.shown}: {why}{up}") from None
-        moved = urljoin(url, answer.headers.get("location", url))
+        moved = _location(answer, url) or url
         if not (300 <= answer.status < 400 and moved.rstrip("/") == url.rstrip("/") != moved):
             break
         url = moved
@@ -169,7 +169,10 @@ def _refused(address: Address, credentials: Credentials, answer: Answer, url: st
 
 def _redirected(address: Address, answer: Answer, url: str, credentials: Credentials) -> str:
     """A redirect is an error: the key must not travel to another place."""
-    location = urlsplit(urljoin(url, answer.headers.get("location", "")))
+    found = _location(answer, url)
+    if found is None:
+        return f"{address.shown} redirects to no URL: see --host"
+    location = urlsplit(found)
     target = f"{location.scheme}://{location.netloc.rpartition('@')[2]}{location.path}"
     start = f"{address.shown} redirects to"
     target = credentials.mask(target)
@@ -178,6 +181,16 @@ def _redirected(address: Address, answer: Answer, url: str, credentials: Credent
     if is_elsewhere or target == url.partition("?")[0]:
         return f"{start} {printable(target, 200)}, which is no list of models: see --host"
     return f"{start} {printable(target, 200)}: give --host {printable(base, 200)}"
+
+
+def _location(answer: Answer, url: str) -> str | None:
+    """Where a redirect leads, made absolute; itself where it does not say; None: to no URL."""
+    try:
+        target = urljoin(url, answer.headers.get("location", ""))
+        urlsplit(target)
+    except ValueError:
+        return None
+    return target
 
 
 def _offer(model: str | None, extra: Any) -> Offer:

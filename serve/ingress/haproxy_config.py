@@ -18,8 +18,8 @@ from serve.ingress.foreign_headers import (
 SPARE_PLACES = 4
 # Connections beside those that wait for an image: 8 KB each while idle, 128 KB while a body comes.
 SPARE_CONNECTIONS = 8192
-# What HAProxy answers by itself. What it cannot read as HTTP, and a head that does not come, get
-# its own plain 400 and 408, which nothing can replace.
+# What HAProxy answers by itself. What it cannot read as HTTP, a head that does not come and a
+# coding it does not know get its own plain 400, 408 and 422, which nothing can replace.
 OWN_ERRORS = {
     400: "the request did not arrive whole, or is no valid HTTP",
     404: NO_PATH,

@@ -61,3 +61,10 @@ def test_one_that_is_not_there_is_said_with_the_one_that_was_meant() -> None:
 )  # fmt: skip
 def test_models_that_refuse_to_be_asked_for_base64(model: str | None, always: bool) -> None:
     assert always_base64(model) is always
+
+
+@pytest.mark.timeout(60)
+def test_what_an_entry_tells_at_length_is_read_in_part() -> None:
+    """Otherwise 100 KB of it took a minute."""
+    entries = {"a": {"type": "image" * 200_000}, "b": {"type": "chat"}}
+    assert choose(entries, None, "x")[0] == "a"

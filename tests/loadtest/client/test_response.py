@@ -237,3 +237,12 @@ def test_an_error_as_deep_as_can_be_has_no_words() -> None:
 )
 def test_an_answer_has_a_largest_size(asked: tuple[int, ...], most: int) -> None:
     assert most_bytes(*asked) == most
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("word", ["-", "A", "=", "A-", "-=", " ", "data:", "\\u2028"])
+def test_a_long_text_that_is_no_base64_is_told_at_once(word: str) -> None:
+    """Looked at in as many ways as it has dashes, 200,000 of them took an hour."""
+    text = word * 200_000 + "!"
+    found = fault_in(f'{{"data": [{{"b64_json": "{text}"}}]}}'.encode(), 1, 64, 64)
+    assert (found or "").startswith("an image")

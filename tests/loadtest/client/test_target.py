@@ -107,6 +107,16 @@ def test_a_redirect_is_refused_so_that_the_key_stays(image_server: StartServer) 
         ask_models(url, "secret")
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "//[", "http://x]y/"])
+def test_a_redirect_to_no_url_is_refused_in_words(location: str) -> None:
+    moved = answer(301, b"", f"Location: {location}")
+    with (
+        serving(lambda _: b"", lambda _: moved) as url,
+        pytest.raises(TargetError, match="redirects to no URL"),
+    ):
+        ask_models(url)
+
+
 def test_a_proxy_of_the_environment_is_not_asked(
     image_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
