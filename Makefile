@@ -24,7 +24,7 @@ test: check  ## what needs no process of its own side by side, the rest one afte
 test-slow: $(VENV)/.tests $(VENV)/.triton  ## what takes long: retry storms, killed servers, searches, benchmarks
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-node:  ## serve's tests with a GPU machine's versions, in an environment of their own (5 GB)
+test-node:  ## serve's tests with a GPU machine's versions, in an environment of their own (about 5 GB)
 	.ci/test-node $(ARGS)
 
 GPU_DAY_OUT ?= runs/gpu-day-$(shell date -u +%Y%m%dT%H%M%SZ)

@@ -90,7 +90,7 @@ def main() -> int:
     for stage, figures in told["stages"].items():
         line = f"{stage:10}{figures['s_per_image'] * 1e3:10.2f} ms an image"
         percent = figures.get("limit_percent")
-        print(line + (f"{percent:8.1f} % of the limit" if percent else ""), file=sys.stderr)  # noqa: T201
+        print(line + (f"{percent:8.1f}% of the limit" if percent else ""), file=sys.stderr)  # noqa: T201
     for kind, share in told["steps_by_kind"].items():
         print(f"  steps: {kind:14}{share:7.1%}", file=sys.stderr)  # noqa: T201
     print(json.dumps(told))  # noqa: T201

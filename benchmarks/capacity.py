@@ -1,4 +1,4 @@
-"""Does the 95 % interval hold 95 %? Synthetic worlds whose block goodput is known.
+"""Does the 95% interval hold 95%? Synthetic worlds whose block goodput is known.
 
 python -m benchmarks.capacity [--worlds 200] [--seed 0]
 
@@ -91,7 +91,7 @@ def world(kind: str, seed: int) -> Told:
 
 
 def _windows(random: np.random.Generator, log_mean: float) -> Factor:
-    """The windows of one run: AR(1) of a few to 30 % about its mean."""
+    """The windows of one run: AR(1) of a few to 30% about its mean."""
     count = int(random.integers(15, 61))
     likeness, scatter = random.uniform(0.0, 0.6), random.uniform(0.02, 0.3)
     noise = random.normal(0.0, math.sqrt(1.0 - likeness**2), count)
@@ -127,7 +127,7 @@ def _summed(told: list[Told]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure and print; exit code 1 where a coverage is outside 90 to 99 %."""
+    """Measure and print; exit code 1 where a coverage is outside 90 to 99%."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.capacity",
         description=__doc__,

@@ -206,7 +206,7 @@ def _line(policy: str, load: str, figures: Figures) -> str:
     def seconds(value: float | None) -> str:
         return "   —   " if value is None else f"{value:6.3f}s"
 
-    percent = "" if figures.limit_percent is None else f"  {figures.limit_percent:4.1f} % of limit"
+    percent = "" if figures.limit_percent is None else f"  {figures.limit_percent:4.1f}% of limit"
     return (
         f"{policy:8}{load:>6}  goodput {figures.goodput_images_per_s:7.2f}/s  "
         f"p50 {seconds(figures.latency_p50_s)}  p95 {seconds(figures.latency_p95_s)}  "

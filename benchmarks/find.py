@@ -194,7 +194,7 @@ def looked_at(case: Case, folder: RunFolder) -> Search:
 
 
 def measured(case: Case, searches: list[Search]) -> Found:
-    """How many hold the truth, and how many lie within 3 % of it.
+    """How many hold the truth, and how many lie within 3% of it.
 
     Raises:
         BenchmarkError: two are of one seed, so of one schedule.

@@ -59,7 +59,7 @@ def block_hour(quick: bool) -> dict[str, Any]:
     mean = BLOCK_IMAGES_PER_S * gpus / BLOCK_GPUS
     shape = flash()
     peak_share = float(shape.max() / shape.mean())
-    # An image takes what lets the peak use 98 % of the block: above 1, a queue just grows.
+    # An image takes what lets the peak use 98% of the block: above 1, a queue just grows.
     image_s = 0.98 * gpus / (mean * peak_share)
     service = Service(step_base_s=0.0, step_image_s=image_s / 20, steps=20, largest_batch=1)
     fleet = Fleet(gpus=gpus, service=service, policy="none", max_batch=1, routing="two",

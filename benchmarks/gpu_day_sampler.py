@@ -45,7 +45,7 @@ def tell(part: Session, told: dict[str, Any]) -> None:
     lost = told["throughput"]
     how = "benchmarks.sampler --gpu" + ("" if part.on_gpu else ", scripted NVML")
     low, high = lost["lost_low_percent"], lost["lost_high_percent"]
-    note = "one pair: no interval" if low is None else f"95 %: {low:.2f} to {high:.2f}"
+    note = "one pair: no interval" if low is None else f"95%: {low:.2f} to {high:.2f}"
     part.book.add("load lost to sampling", lost["lost_percent"], "%", how, note)
     load = told["load"]
     part.book.add(f"load, {load['load']}", told["work_per_s"], f"{load['unit']}/s", how)

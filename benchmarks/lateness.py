@@ -2,7 +2,7 @@
 
 Generators do not tell when each request was due, so the k-th arrival is held against the k-th due
 time: the lateness is how far the count of arrivals lags the count that was asked for. When second 0
-of the schedule was is taken from the arrivals, too: the 1 % that were earliest against it are on
+of the schedule was is taken from the arrivals, too: the 1% that were earliest against it are on
 time. The way from client to server is left out thereby, for every generator alike.
 """
 

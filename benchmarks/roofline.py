@@ -5,7 +5,7 @@
 F is the GPU's matmul rate in bf16, B the bandwidth of a copy; each e is the share of it that
 kernels of that kind are taken to reach. No figure that comes of this was measured. The model knows
 nothing of caches between kernels, of the tail of a last wave, or of clocks under load: at a batch
-of one image it has been 15 to 35 % too kind (docs/performance.md).
+of one image it has been 15 to 35% too kind (docs/performance.md).
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_s: float
 
 
-# Measured with large square products and large copies: 80 % and 90 % of the data sheet's 989
+# Measured with large square products and large copies: 80% and 90% of the data sheet's 989
 # TFLOP/s and 4.8 TB/s.
 H200 = Gpu(name="NVIDIA H200", flop_per_s=790e12, bytes_per_s=4.3e12)
 # The same shares of the data sheet's 312 TFLOP/s and 2.039 TB/s (A100 80GB), assumed.

@@ -173,7 +173,7 @@ def compare(
                 time.sleep(asked.stretch_s)
                 rates[on] = load.rate(begin_s, time.monotonic())
         pairs.append((rates[True], rates[False]))
-        say(f"pair {number + 1} of {asked.pairs}: {100 * (1 - rates[True] / rates[False]):+.2f} %")
+        say(f"pair {number + 1} of {asked.pairs}: {100 * (1 - rates[True] / rates[False]):+.2f}%")
     return pairs
 
 
@@ -215,7 +215,7 @@ def orders(pairs: int) -> list[tuple[bool, bool]]:
 
 
 def apart(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """The share of its rate that the load lost to the sampler, percent, with its 95 % interval.
+    """The share of its rate that the load lost to the sampler, percent, with its 95% interval.
 
     The interval is None for a single pair.
     """

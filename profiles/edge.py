@@ -84,6 +84,8 @@ def keep(err: BaseException, log: Path, secrets: Iterable[str | None] = ()) -> N
 
 
 def _told(err: BaseException) -> str:
+    if hasattr(err, "exit_code"):  # foreseen: its words are whole
+        return str(err)
     if isinstance(err, OSError):
         return _of_the_system(err)
     if isinstance(err, UnicodeError):

@@ -15,7 +15,7 @@ OUTCOME_WORDS = {
     Outcome.UNSENT: "never sent",
 }
 
-OUTCOME_CLAUSES = {  # "31 % of the requests ..."
+OUTCOME_CLAUSES = {  # "31% of the requests ..."
     Outcome.OK: "were answered",
     Outcome.REJECTED: "were refused",
     Outcome.FAILED: "failed",
@@ -71,25 +71,25 @@ def load_time(t_s: float, load_start_s: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share 0..1 in percent that never rounds to 0 or 100 what is not: 31 %, 99.97 %."""
+    """A share 0..1 in percent that never rounds to 0 or 100 what is not: 31%, 99.97%."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     percent = 100.0 * value
     if percent in (0.0, 100.0):
-        return f"{percent:.0f} %"
+        return f"{percent:.0f}%"
     if 0.0 < percent < 0.01:
-        return "< 0.01 %"
+        return "< 0.01%"
     if 99.99 < percent < 100.0:
-        return "> 99.99 %"
+        return "> 99.99%"
     if 10.0 <= percent <= 90.0:
-        return f"{percent:.0f} %"
+        return f"{percent:.0f}%"
     digits = 1 if 0.1 <= percent <= 99.9 else 2
-    return f"{percent:.{digits}f}".removesuffix(".0") + " %"
+    return f"{percent:.{digits}f}".removesuffix(".0") + "%"
 
 
 def percent(value: float | None) -> str:
     """A percentage 0..100."""
-    return UNKNOWN if value is None else f"{value:.0f} %"
+    return UNKNOWN if value is None else f"{value:.0f}%"
 
 
 def count(value: float | None) -> str:
@@ -154,7 +154,7 @@ def dollars(value: float | None) -> str:
     """A price."""
     if value is None:
         return UNKNOWN
-    return f"{value:,.2f} $" if value >= 0.095 else f"{number(value)} $"
+    return f"${value:,.2f}" if value >= 0.095 else f"${number(value)}"
 
 
 def in_unit(value: float | None, unit: str) -> str:

@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _stoppable():
             settings, gpus = resolve(from_json(arguments.settings))
-            _check_port(settings.host, settings.port)
+            _check_ports(settings)
             if arguments.check:
                 return 0
             metrics_port = settings.metrics_port or free_port()
@@ -199,8 +199,23 @@ def _is_warm() -> bool:
     return application.status == "RUNNING"
 
 
-def _check_port(host: str, port: int) -> None:
-    """Refuse a port that cannot be bound, before anything heavy starts.
+def _check_ports(settings: Settings) -> None:
+    """Refuse ports that cannot be bound, before anything heavy starts.
+
+    Raises:
+        SettingsError: See `_check_port`; or both are the same.
+    """
+    _check_port(settings.host, settings.port)
+    if settings.metrics_port == settings.port:
+        raise SettingsError(
+            f"settings: metrics_port: {settings.port} is the server's own port; choose another"
+        )
+    if settings.metrics_port:
+        _check_port("127.0.0.1", settings.metrics_port, "metrics_port")
+
+
+def _check_port(host: str, port: int, name: str = "port") -> None:
+    """Refuse a port that cannot be bound.
 
     Raises:
         SettingsError: The port is taken or not allowed, or the host is no address of this machine.
@@ -213,7 +228,7 @@ def _check_port(host: str, port: int) -> None:
         except OSError as err:
             reason = (err.strerror or str(err)).lower()
             if err.errno in (errno.EADDRINUSE, errno.EACCES):
-                remedy = f"settings: port: {port} on {host}: {reason}; free it or choose another"
+                remedy = f"settings: {name}: {port} on {host}: {reason}; free it or choose another"
             else:
                 remedy = f"settings: host: {host}: {reason}; use an address of this machine"
             raise SettingsError(remedy) from err

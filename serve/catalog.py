@@ -32,7 +32,7 @@ class ModelDefaults(msgspec.Struct, frozen=True, kw_only=True):
         schedulers: The samplers offered; the first one is the default.
         unet_layers: Layers of its UNet's last block; None: it has no UNet.
         cache_layers: How many of them run in every step where deep features are reused. Of SD1.5
-            one, the first and last blocks being half of its step; of SDXL all, 9 % of its step.
+            one, the first and last blocks being half of its step; of SDXL all, 9% of its step.
     """
 
     side: int

@@ -189,7 +189,7 @@ def _environment(*, direct_ingress: bool, gpus: int) -> dict[str, str]:
         environment["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "1"
         environment["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "1"
     if gpus:
-        # Ray ends workers when 95 % of the host's memory is taken, as it reads it: some virtual
+        # Ray ends workers when 95% of the host's memory is taken, as it reads it: some virtual
         # machines begin with little and grow. A replica's tensors are on its GPU.
         environment["RAY_memory_monitor_refresh_ms"] = "0"
     return environment

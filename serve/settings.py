@@ -321,12 +321,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels of a `512x768`.
+    """Width and height in pixels of a `512x768`, which others write `512X768` or `512*768`.
 
     Raises:
         ValueError: It is none.
     """
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    match = re.fullmatch(r"([1-9][0-9]{0,5})\s*[xX×*]\s*([1-9][0-9]{0,5})", text.strip())
     if match is None:
         raise ValueError(f"'{text}' is no size; write WIDTHxHEIGHT in pixels, such as 512x512")
     return int(match[1]), int(match[2])

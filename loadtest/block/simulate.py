@@ -20,12 +20,14 @@ from loadtest.traces.trace import Arrivals
 from loadtest.traffic.arrivals import Process, Word, arrival_times
 from loadtest.traffic.curve import Array
 from loadtest.units import parse_duration
+from profiles import edge
 from profiles.fleet.estimate import Asked, Cost, afford, cores_here, estimate
 from profiles.fleet.service_times import read_service
 from profiles.fleet.simulate import Demand, simulate
 from profiles.fleet.sizing import Needed, check_search, gpus_needed
 from profiles.report.html.fleet import render
 from profiles.schema.fleet import Autoscaling, Failures, Fleet, FleetError, People, Simulated
+from profiles.summary.validity import COMPRESSION_LIMIT
 
 BIN_S = 1.0
 MAX_BINS = 20_000
@@ -64,7 +66,7 @@ def simulate_scenario(
         peak = peak_words(scenario, source, fleet, people)
     except (FleetError, ValueError) as err:
         raise ConfigurationError(f"fleet: {err}") from err
-    stated = [peak, *played.assumptions]
+    stated = [peak, *played.assumptions, *scaling_caveat(fleet, compression(scenario, source))]
     return msgspec.structs.replace(
         played, scenario=scenario.name, left_out=missed, assumptions=stated
     ), needed
@@ -101,6 +103,15 @@ def _play(
         )
     finally:
         progress.clear()
+
+
+def scaling_caveat(fleet: Fleet, kappa: float) -> list[str]:
+    """What time compressed `kappa` times does to an autoscaler, in words; nothing where none is."""
+    if fleet.autoscaling is None or kappa <= COMPRESSION_LIMIT:
+        return []
+    faster = f"time is compressed {kappa:,.0f} times: the curve rises that much faster than the"
+    slow = "event did while models load in real time, so autoscaling looks worse than it is"
+    return [f"Assumed: {faster} {slow}"]
 
 
 def cost_words(cost: Cost) -> str:
@@ -245,5 +256,5 @@ def write(
         report = folder / "report.html"
         report.write_text(render(played, needed, about), encoding="utf-8")
     except OSError as err:
-        raise ViralloadError(f"cannot write {folder}: {err.strerror or err}") from err
+        raise ViralloadError(f"cannot write {folder}: {edge.reason(err)}") from err
     return report

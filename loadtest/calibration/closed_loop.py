@@ -121,7 +121,9 @@ class ClosedLoop:
                 plan.refused()
                 gevent.sleep(BACK_OFF_S)
             elif not plan.is_over:
-                self._fault = FailedError(fault)
+                self._fault = FailedError(
+                    failure(fault, plan.in_flight, timed_out=exchange.timed_out)
+                )
 
     def _ask(self) -> tuple[Exchange, str | None, int]:
         """One request: what came, what is wrong with it, and its images."""
@@ -144,6 +146,14 @@ class ClosedLoop:
             return words(exchange, self._job, self._opened)
         decode = is_sampled(seq)
         return held(exchange, images, ask, self._job, self._opened, decode=decode).fault
+
+
+def failure(fault: str | None, in_flight: int, *, timed_out: bool) -> str:
+    """A fault with how many requests were in flight, and the way out where they were too slow."""
+    plural = "s" if in_flight > 1 else ""
+    told = f"{fault}, with {in_flight} request{plural} in flight"
+    remedy = "give --timeout more, the peak in images/s (--peak 2), or --capacity IMAGES_PER_S"
+    return f"{told}; {remedy}" if timed_out else told
 
 
 def main(argv: list[str]) -> int:

@@ -67,7 +67,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         images: Counted there.
         seconds: Over which.
         in_flight: Requests, at the last level.
-        low_images_per_s: Lower end of the 95 % interval; None: too few blocks.
+        low_images_per_s: Lower end of the 95% interval; None: too few blocks.
         high_images_per_s: Upper end.
         gain: What the last step up brought, relative; None: there was none.
         limit: What came first, where it was not the server; None: the server did.
@@ -84,7 +84,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval; None: too few blocks."""
+        """The 95% interval; None: too few blocks."""
         low, high = self.low_images_per_s, self.high_images_per_s
         return None if low is None or high is None else (low, high)
 
@@ -96,7 +96,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             "requests in flight"
         )
         if self.low_images_per_s is not None and self.high_images_per_s is not None:
-            said += f", 95 % interval {self.low_images_per_s:.3g} to {self.high_images_per_s:.3g}"
+            said += f", 95% interval {self.low_images_per_s:.3g} to {self.high_images_per_s:.3g}"
         return said
 
 
@@ -245,7 +245,7 @@ def window(done: Sequence[Done], in_flight: int) -> Window | None:
 def interval(
     done: Sequence[Done], mean_per_s: float, wave_s: float
 ) -> tuple[float | None, float | None]:
-    """The 95 % interval of a rate around its mean, from blocks of what came back.
+    """The 95% interval of a rate around its mean, from blocks of what came back.
 
     mean ± t s / sqrt(n): s is the standard deviation of the rates of n blocks, t Student's. A block
     is as long as a request takes that waits for none, so that each holds about one wave of them; it

@@ -11,13 +11,12 @@ stdout carries the result, stderr the progress. A verb is the file of its name i
 
 import contextlib
 import importlib
-import itertools
 import os
 import sys
 from collections.abc import Sequence
 
+from loadtest.cli.options import typed_secrets
 from loadtest.cli.options.parser import parser
-from loadtest.distributed.handshake import TOKEN_ENV
 from loadtest.errors import INTERRUPTED_EXIT_CODE, ConfigurationError, ViralloadError
 from loadtest.system import output
 from loadtest.system.child_environment import set_home
@@ -31,7 +30,9 @@ WITHOUT_RESULT = ("serve", "worker")  # verbs that need no stdout
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with output.guarded() as (out, _):
+    secrets = typed_secrets.secrets_of(words, os.environ)
+    with output.guarded() as (out, err):
+        err.hide = lambda text: edge.hide(text, secrets)
         set_home()
         try:
             code = _command(words, is_closed=out.real is None)
@@ -42,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         except KeyboardInterrupt:
             code = INTERRUPTED_EXIT_CODE
-        except (ViralloadError, RunError, OutputError) as err:
-            code = _fail(err, edge.hide(edge.printable(str(err)), _secrets(words)))
-        except Exception as err:  # noqa: BLE001 - the edge: there is nobody above
-            code = _fail(err, edge.in_words(err, _secrets(words)))
+        except (ViralloadError, RunError, OutputError) as fault:
+            code = _fail(fault, edge.hide(edge.printable(str(fault)), secrets))
+        except Exception as fault:  # noqa: BLE001 - the edge: there is nobody above
+            code = _fail(fault, edge.in_words(fault, secrets))
     return code
 
 
@@ -84,22 +85,3 @@ def _is_text(word: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _secrets(words: Sequence[str]) -> list[str | None]:
-    """What must not be shown: the run's token, the key under any name, a password, headers."""
-    names = [TOKEN_ENV, "OPENAI_API_KEY"]
-    names += [after for word, after in itertools.pairwise(words) if word == "--key-env"]
-    names += [word.partition("=")[2] for word in words if word.startswith("--key-env=")]
-    told: list[str] = []
-    given = [
-        *itertools.pairwise(words),
-        *(tuple(word.split("=", 1)) for word in words if "=" in word),
-    ]
-    for option, value in given:
-        if option == "--header":
-            told.append(value.partition(":")[2].strip())
-        elif option == "--host" and "@" in value:
-            user = value.rpartition("@")[0].rpartition("//")[2]
-            told += [user, user.partition(":")[2]]
-    return [*(os.environ.get(name) for name in names), *told]

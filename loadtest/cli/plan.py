@@ -51,4 +51,5 @@ def check_gates(options: argparse.Namespace, scenario: Scenario) -> None:
     found = gates.cannot_fail(scenario)
     if found and options.timeout is None:
         raise ConfigurationError(f"scenario: {found[0]}")
+    found += gates.holds_when_worse(scenario) + gates.slo_beyond_timeout(scenario)
     sys.stderr.write("".join(f"warning: {said}\n" for said in found))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from loadtest.errors import ViralloadError
 from loadtest.system import output
 from loadtest.system.terminal import show
 from profiles import edge
@@ -60,7 +61,7 @@ def shown_all_the_same() -> Iterator[None]:
     """A result is told where it cannot be written, and that it was not."""
     try:
         yield
-    except RunError as err:
+    except (RunError, ViralloadError) as err:
         sys.stderr.write(f"warning: nothing was written: {edge.printable(str(err))}\n")
 
 

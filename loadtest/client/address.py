@@ -23,12 +23,16 @@ from profiles.escaping import printable
 
 IMAGES = "/images/generations"
 MODELS = "/models"
-_PASTED = re.compile(r"(/images/generations|/models|/chat/completions|/completions|/responses)/?$")
+_PASTED = re.compile(
+    r"(/images/generations|/images/edits|/images/variations|/images|/models(?:/[^/]+)?"
+    r"|/chat/completions|/completions|/responses|/embeddings|/docs|/openapi\.json)/?$"
+)
 _VERSIONED = re.compile(r"/v[0-9]+[a-z0-9]*$", re.IGNORECASE)
 # A parameter of the query is taken for a secret unless it is one of these.
 SHOWN_PARAMETERS = ("api-version", "api_version", "version", "model", "deployment")
 _PATH_LETTERS = "/:@!$&'()*+,;=~-._"
 _QUERY_LETTERS = _PATH_LETTERS + "?"
+PAGES = ("/docs", "/openapi.json")  # beside the API, wherever that is
 HIDDEN = "***"
 
 
@@ -97,6 +101,12 @@ def parse(text: str) -> Address:
         TargetError: No http(s) URL. What may be a password in it is not repeated.
     """
     text = text.strip()
+    if text[:1] in ("'", '"', "\u201c", "\u2018"):
+        _refuse(text, "it stands in quotes, which are no part of it")
+    if re.match(r"https?(:/?[^/0-9]|//)", text, re.IGNORECASE):
+        _refuse(text, "behind http or https comes ://")
+    if text.count(":") > 1 and re.fullmatch(r"[0-9a-fA-F:.]+", text):
+        _refuse(text, "an IPv6 address stands in brackets, such as http://[::1]:8000")
     whole = text if "://" in text else f"http://{text}"
     if any(letter.isspace() or not (letter.isprintable()) for letter in whole):
         _refuse(text, "it holds a blank or a control character")
@@ -124,7 +134,7 @@ def parse(text: str) -> Address:
         origin=f"{parts.scheme}://{_ascii_host(text, host)}" + (f":{port}" if port else ""),
         path=path,
         pasted=pasted,
-        is_sure=found is not None,
+        is_sure=found is not None and found[1] not in PAGES,
         query=told,
         secret_query=secret,
         user=unquote(user) if at else None,

@@ -28,7 +28,9 @@ OURS = (
 )  # fmt: skip
 MIN_MASKED = 6  # characters; shorter ones would be found in words that have nothing to do with it
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, 5.6.2
-_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A variable alone, or behind a scheme of Authorization: "Bearer $KEY"
+_VARIABLE = re.compile(r"([A-Za-z][A-Za-z-]* +)?\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 _QUOTES = "\"'`"
 
 
@@ -120,6 +122,11 @@ def gather(
     own = _own_headers(headers, environ)
     names = {name.lower() for name in own}
     name = key_env or DEFAULT_KEY_ENV
+    if key_env is not None and not _ENVIRONMENT_NAME.fullmatch(key_env):
+        raise TargetError(
+            "--key-env: expected the name of the environment variable that holds the key, not the "
+            f"key itself: export {DEFAULT_KEY_ENV}=..., and leave --key-env out"
+        )
     if key_env is not None and not environ.get(key_env):
         raise TargetError(f"--key-env: the environment variable {key_env} is not set")
     user = address.user if address is not None else None
@@ -239,11 +246,11 @@ def _own_headers(words: Sequence[str], environ: Mapping[str, str]) -> dict[str, 
             raise TargetError(f"--header: {name} is given twice")
         variable = _VARIABLE.fullmatch(value)
         if variable is not None:
-            if not environ.get(variable[1]):
+            if not environ.get(variable[2]):
                 raise TargetError(
-                    f"--header: {name}: the environment variable {variable[1]} is not set"
+                    f"--header: {name}: the environment variable {variable[2]} is not set"
                 )
-            value = environ[variable[1]].strip()
+            value = (variable[1] or "") + environ[variable[2]].strip()
         if not value:
             raise TargetError(f"--header: {name} has no value")
         fault = fault_of(value)

@@ -64,8 +64,8 @@ class Devices:
         parts = [f"{len(self._gpus)} GPUs"]
         busy = [gpu.util_pct for gpu in alive if gpu.util_pct is not None]
         if busy:
-            span = f"{min(busy):.0f} to {max(busy):.0f} %"
-            parts.append(f"{sum(busy) / len(busy):.0f} % busy ({span})")
+            span = f"{min(busy):.0f} to {max(busy):.0f}%"
+            parts.append(f"{sum(busy) / len(busy):.0f}% busy ({span})")
         watts = [gpu.power_w for gpu in alive if gpu.power_w is not None]
         if watts:
             parts.append(formats.watts(sum(watts)))
@@ -91,7 +91,7 @@ class Devices:
             return f"{name} not read for {now_s - gpu.t_s:.0f} s"
         parts = [name]
         if gpu.util_pct is not None:
-            parts.append(f"{gpu.util_pct:.0f} % busy")
+            parts.append(f"{gpu.util_pct:.0f}% busy")
         if gpu.power_w is not None:
             parts.append(f"{gpu.power_w:.0f} W")
         if gpu.mem_used_bytes is not None:
@@ -101,4 +101,4 @@ class Devices:
 
 def _host_line(host: HostSample) -> str:
     memory = formats.data(host.mem_used_bytes)
-    return f"host CPU {host.cpu_pct:.0f} %, memory {memory} (no GPU)"
+    return f"host CPU {host.cpu_pct:.0f}%, memory {memory} (no GPU)"

@@ -23,13 +23,19 @@ def check_options(options: Options) -> list[str]:
     Raises:
         ConfigurationError: A port cannot be used, or a field of the body cannot be so.
     """
+    own = {f"--set {name}": options.settings.get(name) for name in ("port", "metrics_port")}
     check_ports(
         {
-            "--port": options.port,
+            "--port": None if own["--set port"] else options.port,  # which --set overrides
+            **{option: port for option, port in own.items() if isinstance(port, int)},
             "--metrics-port": options.metrics_port,
             "--web": options.web_port,
         }
     )
+    if options.workers is not None and options.web_port == options.workers.port:
+        raise ConfigurationError(
+            f"--web and --master-bind-port name the same port, {options.web_port}"
+        )
     _check_fields(options)
     address = options.address
     clear = None if address is None else in_the_clear(address, options.credentials)

@@ -7,6 +7,8 @@ from loadtest.units import format_duration
 from profiles.requests.threshold import Threshold, answers_least, answers_needed, parse
 from profiles.schema import LoadPlan
 
+MORE_IS_BETTER = ("ok", "goodput", "completed")
+EITHER = ("offered", "sent")  # a load that was asked for is neither good nor bad
 WITHIN_TIMEOUT = ("latency", "first_byte", "queue", "service")  # of ok requests, so never beyond it
 
 
@@ -29,6 +31,29 @@ def cannot_fail(scenario: Scenario) -> list[str]:
                 f'thresholds.{name}: "{one.expression}" can never fail, because a request is given '
                 f"up after {format_duration(timeout_s)}: {hint}lower the limit, or give a longer "
                 "--timeout"
+            )
+    return found
+
+
+def slo_beyond_timeout(scenario: Scenario) -> list[str]:
+    """That goodput is all that comes back, in words, where the SLO is longer than the timeout."""
+    slo_s, timeout_s = float(scenario.slo.latency), float(scenario.request.timeout)
+    if slo_s <= timeout_s or scenario.session is not None:
+        return []
+    said = f"slo.latency is {format_duration(slo_s)}, and a request is given up after "
+    return [f"{said}{format_duration(timeout_s)}: whatever comes back counts as goodput"]
+
+
+def holds_when_worse(scenario: Scenario) -> list[str]:
+    """The limits that hold when requests are slow or fail, in words: the wrong way round."""
+    found = []
+    for name, one in _thresholds(scenario):
+        wrong = ("<", "<=") if one.metric in MORE_IS_BETTER else (">", ">=")
+        if one.operator in wrong and one.metric not in EITHER:
+            turned = one.operator.translate(str.maketrans("<>", "><"))
+            worse = "less of it comes" if one.metric in MORE_IS_BETTER else "it gets worse"
+            found.append(
+                f'{name} "{one.expression.strip()}" holds when {worse}: did you mean {turned}?'
             )
     return found
 

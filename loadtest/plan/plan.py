@@ -25,7 +25,7 @@ DRAWN_POINTS = 240
 ENOUGH = 10  # requests, of a schedule that has none
 DUE_BINS = 48  # at most ...
 DUE_MIN = 8  # ... and at least, ...
-DUE_REQUESTS = 100  # ... of so many requests each: fewer vary by more than 10 % by chance alone
+DUE_REQUESTS = 100  # ... of so many requests each: fewer vary by more than 10% by chance alone
 SCHEDULE_FIELDS = [("t_s", "<f8"), ("images", "<u2")]
 # a trace may tell more of each request; 0 where it does not
 ASK_FIELDS = {"steps": "<u2", "width": "<u4", "height": "<u4", "prompt_chars": "<u2", "user": "<u4"}
@@ -39,7 +39,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     gpus: int | None = None  # None: no GPU, or unknown
     capacity_images_per_s: float | None = None  # measured or given; "1.5x" refers to it
-    capacity_interval_images_per_s: tuple[float, float] | None = None  # 95 %; None: not known
+    capacity_interval_images_per_s: tuple[float, float] | None = None  # 95%; None: not known
     capacity_basis: str = "given"
 
 

@@ -91,13 +91,13 @@ class PromptMix(_Table, frozen=True, kw_only=True):
         source = "built-in texts" if self.file is None else self.file
         said = [f"{len(self.texts)} texts" if self.texts else source]
         if self.repeats is not None:
-            said.append(f"{100 * self.repeats:.3g} % repeat an earlier one")
+            said.append(f"{100 * self.repeats:.3g}% repeat an earlier one")
         if isinstance(self.chars, Lengths):
             said.append(f"{self.chars.median:g} characters (median), p90 {self.chars.p90:g}")
         elif self.chars is not None:
             said.append(f"{self.chars} characters")
         if self.negative:
-            said.append(f"{100 * self.negative_share:.3g} % with a negative prompt")
+            said.append(f"{100 * self.negative_share:.3g}% with a negative prompt")
         return ", ".join(said)
 
 

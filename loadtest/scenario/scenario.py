@@ -21,6 +21,8 @@ from loadtest.units import Duration, nearest, parse_duration
 from profiles.requests.threshold import DEFAULT_KEY, ThresholdError, default_gate, example
 from profiles.requests.threshold import parse as parse_threshold
 
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A TOML table whose keys are all known."""
@@ -167,10 +169,16 @@ def scenario_text(name_or_path: str) -> tuple[str, Path]:
 
 def _no_scenario(path: Path, name: str) -> str:
     """Why a word is no scenario, with the way out."""
+    if not name.strip():
+        return f"the scenario's name is empty{nearest(name, builtin_names())}"
     if is_table(name):
         return f"{name!r} is a trace, and a scenario (.toml) or a built-in one is needed here"
     if path.is_dir():
         return f"{name!r} is a folder: name a scenario (.toml) or a trace in it"
+    if path.suffix.lower() in SHEETS:
+        return f"{name!r} is a spreadsheet's own file: save the sheet as CSV"
+    if path.exists() and not path.is_file():
+        return f"{name!r} is no file: a trace is read more than once, so write it to a file first"
     if path.is_file():
         return (
             f"{name!r} is neither a scenario (.toml) nor a trace ({', '.join(SUFFIXES)}, packed "
@@ -196,6 +204,8 @@ def parse_scenario(text: str) -> Scenario:
         data = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as err:
         raise ScenarioError(f"the scenario is not TOML: {err}") from err
+    except RecursionError as err:
+        raise ScenarioError("the scenario is nested too deeply: a table in it never ends") from err
     _check_thresholds(data.get("thresholds"))
     try:
         scenario = msgspec.convert(data, Scenario, dec_hook=_decode_duration)
@@ -256,7 +266,7 @@ def parse_size(size: str) -> tuple[int, int]:
     Raises:
         ScenarioError: not of that form.
     """
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", size)
+    match = re.fullmatch(r"([1-9][0-9]{0,4})\s*[xX×*]\s*([1-9][0-9]{0,4})", size.strip())
     if not match:
         raise ScenarioError(f'size: expected "WIDTHxHEIGHT" such as "512x512", got {size!r}')
     return int(match[1]), int(match[2])
@@ -321,7 +331,7 @@ def _check(scenario: Scenario) -> None:
             try:
                 threshold = parse_threshold(metric, expression)
             except ThresholdError as err:
-                said = str(err).removeprefix(f"thresholds.{metric}: ")
+                said = str(err).removeprefix(f"thresholds.{metric}: ").removeprefix("thresholds: ")
                 raise ScenarioError(f"scenario: $.thresholds.{metric}: {said}") from err
             _check_class(scenario, metric, threshold.tag)
 

@@ -138,7 +138,7 @@ def impatience(session: Session, timeout_s: float, image_s: float) -> tuple[bool
         told = f"nobody waits longer than {format_duration(most_s)}"
         return True, f"session.patience: {told}, and {takes}"
     if least_s < image_s:
-        return False, f"session.patience: 5 % wait at most {format_duration(least_s)}, and {takes}"
+        return False, f"session.patience: 5% wait at most {format_duration(least_s)}, and {takes}"
     return None
 
 
@@ -161,13 +161,13 @@ def hopeless_retries(session: Session, timeout_s: float, image_s: float = 0.0) -
     most, found = format_duration(most_s), []
     if timeout_s >= most_s:
         found.append(
-            f"session.retry: 99 % wait at most {most}, no longer than request.timeout "
+            f"session.retry: 99% wait at most {most}, no longer than request.timeout "
             f"({format_duration(timeout_s)}), so they leave instead of trying again after a timeout"
         )
     if retry.policy == "backoff" and retry.first / 2 + image_s >= most_s:
         found.append(
             f"session.retry: first = {format_duration(retry.first)} is half of that on average and "
-            f"99 % wait at most {most}, so hardly anyone's second attempt can succeed; lower it"
+            f"99% wait at most {most}, so hardly anyone's second attempt can succeed; lower it"
         )
     return found
 

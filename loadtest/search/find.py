@@ -211,7 +211,7 @@ class Finder(driver.Run):
     def _tell(self, seen: FindWindow) -> None:
         share = seen.miss_share
         told = f"window {seen.index + 1:>2}: {seen.rate_per_s:7.2f} requests/s, "
-        told += "nothing known" if share is None else f"{100 * share:5.1f} % miss {self.asked.slo}"
+        told += "nothing known" if share is None else f"{100 * share:5.1f}% miss {self.asked.slo}"
         if seen.latency_p95_s is not None:
             told += f", p95 {seen.latency_p95_s:.3g} s"
         if seen.thrown_out:

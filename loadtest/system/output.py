@@ -9,7 +9,7 @@ import codecs
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, TextIO, cast
 
 MIN_COLUMNS = 30  # below it nothing is readable anyway
@@ -34,12 +34,16 @@ class Stream:
     Args:
         real: the stream; None: it was closed before this process began.
         is_result: what cannot be written is an error, as on stdout.
+
+    Attributes:
+        hide: what a text goes through before it is written, so that no secret is in it.
     """
 
     def __init__(self, real: TextIO | None, *, is_result: bool) -> None:
         self.real = real
         self.is_result = is_result
         self.is_gone = False
+        self.hide: Callable[[str], str] = str
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
@@ -50,7 +54,7 @@ class Stream:
         Raises:
             OutputError: stdout is full or closed.
         """
-        self._try("write", text)
+        self._try("write", self.hide(text))
         return len(text)
 
     def flush(self) -> None:

@@ -37,7 +37,7 @@ class Progress:
         if now_s - self._shown_s < self._every_s:
             return
         self._shown_s = now_s
-        words = f"{what}: {100 * share:.0f} %"
+        words = f"{what}: {100 * share:.0f}%"
         if share > 0.02:
             left_s = (now_s - self._begun_s) * (1.0 - share) / share
             words += f", about {format_duration(round(left_s))} left"

@@ -48,6 +48,7 @@ def layout(path: Path) -> Found:
         lines = list(islice(_lines(text), SNIFFED))
     if not lines:
         raise TraceError(f"{path} is empty: a trace has a header row and at least two rows")
+    _check_kind(path, lines[0])
     told = re.fullmatch(r"\s*sep=(.)\s*", lines[0], re.IGNORECASE)
     is_tabbed = PurePosixPath(bare_name(path)).suffix.lower() == ".tsv"
     separator = told[1] if told else _separator(lines, "\t" if is_tabbed else ",")
@@ -68,6 +69,25 @@ def layout(path: Path) -> Found:
             known_as="a client of ServeGen: seconds and requests/s, every ten minutes",
         )
     raise TraceError(f"{path}: row 1 holds numbers where the column names belong (t_s, ...)")
+
+
+def _check_kind(path: Path, line: str) -> None:
+    """Refuse what is no table at all, by its first line.
+
+    Raises:
+        TraceError: a web page, a pointer in a file's place, or a remark before the header.
+    """
+    first = line.strip().lower()
+    if first.startswith(("<!doctype", "<html", "<?xml")):
+        raise TraceError(
+            f"{path} is a web page, as of a download that failed: fetch the file again"
+        )
+    if first.startswith("version https://git-lfs"):
+        raise TraceError(f"{path} is Git LFS's pointer to the file: fetch it with `git lfs pull`")
+    if first.startswith("#"):
+        raise TraceError(
+            f"{path}: line 1 begins with #: leave remarks out, or the # where it is the header"
+        )
 
 
 def chunks(

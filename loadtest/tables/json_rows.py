@@ -33,16 +33,33 @@ def line_keys(path: Path) -> list[str]:
         TraceError: empty, or the first line is no JSON object.
     """
     with opened_text(path) as text:
-        line = next((line for line in text if line.strip()), None)
+        lines = (line for line in text if line.strip())
+        line, is_alone = next(lines, None), next(lines, None) is None
     if line is None:
         raise TraceError(f"{path} is empty: a trace has at least two rows")
     try:
         names = list(msgspec.json.decode(line, type=dict[str, Any]))
     except (msgspec.DecodeError, RecursionError) as err:
         raise _line_fault(path, 1, line.encode(), ()) from err
+    lists = _lists(line) if is_alone else []
+    if lists:
+        raise TraceError(
+            f"{path} is one JSON object, whose {lists[0]!r} is a list: a trace is a list of "
+            'objects, [{"t_s": 0.5}, ...], or an object a line'
+        )
     if not names:
         raise TraceError(f"{path}: row 1 is empty: a JSONL trace names its columns in every row")
     return names
+
+
+def _lists(line: str) -> list[str]:
+    """The keys of an object that hold lists of rows or columns: of objects, or of numbers."""
+    told = msgspec.json.decode(line, type=dict[str, Any])
+    return [
+        name
+        for name, value in told.items()
+        if isinstance(value, list) and len(value) > 1 and isinstance(value[0], dict | int | float)
+    ]
 
 
 def first_keys(path: Path) -> list[str]:

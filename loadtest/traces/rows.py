@@ -111,6 +111,11 @@ def _by_columns(seen: Seen, must_be_bins: bool) -> Taken:
             certain = False
         if asks and not rates and not must_be_bins:
             certain = False
+        if len(counting) > 1 and not rates:
+            numeric = [name for name in counting if name in seen.numeric]
+            if len(numeric) > 1:
+                told = f"{numeric[0]!r} and {numeric[1]!r} both count by their names"
+                _refuse(seen, told, numeric)
         if certain:
             name = counters[0]
             return Taken(rows="bins", column=name, unit_s=columns.rate_unit_s(name))

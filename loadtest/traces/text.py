@@ -53,7 +53,7 @@ def _arrival_lines(trace: Arrivals, rate_scale: float) -> list[str]:
     lines = [_size(figures, f"{trace.times_s.size:,} {word}"), f"{_bursts(figures)} (Poisson: 1)"]
     if trace.batched_share > BATCHED:
         lines.append(
-            f"{100 * trace.batched_share:.0f} % of the rows share the stamp of the one before; "
+            f"{100 * trace.batched_share:.0f}% of the rows share the stamp of the one before; "
             "--jitter would spread them"
         )
     asked = _asked(trace)

@@ -41,10 +41,13 @@ class Line:
 
     @property
     def told(self) -> str:
-        """`1,331 GPUs (1,050 to 1,690)`."""
+        """`1,331 GPUs (1,050 to 1,690)`, `$0.29 (0.242 to 0.346)`."""
         if self.value is None:
             return formats.UNKNOWN
-        value = f"{formats.number(self.value)} {self.unit}".strip()
+        number = formats.number(self.value)
+        value = f"{number} {self.unit}".strip()
+        if self.unit in ("$", "%"):
+            value = f"${number}" if self.unit == "$" else f"{number}%"
         if self.low is None or self.high is None:
             return value
         return f"{value} ({formats.number(self.low)} to {formats.number(self.high)})"
@@ -89,7 +92,7 @@ def one_price(usd_per_gpu_h: float, source: str, stand: Stand = "assumed") -> Bi
         ValueError: not above 0.
     """
     if not 0.0 < usd_per_gpu_h < math.inf:
-        raise ValueError(f"a GPU-hour costs more than 0 $, got {usd_per_gpu_h:g}")
+        raise ValueError(f"a GPU-hour costs more than $0, got {usd_per_gpu_h:g}")
     return Bill(usd_per_gpu_h, usd_per_gpu_h, usd_per_gpu_h, stand, source)
 
 
@@ -233,7 +236,7 @@ def _dollars(
     free = event.free_images_a_day
     day = free / 3600.0
     kept = event.days * 24.0 * event.peak_images_per_s
-    at = f"at {bill.usd_per_gpu_h:.3g} $ a GPU-hour"
+    at = f"at ${bill.usd_per_gpu_h:.3g} a GPU-hour"
     stand = max(span.stand, bill.stand, key=WEAKNESS.index)
     used = f"{free:g} images a day each, all used"
     payers = 0.0 if subscribers is None else subscribers
@@ -273,7 +276,7 @@ def _at(offer: Offer, span: Span) -> Line:
 def _told(offer: Offer) -> str:
     low, high = offer.low_usd_per_gpu_h, offer.high_usd_per_gpu_h
     span = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-    return f"at {span} $ a GPU-hour ({offer.told})"
+    return f"at ${span} a GPU-hour ({offer.told})"
 
 
 def _revenue(event: Event, span: Span, bill: Bill, weekly_revenue_usd: float | None) -> list[Line]:
@@ -288,7 +291,7 @@ def _revenue(event: Event, span: Span, bill: Bill, weekly_revenue_usd: float | N
         Line("In-app revenue rose by", 100.0 * rise, "%", "published",
              "Sensor Tower: week of 24 March 2025 over the week before"),
         _line("Weekly in-app revenue at which the rise pays it", _over(cost, rise), "$", "assumed",
-              f"cloud cost of a week / {100.0 * rise:g} %"),
+              f"cloud cost of a week / {100.0 * rise:g}%"),
     ]  # fmt: skip
     if weekly_revenue_usd is None:
         why = "nobody published the revenue; give --weekly-revenue USD"

@@ -8,8 +8,8 @@
     $ per 1000 images = 1000 price N / (3600 C)
 
 A block is made of cells, each as large as what was tested, behind a shared layer. Extrapolating by
-a scaling law fitted on 8 GPUs would say nothing at 100,000: 1 % of noise leaves its contention
-known to about 1.4e-3, which is any efficiency down to 0.7 %.
+a scaling law fitted on 8 GPUs would say nothing at 100,000: 1% of noise leaves its contention
+known to about 1.4e-3, which is any efficiency down to 0.7%.
 """
 
 import math
@@ -223,7 +223,7 @@ def _assumptions(manifest: RunManifest, evidence: Evidence) -> list[str]:
             "and a layer before them that holds none up; measure that layer with --model stub."
         ),
         (
-            f"Assumed: a GPU-hour costs {manifest.gpu_price_usd_per_h:.2f} $ "
+            f"Assumed: a GPU-hour costs ${manifest.gpu_price_usd_per_h:.2f} "
             f"({manifest.gpu_price_basis}), busy or not."
         ),
     ]

@@ -123,8 +123,8 @@ def repeated(logs: Floats, what: str, name: str) -> Factor:
         float(np.exp(logs.mean())),
         scatter * math.sqrt(1.0 + 1.0 / m),
         "measured",
-        f"{what}: they scatter by {100 * scatter:.2g} %, the mean is sure to "
-        f"{100 * scatter / math.sqrt(m):.2g} % (one standard deviation)",
+        f"{what}: they scatter by {100 * scatter:.2g}%, the mean is sure to "
+        f"{100 * scatter / math.sqrt(m):.2g}% (one standard deviation)",
         degrees=m - 1.0,
     )
 

@@ -7,7 +7,7 @@
 A factor's own reach is t sd: t is Student's where sd was told by few values (v_i degrees of
 freedom), the normal's where it is published or assumed. The reaches add as variances do (Howe, JASA
 69, 1974; Zou and Donner, Statistics in Medicine 27, 2008): `python -m benchmarks.capacity` finds
-that this covers 95 % of worlds where Satterthwaite's pooled degrees of freedom cover 94, and 93 to
+that this covers 95% of worlds where Satterthwaite's pooled degrees of freedom cover 94, and 93 to
 94 of those with few repeats. The interval is predictive: where the goodput of the next such block
 would lie, not where a mean would.
 """
@@ -21,7 +21,7 @@ from profiles.stats.queueing import Routing, admissible_load
 from profiles.stats.student_t import t_quantile
 
 LEVEL = 0.95
-Z = 1.959964  # of 95 %
+Z = 1.959964  # of 95%
 SPARE = 0.05
 INTERRUPTIONS_PER_GPU_H = 1.0 / 50_677.0
 NODE_GPUS = 8  # that a drained node takes with it
@@ -88,19 +88,19 @@ def gpu_spread(gpus: int) -> Factor:
         1.0,
         GPU_SPREAD / math.sqrt(gpus),
         "published",
-        f"spread within one model of GPU 8 % mean, 22 % at most (SC22, arXiv 2208.11035); the 8 % "
+        f"spread within one model of GPU 8% mean, 22% at most (SC22, arXiv 2208.11035); the 8% "
         f"are read as a standard deviation, over the {gpus} measured",
     )
 
 
 def site() -> Factor:
-    """s: another hall, cooling and power than the measured node's; 5 % between the two."""
+    """s: another hall, cooling and power than the measured node's; 5% between the two."""
     return known(
         "site",
         1.0,
         SITE_SPREAD,
         "assumed",
-        "another site's cooling, power and drivers move goodput by 5 % (one standard deviation); "
+        "another site's cooling, power and drivers move goodput by 5% (one standard deviation); "
         "measure on two sites to replace it",
     )
 
@@ -112,27 +112,27 @@ def between_repeats() -> Factor:
         1.0,
         math.sqrt(2.0) * REPEAT_SPREAD,
         "assumed",
-        "one run says nothing of the next: repeats scatter by 5 % (one standard deviation), two "
-        "of them differ by 7.1 %; repeat the run to measure it",
+        "one run says nothing of the next: repeats scatter by 5% (one standard deviation), two "
+        "of them differ by 7.1%; repeat the run to measure it",
     )
 
 
 def availability(spare: float = SPARE) -> Factor:
     """A: the larger of what is held back as spare and what failures take out.
 
-    Out of service = interruptions a GPU-hour x GPUs drained with the node x hours drained: 0.06 %
-    at 4 h to 1.14 % at 72 h. Its spread reads 4 h to 72 h as the middle 95 % of a lognormal.
+    Out of service = interruptions a GPU-hour x GPUs drained with the node x hours drained: 0.06%
+    at 4 h to 1.14% at 72 h. Its spread reads 4 h to 72 h as the middle 95% of a lognormal.
     """
     low_h, high_h = DRAINED_H
     out = INTERRUPTIONS_PER_GPU_H * NODE_GPUS * math.sqrt(low_h * high_h)
     log_sd = out / (1.0 - out) * math.log(high_h / low_h) / (2.0 * Z)
     if spare > out:
         source = (
-            f"{100 * spare:g} % of the block held back as spare (rule of thumb), more than the "
-            "0.06 to 1.14 % that failures take out"
+            f"{100 * spare:g}% of the block held back as spare (rule of thumb), more than the "
+            "0.06 to 1.14% that failures take out"
         )
     else:
-        source = f"no more than {100 * spare:g} % spare; failures take out 0.06 to 1.14 %"
+        source = f"no more than {100 * spare:g}% spare; failures take out 0.06 to 1.14%"
     return known(
         "availability",
         1.0 - max(spare, out),
@@ -156,25 +156,25 @@ def larger_cell(tested: int, cell: int, seen: Doublings | None) -> Factor:
     """c: a cell larger than what was tested; its doubt grows with every doubling.
 
     What scored predictions missed by holds up to the largest size that scored one. Beyond it what
-    fails to scale has not been met yet, so each doubling is doubted by 5 % at least.
+    fails to scale has not been met yet, so each doubling is doubted by 5% at least.
     """
     doublings = math.log2(cell / tested)
     stand: Stand = "assumed"
     degrees = None
     if seen is None:
-        why = "no prediction was scored yet: 5 % (one standard deviation) a doubling"
+        why = "no prediction was scored yet: 5% (one standard deviation) a doubling"
         spread = DOUBLING_SPREAD * doublings
     else:
         why = (
             f"{seen.runs} runs of more GPUs, {seen.largest} at most, scored predictions, which "
-            f"missed by {100 * seen.error:.2g} % a doubling (root mean square)"
+            f"missed by {100 * seen.error:.2g}% a doubling (root mean square)"
         )
         within = max(0.0, math.log2(min(cell, seen.largest) / tested))
         beyond = doublings - within
         each = max(seen.error, DOUBLING_SPREAD)
         spread = seen.error * within + each * beyond
         if beyond > 0.0:
-            why += f"; beyond, {100 * each:.2g} % a doubling are assumed"
+            why += f"; beyond, {100 * each:.2g}% a doubling are assumed"
         else:
             stand, degrees = "measured", float(seen.runs)
     return known(

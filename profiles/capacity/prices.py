@@ -174,5 +174,5 @@ def usable_price(text: str) -> float:
     except ValueError:
         price = math.nan
     if not 0.0 < price < math.inf:
-        raise PriceError(f"--price: a GPU-hour costs more than 0 $, got {text!r}")
+        raise PriceError(f"--price: a GPU-hour costs more than $0, got {text!r}")
     return price

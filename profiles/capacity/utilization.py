@@ -72,7 +72,7 @@ def admissible(
     degrees = max(1.0, bears.size - 1.0)
     source = (
         f"simulated, not measured: {whose.words}; {servers} GPUs behind one queue, "
-        f"{evidence.slack:.3g} services of slack, at most {100 * allowed:.2g} % later"
+        f"{evidence.slack:.3g} services of slack, at most {100 * allowed:.2g}% later"
     )
     if servers != cell:
         sizes = [admissible_load(allowed, evidence.slack, servers=n) for n in (cell, servers)]
@@ -116,7 +116,7 @@ def _met(evidence: Evidence, allowed: float) -> str:
         return "the rate is a full GPU's, without an SLO: that all of it comes in time"
     told = (
         f"the load that was {evidence.rate.stand} met the SLO with at most "
-        f"{100 * allowed:.2g} % late or lost, so nothing is taken off"
+        f"{100 * allowed:.2g}% late or lost, so nothing is taken off"
     )
     if evidence.arrivals is not None:
         return f"{told} under {evidence.arrivals.words}"
@@ -141,7 +141,7 @@ def _theory(evidence: Evidence, cell: int, allowed: float) -> Factor:
         math.log(high / low) / (2.0 * Z),
         "assumed",
         f"theory for Poisson arrivals, {why}: the node was full, and "
-        f"{100 * allowed:.2g} % late at most needs room; Erlang C over {cell} GPUs, "
+        f"{100 * allowed:.2g}% late at most needs room; Erlang C over {cell} GPUs, "
         f"{evidence.slack:.3g} services of slack, service exponential to constant",
     )
 

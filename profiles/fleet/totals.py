@@ -156,7 +156,7 @@ def assumptions(fleet: Fleet, people: People) -> list[str]:
         told.append(
             f"Published: an interruption each {fleet.failures.gpu_hours_each:,.0f} GPU-hours "
             f"(Llama 3); assumed: it takes {fleet.failures.node_gpus} GPUs, "
-            f"{100 * fleet.failures.rack_share:g} % of them {fleet.failures.rack_gpus}"
+            f"{100 * fleet.failures.rack_share:g}% of them {fleet.failures.rack_gpus}"
         )
     if people.go_on or people.patience_s or people.retry != "none":
         told.append(f"Assumed: people wait, go on and try again ({people.retry}) as the scenario "
@@ -169,11 +169,11 @@ def assumptions(fleet: Fleet, people: People) -> list[str]:
 
 
 def _mixed(mix: tuple[tuple[int, float], ...]) -> str:
-    """Values with their shares, such as "1 (60 %) or 4 (40 %)"; of one value, that."""
+    """Values with their shares, such as "1 (60%) or 4 (40%)"; of one value, that."""
     if len(mix) == 1:
         return str(mix[0][0])
     total = sum(weight for _, weight in mix)
-    return " or ".join(f"{value} ({100 * weight / total:.3g} %)" for value, weight in mix)
+    return " or ".join(f"{value} ({100 * weight / total:.3g}%)" for value, weight in mix)
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -3,7 +3,7 @@
     ln rate at n servers = ln x1 + ln n      linear: the null hypothesis that a test may refute
     Var = Var ln x1 + (between repeats) + d^2 k^2 + g^2 / n1     k doublings, d the doubt of each
 
-d is 5 % until three runs of more servers have scored predictions, and then the root mean square of
+d is 5% until three runs of more servers have scored predictions, and then the root mean square of
 their errors a doubling, with as many degrees of freedom as runs, up to the largest of them. g is
 the spread from GPU to GPU, for a larger test takes others than the n1 measured.
 
@@ -232,6 +232,6 @@ def told(record: Record) -> str:
     return (
         f"Of {record.predictions} predictions, {record.scored} were scored, by {record.runs} "
         f"run{'s' if record.runs > 1 else ''}: {record.covered} fell within their "
-        f"{100 * record.level:g} % interval, off by {100 * record.error_rms:.2g} % "
-        f"(root mean square), bias {100 * record.bias:+.2g} %."
+        f"{100 * record.level:g}% interval, off by {100 * record.error_rms:.2g}% "
+        f"(root mean square), bias {100 * record.bias:+.2g}%."
     )

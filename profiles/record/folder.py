@@ -69,6 +69,8 @@ PRIVATE = 0o077  # a umask: nothing for other users
 class RunError(Exception):
     """A run folder that cannot be made, written or read; the text says what to do."""
 
+    exit_code = 1
+
 
 class RunFolder:
     """One run on disk. Holds a path and nothing else, so any process may make its own."""

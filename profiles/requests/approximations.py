@@ -14,7 +14,7 @@ def _sentence(one: Approximation, target: TargetInfo) -> str:
     else:
         error = (
             f"measured at the server's start they change the {one.of} by "
-            f"{100 * one.relative_error:.2g} % (‖x - x'‖ / ‖x'‖)"
+            f"{100 * one.relative_error:.2g}% (‖x - x'‖ / ‖x'‖)"
         )
     if target.settings is not None and target.settings.get("weights", "random") == "random":
         error += ", with random weights, which says nothing about the images of trained ones"

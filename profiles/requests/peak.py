@@ -4,7 +4,7 @@ The peak is the phase of the planned curve of that name (`profiles.requests.phas
 is told of it is of that time. Beside it stands what the busiest stretch in it had, which arrivals
 by chance make more than the plan: of PEAK_MIN_S or a tenth of the load, and at most a quarter of
 the peak, so that it is not the peak's mean nor reaches beyond it. Where so short a stretch holds
-fewer than MIN_IMAGES at the planned rate (a Poisson count of n varies by 1/sqrt(n): 10 % of 100),
+fewer than MIN_IMAGES at the planned rate (a Poisson count of n varies by 1/sqrt(n): 10% of 100),
 its maximum would be noise, and the plan alone is told.
 """
 

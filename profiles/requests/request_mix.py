@@ -38,10 +38,10 @@ class Mix:
         words = f"{images} image{'' if images == 1 else 's'}"
         words += f" of {width} × {height}" if width and height else ""
         words += f" in {steps} steps" if steps else ""
-        return f"{words} a request" + (f" in {100 * share:.0f} % of them" if share < 1.0 else "")
+        return f"{words} a request" + (f" in {100 * share:.0f}% of them" if share < 1.0 else "")
 
     def differs(self, other: "Mix") -> bool:
-        """Whether any kind's share differs by more than 5 % of all and chance."""
+        """Whether any kind's share differs by more than 5% of all and chance."""
         for kind in self.shares.keys() | other.shares.keys():
             one, two = self.shares.get(kind, 0.0), other.shares.get(kind, 0.0)
             both = 0.5 * (one + two)

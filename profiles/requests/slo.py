@@ -70,7 +70,7 @@ def _share(read: Threshold) -> float | None:
 
 
 def own_slo(manifest: RunManifest) -> Slo:
-    """The run's own: its latency, at 95 % unless a threshold of it says another share."""
+    """The run's own: its latency, at 95% unless a threshold of it says another share."""
     for text in manifest.thresholds.get("latency", []):
         read = threshold.parse("latency", text)
         share = _share(read)

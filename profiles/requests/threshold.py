@@ -167,6 +167,8 @@ def _check_can_fail(at: str, kind: str, compare: str, limit: float) -> None:
     top = 1.0 if kind == "share" else np.inf
     if limit < 0.0:
         raise ThresholdError(f"{at}: nothing measured is below 0; give a limit above 0")
+    if kind == "share" and limit == 1.0 and compare == "<" and not at.rstrip('"').endswith("%"):
+        raise ThresholdError(f'{at}: 1 is all of them: did you mean "rate < 1%"?')
     if (compare, limit) in ((">=", 0.0), ("<=", top)):
         raise ThresholdError(f"{at} can never fail; give a limit that can be missed")
     if (compare, limit) in (("<", 0.0), (">", top)):

@@ -85,7 +85,7 @@ class Failures(_Table, frozen=True, kw_only=True):
     """Interruptions, one at a time a cell, each taking a node or a whole rack with it.
 
     419 in 54 days on 16,384 GPUs (The Llama 3 Herd of Models, 2024, section 3.3.4); a node is
-    drained for 4 to 72 h. That 2 % of them take a rack is assumed: nobody published it.
+    drained for 4 to 72 h. That 2% of them take a rack is assumed: nobody published it.
     """
 
     gpu_hours_each: Positive = 50_677.0

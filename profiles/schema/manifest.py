@@ -95,7 +95,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     peak_basis: str  # where the peak comes from, in words
     scale: float | None = None  # this run's rate over the event's own rate; None if no event
     capacity_images_per_s: float | None = None  # measured before the load; "1.5x" refers to it
-    capacity_interval_images_per_s: tuple[float, float] | None = None  # 95 %, of a measured one
+    capacity_interval_images_per_s: tuple[float, float] | None = None  # 95%, of a measured one
     schedule_sha256: str
     recorded: Traffic | None = None  # of a trace: the whole of it, before any scale or stretch ...
     sent: Traffic | None = None  # ... and what is sent of it
@@ -119,7 +119,7 @@ class SearchPlan(msgspec.Struct, frozen=True, kw_only=True):
     slo: str  # "p(95) < 2s"
     limit_s: float
     allowed_share: float  # of the requests that may miss the limit
-    precision: float  # relative half-width of the 95 % interval
+    precision: float  # relative half-width of the 95% interval
     time_s: float
     most_per_s: float | None = None  # requests/s the generator is thought to send
     images_per_request: float = 1.0

@@ -60,7 +60,7 @@ class FindWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`find.json`: the highest rate that meets the SLO, with its 95 % interval."""
+    """`find.json`: the highest rate that meets the SLO, with its 95% interval."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str

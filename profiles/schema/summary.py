@@ -110,7 +110,7 @@ class HostEnergy(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[str]  # "processors", and "memory" where it has counters
     energy_j: float
     j_per_image: float | None = None  # over ok images, gross
-    low_j_per_image: float | None = None  # its 95 % interval
+    low_j_per_image: float | None = None  # its 95% interval
     high_j_per_image: float | None = None
     net_j_per_image: float | None = None  # less what idling costs
     idle_power_w: float | None = None  # before the load
@@ -247,7 +247,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     energy_j_per_image: float | None = None  # all GPUs' energy over ok images; None if unknown
     energy_basis: str | None = None  # "counter" | "integrated power"
     energy_disagreement: float | None = None  # of the two, the worst GPU
-    energy_low_j_per_image: float | None = None  # its 95 % interval
+    energy_low_j_per_image: float | None = None  # its 95% interval
     energy_high_j_per_image: float | None = None
     energy_net_j_per_image: float | None = None  # less what idling costs, and its interval
     energy_net_low_j_per_image: float | None = None

@@ -6,9 +6,9 @@ Near the crossing the miss share p of the rate r is taken as
 
 f the share that misses at light load, where nobody waits: services that alone take longer than the
 limit. It is told by the windows far below the crossing, and bends ln p where it is near what is
-allowed (M/M/16 at 90 % within three services: f = 0.05). Where f is 0, tails of queues are nearly
-straight: for M/D/8 at 95 % within two service times the local b is 17.1 to 18.0 from 12 % below the
-crossing to 6 % above, for M/M/4 within six 13 to 18 from 9 % below. Misses come in clusters whose
+allowed (M/M/16 at 90% within three services: f = 0.05). Where f is 0, tails of queues are nearly
+straight: for M/D/8 at 95% within two service times the local b is 17.1 to 18.0 from 12% below the
+crossing to 6% above, for M/M/4 within six 13 to 18 from 9% below. Misses come in clusters whose
 size grows with the rate: over windows of equal length the coefficient of variation of the miss
 share is about constant (0.6 to 1.3 for those queues in windows of 400 service times), far above
 binomial. So windows are fitted by quasi-likelihood with variance phi p^2 / w (Wedderburn,
@@ -21,7 +21,7 @@ autocorrelation within them; that between neighbours, where positive, is added,
 W_ii = w_i ((p_i - f) / p_i)^2.
 
 A mean of skewed shares is skewed: of K gamma variates with variance v = phi / K, ln mean has mean
--v / 2, skewness -sqrt(v), and 95 % of it lies in -v +- z sqrt(v) (Cornish and Fisher, 1938). So the
+-v / 2, skewness -sqrt(v), and 95% of it lies in -v +- z sqrt(v) (Cornish and Fisher, 1938). So the
 estimate takes ln p as v / 2 higher than fitted, and the interval as v higher (with f, of which v is
 1 - f / allowed times the variance of a). The interval is every x = ln r with (a + v + b x -
 ln(allowed - f))^2 <= t^2 Var(a + b x) (Fieller, JRSS B 16, 1954). It is unbounded where b is not
@@ -29,7 +29,7 @@ clearly above 0, and it stays honest for few windows, which the delta method doe
 
 A search ends at the first look at which its interval is narrow, and chance makes intervals narrow
 and wrong together. So each is a repeated confidence interval (Jennison and Turnbull, JRSS B 51,
-1989), of 95 % at whichever of four looks it ends: t is the quantile of Student with K - 2 degrees
+1989), of 95% at whichever of four looks it ends: t is the quantile of Student with K - 2 degrees
 that stands where the normal one is 2.361, Pocock's boundary of four looks (1.960 of a single one).
 """
 
@@ -54,7 +54,7 @@ MIN_FLOOR, MAX_FLOOR = 0.2, 0.8
 STRIDE = 0.06  # most that one round moves the guess, in ln r
 ROUNDS = 60
 MIN_WINDOWS = 6  # in sight; below, Student's t says nothing
-Z = 2.361  # Pocock, Biometrika 64, 1977, table 1: four looks, 5 %
+Z = 2.361  # Pocock, Biometrika 64, 1977, table 1: four looks, 5%
 LEVEL = math.erf(Z / math.sqrt(2.0))  # of a single look with that z
 
 
@@ -73,7 +73,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Crossing(msgspec.Struct, frozen=True, kw_only=True):
-    """The rate at which the allowed share is missed, with its 95 % interval."""
+    """The rate at which the allowed share is missed, with its 95% interval."""
 
     rate_per_s: float
     low_per_s: float

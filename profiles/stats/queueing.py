@@ -90,7 +90,7 @@ def admissible_load(
     for larger cells the geometric middle of random and central; "central" is one queue before all,
     whose load may come as near 1 as CENTRAL, or nearer where a cell's own may.
 
-    Gives e.g. 0.03 for 1 server, 0.64 for 8, 0.94 for 64, 0.99 for 512 at 1 % and one service.
+    Gives e.g. 0.03 for 1 server, 0.64 for 8, 0.94 for 64, 0.99 for 512 at 1% and one service.
     """
     if routing == "central" or (routing == "two" and servers > 1):
         alone = admissible_load(

@@ -36,13 +36,13 @@ def lateness_reason(
     bound = f"(bound {1e3 * bound_s:,.0f} ms)"
     if lateness_p99_s > bound_s:
         said = (
-            f"The generator was late: 1 % of the requests left {1e3 * lateness_p99_s:,.0f} ms or "
+            f"The generator was late: 1% of the requests left {1e3 * lateness_p99_s:,.0f} ms or "
             f"more after their time {bound}, so the load was not the scenario's; use a lower rate, "
             "more --processes, or another machine for the generator."
         )
         return [said]
     said = (
-        f"The generator may have been late: 1 % of the requests left {1e3 * lateness_p99_s:,.0f} "
+        f"The generator may have been late: 1% of the requests left {1e3 * lateness_p99_s:,.0f} "
         f"ms or more after their time, and its clock may be {1e3 * (uncertainty_s or 0.0):,.0f} ms "
         f"off the master's {bound}; use a shorter way between the two, or synchronize the clocks."
     )
@@ -87,7 +87,7 @@ def _busy(samples: list[LoadSample], bound_pct: float | None, for_s: float | Non
     if longest[0] < for_s or not longest[1]:
         return []
     said = (
-        f"The sending thread of generator {longest[1]} kept more than {bound_pct:.0f} % of a core "
+        f"The sending thread of generator {longest[1]} kept more than {bound_pct:.0f}% of a core "
         f"busy for {longest[0]:.0f} s (bound {for_s:.0f} s), so its times are its own; {MORE}."
     )
     return [said]

@@ -114,7 +114,7 @@ def little(
     if few:
         found.append(
             f"Few answers: {'; '.join(few)} needed for "
-            f"{100 * threshold.CONFIDENCE:.0f} % confidence; another run may differ."
+            f"{100 * threshold.CONFIDENCE:.0f}% confidence; another run may differ."
         )
     limits = [
         one.limit for one in thresholds if one.metric == "latency" and one.operator in ("<", "<=")
@@ -155,7 +155,7 @@ def warnings(recorded: Recorded, window: LoadWindow | None, energy: Energy | Non
     if (manifest.target.settings or {}).get("fp8"):
         found.append(
             "The denoiser computed its large layers in 8 bits, while the percentages of a limit "
-            "refer to bf16: above 100 % is possible."
+            "refer to bf16: above 100% is possible."
         )
     if recorded.damaged:
         found.append(
@@ -167,7 +167,7 @@ def warnings(recorded: Recorded, window: LoadWindow | None, energy: Energy | Non
     if energy is not None and (energy.disagreement or 0.0) > ENERGY_DISAGREEMENT:
         found.append(
             f"The GPU's energy counter and its integrated power disagree by "
-            f"{100 * (energy.disagreement or 0.0):.0f} %: read energy figures with that in mind."
+            f"{100 * (energy.disagreement or 0.0):.0f}%: read energy figures with that in mind."
         )
     return found
 
@@ -320,7 +320,7 @@ def _measuring_warnings(recorded: Recorded, window: LoadWindow) -> list[str]:
     lag_s = arrays.quantile(np.concatenate(lags), 0.99) if lags else None
     if lag_s is not None and lag_s > SAMPLER_LAG_S:
         found.append(
-            f"The sampler was late: 1 % of its samples came {lag_s:.2f} s or more after their "
+            f"The sampler was late: 1% of its samples came {lag_s:.2f} s or more after their "
             "time, so short peaks of the hardware may be missing."
         )
     busy: dict[str, list[float]] = {}
@@ -331,7 +331,7 @@ def _measuring_warnings(recorded: Recorded, window: LoadWindow) -> list[str]:
         share = sum(values) / len(values)
         if share > GENERATOR_CPU_PCT:
             found.append(
-                f"Generator {generator} kept {share:.0f} % of a core busy: latencies may include "
+                f"Generator {generator} kept {share:.0f}% of a core busy: latencies may include "
                 "its own; use more --processes."
             )
     return found

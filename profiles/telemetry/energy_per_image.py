@@ -112,7 +112,7 @@ def _interval(
     ratio: float,
     idle_w: float,
 ) -> tuple[float | None, float | None]:
-    """The 95 % interval of the ratio; none where the window is too short for blocks."""
+    """The 95% interval of the ratio; none where the window is too short for blocks."""
     start_s, end_s = window
     shortest_s = STEPS_A_BLOCK * energy.step_s
     count = min(BLOCKS, int((end_s - start_s) / shortest_s) if shortest_s else BLOCKS)

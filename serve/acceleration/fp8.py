@@ -3,28 +3,28 @@
 What it can win: the shares of a forward pass's FLOPs, counted on the meta device.
 
     UNet                Linear   1x1 conv   3x3 conv   attention's own products
-    SD1.5 at 512 px       29 %        5 %       50 %       16 %
-    SDXL at 1024 px       64 %        1 %       23 %       12 %
+    SD1.5 at 512 px       29%        5%       50%       16%
+    SDXL at 1024 px       64%        1%       23%       12%
 
 **What it costs.** A deep network passes rounding errors on and adds to them, so an error says
 something only beside that of bf16 against float32. One UNet call of random weights, 16 x 16
 latents, on a CPU, with the layers that pay in batches of 16 at full size:
 
-    SD1.5   57 layers, FP8 against bf16  4.7 %   bf16 against float32 1.3 %
-    SDXL   702 layers, FP8 against bf16   42 %   bf16 against float32 3.0 %
+    SD1.5   57 layers, FP8 against bf16  4.7%   bf16 against float32 1.3%
+    SDXL   702 layers, FP8 against bf16   42%   bf16 against float32 3.0%
 
 An element is rounded by 2⁻⁴ at most in FP8, by 2⁻⁸ in bf16. Trained weights were not measured.
 
 **1x1 convolutions are left out by default.** They are shortcuts, which carry the sum of all layers
-before, and in SD1.5 the doors of its attention blocks: there 18 of them brought 2 % more of the
-FLOPs and raised the error from 4.8 % to 6.7 %.
+before, and in SD1.5 the doors of its attention blocks: there 18 of them brought 2% more of the
+FLOPs and raised the error from 4.8% to 6.7%.
 
 **3x3 convolutions stay bf16**: torch has no FP8 convolution. By im2col, a layer of M pixels, C
 channels in and N out would compute its 18·M·C·N FLOPs at the faster rate and move 18·M·C bytes
 more: it writes and reads 9 bytes an element and loads 2 first, where bf16 loads 2. On an H200
 (rates below) that breaks even at N = 390 channels; with the 1.2 PFLOP/s that row-wise products may
 reach, at N = 540. Over all of SDXL's 3x3 layers at 1024 px it would save 0.37 ms (with 1.2 PFLOP/s
-0.19 ms) of the 9.1 ms a sample takes, 4 % (2 %), and only if the copies ran at full bandwidth; the
+0.19 ms) of the 9.1 ms a sample takes, 4% (2%), and only if the copies ran at full bandwidth; the
 copy for a layer of 960 channels takes 2.3 GB at 16 samples. By the same arithmetic the other
 layers save 1.8 ms (1.1 ms). An implicit product would need a kernel of its own.
 """

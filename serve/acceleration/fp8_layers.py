@@ -10,8 +10,8 @@ a[m] = max_k |x[m, k]| / 448 at each call. So an outlier costs precision in its 
 and an image does not depend on what shares its batch. Sums are in float32 (on Hopper with fast
 accumulation), the output is bf16.
 
-Rounding to nearest is off by 2⁻⁴ of a normal element at most, and by about 2.6 % in the norm; the
-sum of products of two rounded factors is off by √2 as much, 3.7 %.
+Rounding to nearest is off by 2⁻⁴ of a normal element at most, and by about 2.6% in the norm; the
+sum of products of two rounded factors is off by √2 as much, 3.7%.
 
 The product is `torch._scaled_mm`, whose signature and row-wise CUDA kernels torch 2.11 and 2.13
 share. Its public successor `torch.nn.functional.scaled_mm` still calls another private operator.

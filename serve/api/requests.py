@@ -127,7 +127,7 @@ def parse(body: bytes, settings: Settings) -> Order:
     try:
         request = ImageRequest.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as err:
-        _refuse(err)
+        _refuse(err, body)
     if request.model not in (None, settings.model):
         raise ApiError(
             400,
@@ -228,25 +228,49 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(character) in INVISIBLE for character in text)
 
 
-def _refuse(err: ValidationError) -> NoReturn:
-    """Translate pydantic's first finding."""
-    fault: Any = err.errors(include_url=False)[0]
+def _refuse(err: ValidationError, body: bytes) -> NoReturn:
+    """Translate pydantic's first finding; an unknown field before one that is missing."""
+    faults: Any = err.errors(include_url=False)
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+    if faults[0]["type"] != "missing":
+        fault = faults[0]
     field = ".".join(str(step) for step in fault["loc"])
     if fault["type"] == "json_invalid":
-        raise ApiError(
-            400,
-            f"the body is no valid JSON: {fault['msg'].removeprefix('Invalid JSON: ')}; "
-            'send an object such as {"prompt": "a red fox"}',
-            code="invalid_json",
-        ) from err
+        raise ApiError(400, _no_json(body, fault["msg"]), code="invalid_json") from err
     if not field:
         _bad(None, 'the body must be a JSON object, such as {"prompt": "a red fox"}')
     if fault["type"] == "extra_forbidden":
         _bad(field, f"unknown field{hint(field, list(ImageRequest.model_fields))}")
     if fault["type"] == "missing":
         _bad(field, "is missing; say what to draw")
+    if fault["type"] == "string_too_short":
+        _bad(field, "is empty; say what to draw")
     reason = fault["msg"].removeprefix("Input ")
-    _bad(field, f"{reason}{REMEDIES.get(field, '')}")
+    quoted = "" if not _is_quoted(fault) else "; send it without quotes"
+    _bad(field, f"{reason}{quoted}{REMEDIES.get(field, '')}")
+
+
+def _no_json(body: bytes, said: str) -> str:
+    """What a body is that is no JSON; `said` is the parser's own finding."""
+    if body.startswith(b"\x1f\x8b"):
+        return "the body is packed with gzip, which is not taken: send it as it is"
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in body[:4]:
+        return "the body is UTF-16 or UTF-32: send JSON in UTF-8"
+    if body.startswith(b"--") and b"form-data" in body[:400]:
+        return "the body is a form, which is not taken: send JSON"
+    told = said.removeprefix("Invalid JSON: ")
+    return f'the body is no valid JSON: {told}; send an object such as {{"prompt": "a red fox"}}'
+
+
+def _is_quoted(fault: Any) -> bool:
+    """Whether a number, true or false was sent as text."""
+    is_plain = fault["type"] in ("int_type", "float_type", "bool_type")
+    if not is_plain or not isinstance(fault["input"], str):
+        return False
+    try:
+        return isinstance(msgspec.json.decode(fault["input"].lower()), int | float)
+    except msgspec.DecodeError:
+        return False
 
 
 REMEDIES = {

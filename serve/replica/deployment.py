@@ -137,7 +137,8 @@ class ImageReplica:
         finally:
             ticket.give_up()
 
-    @routes.get("/v1/models")
+    @routes.api_route("/v1/models", methods=["GET", "HEAD"])
+    @routes.get("/v1/models/")
     async def models(self) -> Response:
         """The one model served."""
         return Response(model_list(self._settings, self._facts), media_type="application/json")

@@ -1,4 +1,4 @@
-"""The 95 % interval covers about 95 % of worlds whose truth is known."""
+"""The 95% interval covers about 95% of worlds whose truth is known."""
 
 import json
 

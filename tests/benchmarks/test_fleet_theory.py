@@ -1,4 +1,4 @@
-"""The simulator against queueing theory, to within 1 %."""
+"""The simulator against queueing theory, to within 1%."""
 
 import pytest
 

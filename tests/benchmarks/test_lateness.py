@@ -44,7 +44,7 @@ def test_the_order_of_arrivals_says_nothing() -> None:
 
 
 def test_half_the_requests_are_half_the_share_and_late() -> None:
-    # every second one: by the end 5 s behind; less 1 % for the earliest, 1 % for the latest
+    # every second one: by the end 5 s behind; less 1% for the earliest, 1% for the latest
     told = punctuality(DUE[::2], DUE)
     assert told.sent_share == 0.5
     assert told.lateness_p99_s == pytest.approx(4.90, abs=0.015)

@@ -21,7 +21,7 @@ def test_missed_counts_cycles_without_a_sample_by_when_they_were_due() -> None:
 
 
 def test_energy_errors_are_percent_of_the_scripts_truth() -> None:
-    # 100 W told, by counter and by power, of a truth of 80 W: 25 % off
+    # 100 W told, by counter and by power, of a truth of 80 W: 25% off
     samples = gpu_columns([gpu_sample(k / 10) for k in range(300)])
     told = energy_errors(samples, [Power("constant", 80.0)])
     assert told == {"constant": {"counter": pytest.approx(25.0), "integrated": pytest.approx(25.0)}}

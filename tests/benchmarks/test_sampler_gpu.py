@@ -53,7 +53,7 @@ def test_a_short_comparison_takes_less_than_a_minute() -> None:
 
 
 def test_what_the_load_lost_and_its_interval() -> None:
-    # 1, 2 and 3 % lost: mean 2, standard deviation 1, t(0.95, 2) = 4.303
+    # 1, 2 and 3% lost: mean 2, standard deviation 1, t(0.95, 2) = 4.303
     told = apart([(99.0, 100.0), (196.0, 200.0), (97.0, 100.0)])
     assert told["lost_percent"] == pytest.approx(2.0)
     assert told["lost_low_percent"] == pytest.approx(2.0 - 4.3027 / 3**0.5, rel=1e-3)

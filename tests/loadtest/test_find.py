@@ -69,7 +69,7 @@ def test_what_was_found_is_what_a_peak_refers_to(
     RunFolder(tmp_path).write_find(found)
     assert main(["plan", "steady", "--peak", "1.5x", "--capacity", str(tmp_path)]) == 0
     drawn = " ".join(capsys.readouterr().out.split())
-    assert "1.5 x the capacity of 8 images/s (found: 8 images/s (95 %: 7.9 to 8.1)" in drawn
+    assert "1.5 x the capacity of 8 images/s (found: 8 images/s (95%: 7.9 to 8.1)" in drawn
     unknown = msgspec.structs.replace(found, verdict=FindVerdict.UNKNOWN, low_images_per_s=None)
     RunFolder(tmp_path).write_find(unknown)
     assert main(["plan", "steady", "--capacity", str(tmp_path)]) == 2

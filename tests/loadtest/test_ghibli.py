@@ -75,7 +75,7 @@ BUSY = "The nine days' images, GPUs busy throughout"
 KEPT = "The nine days, the peak's GPUs kept"
 WEEK = "Cloud cost of a week of the nine days"
 PAID = "Weekly in-app revenue at which the rise pays it"
-AN_IMAGE_S = 95_000 / 2800  # of a block with 5 % spare
+AN_IMAGE_S = 95_000 / 2800  # of a block with 5% spare
 
 SENTENCES = [  # of the page, with what stands in them
     ("{:.0f} images/s on average", 700e6 / 9 / 86400),
@@ -93,7 +93,7 @@ SENTENCES = [  # of the page, with what stands in them
     ("{:.1f} images/s of SDXL", 18.42 / 8),
     ("20 s are {:.0f} services of slack", 20 * 18.42 / 8),
     (
-        "{:,.0f} H200, between {:,.0f} and {:,.0f}: {:.1f} % of one block",
+        "{:,.0f} H200, between {:,.0f} and {:,.0f}: {:.1f}% of one block",
         value(SDXL, THE_PEAK),
         lines(SDXL)[THE_PEAK].low,
         lines(SDXL)[THE_PEAK].high,

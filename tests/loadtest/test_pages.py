@@ -61,6 +61,14 @@ def find_page(_folder: Path) -> str:
     return search_page.render(found(), about)
 
 
+def test_windows_that_missed_the_slo_are_coloured(tmp_path: Path) -> None:
+    page = find_page(tmp_path)
+    slow = [each for each in found().windows if search_page.missed(each, found())]
+    assert 0 < len(slow) < len(found().windows)
+    assert page.count('<tr class="missed">') == len(slow)
+    assert "p95 of a window that missed the SLO" in page
+
+
 def fleet_page(_folder: Path) -> str:
     played = simulate(fleet(), steady(9.0, 300.0), seed=1, slo_s=5.0)
     left = ["load.drain: answers are waited for 10 min after the load, whatever the scenario says"]

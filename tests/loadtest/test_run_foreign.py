@@ -137,7 +137,7 @@ def test_locusts_own_web_ui_shows_the_run_and_ends_with_it(
 def test_limits_and_flop_that_a_server_tells_reach_the_summary(
     tmp_path: Path, image_server: StartServer
 ) -> None:
-    # 20 images/s of 2 TFLOP on two devices of 100 TFLOP/s each: 20 TFLOP/s a device, 20 %
+    # 20 images/s of 2 TFLOP on two devices of 100 TFLOP/s each: 20 TFLOP/s a device, 20%
     limits = {"device_name": "Other 1", "matmul_dtype": "bfloat16", "matmul_flop_per_s": 1e14}
     told = {"replicas": 2, "limits": limits, "flop_per_image": 2e12}
     command = run(tmp_path, image_server(told=told, flop=2e12))

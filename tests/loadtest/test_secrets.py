@@ -153,6 +153,57 @@ def test_words_that_cannot_be_used_are_not_repeated(
     assert said_by(capsys, *words)[0] == 2
 
 
+# What a user types in the wrong place, of every verb
+MISPLACED = [
+    ["run", f"http://ann:{PASSWORD}@h/v1"],
+    ["plan", f"http://ann:{PASSWORD}@h"],
+    ["find", "--url", f"http://ann:{PASSWORD}@h"],
+    ["run", "steady", "--api-key", KEY],
+    ["run", "steady", "--token", HEADER],
+    ["run", "steady", f"--password={PASSWORD}"],
+    ["run", "steady", KEY],
+    ["run", "steady", "--host", "http://127.0.0.1:9", "--key", KEY],  # argparse's --key-env
+    ["find", "--host", "http://127.0.0.1:9", "--key-env", KEY],
+    ["worker", f"ann:{PASSWORD}@127.0.0.1"],
+    ["worker", f"http://ann:{PASSWORD}@127.0.0.1:8"],
+    ["worker", "127.0.0.1", "--key-env", KEY],
+    ["report", f"http://ann:{PASSWORD}@h"],
+    ["fleet", "steady", "--service", f"http://ann:{PASSWORD}@h"],
+    ["capacity", f"http://ann:{PASSWORD}@h"],
+    ["sample", "--api-key", KEY],
+    ["doctor", "--api-key", KEY],
+    ["ledger", "--key", KEY],
+    ["scenarios", KEY],
+    ["serve", "--api-key", KEY],
+]
+
+
+@pytest.mark.parametrize("words", MISPLACED, ids=lambda words: words[0])
+def test_a_secret_in_the_wrong_place_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    try:
+        code = cli.main(words)
+    except SystemExit as end:  # argparse's
+        code = end.code if isinstance(end.code, int) else 1
+    told = "".join(capsys.readouterr())
+    assert code in (1, 2)
+    assert not [secret for secret in SECRETS if secret in told], told
+    assert "error:" in told
+
+
+def test_no_verb_is_left_out_here() -> None:
+    assert {words[0] for words in MISPLACED} == set(cli.VERBS)
+
+
+def test_words_that_are_no_secrets_are_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    assert cli.main(["find", "--host", "http://127.0.0.1:9", "--key-env", "NOT_SET"]) == 2
+    assert "the environment variable NOT_SET is not set" in capsys.readouterr().err
+
+
 def test_the_list_has_one_deadline_for_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     # a byte every 20 ms would never be late for a limit of each read
     monkeypatch.setattr(target, "LIST_S", 0.3)

@@ -176,6 +176,25 @@ def test_packed_files_that_cannot_be_unpacked_are_said(
         reading(written(tmp_path, name, content))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "<!DOCTYPE html><title>404</title>\n", "is a web page"),
+        ("a.csv", "<?xml version='1.0'?><Error>x</Error>\n", "is a web page"),
+        ("a.csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "git lfs pull"),
+        ("a.csv", "# exported by x\nt_s,steps\n1,2\n2,3\n", "line 1 begins with #"),
+        ("a.tsv", "#t_s\tsteps\n1\t2\n", "the # where it is the header"),
+        ("a.json", '{"requests": [{"t_s": 1}, {"t_s": 2}]}', "whose 'requests' is a list"),
+        ("a.json", '{"t_s": [1, 2, 3], "n": [4, 5, 6]}', "a list of objects"),
+    ],
+)
+def test_what_is_no_table_is_named_as_what_it_is(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    with pytest.raises(TraceError, match=said):
+        reading(written(tmp_path, name, text))
+
+
 def test_zstandard_is_read_frame_by_frame_and_a_cut_one_is_noticed(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     pack = zstandard.ZstdCompressor().compress

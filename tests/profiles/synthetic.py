@@ -97,13 +97,13 @@ def manifest(load: LoadPlan | None, **changes: Any) -> RunManifest:
         "lateness_bound_s": 0.05,
         "hosts": [HostInfo(node="node-a", os="Linux 6.8", cores=16, mem_total_bytes=128 * GIB)],
         "gpu_price_usd_per_h": 2.0,
-        "gpu_price_basis": "assumed, between the 1.14 and 2.28 $ of the published contracts",
+        "gpu_price_basis": "assumed, between the $1.14 and 2.28 of the published contracts",
     }
     return RunManifest(**(values | changes))
 
 
 def host_samples(end_s: float, *, start_s: float = 0.0, hz: float = 2.0) -> list[HostSample]:
-    """A machine at a steady 50 % CPU with 8 GiB used."""
+    """A machine at a steady 50% CPU with 8 GiB used."""
     return [
         HostSample(
             t_s=start_s + i / hz, node="node-a", cpu_pct=50.0, mem_used_bytes=8 * GIB, lag_s=0.001

@@ -1,4 +1,4 @@
-"""Whatever is left becomes one line with a remedy (K2), and tells no secret."""
+"""Whatever is left becomes one line with a remedy, and tells no secret."""
 
 import errno
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from profiles.edge import HIDDEN, MAX_CHARS, in_words, keep, reason
+from profiles.record.folder import RunError
 
 SECRET = "sk-a-marked-secret"
 
@@ -61,6 +62,12 @@ def test_in_words(err: BaseException, said: list[str]) -> None:
     assert told.isprintable()
     assert len(told) <= MAX_CHARS
     assert SECRET not in told
+
+
+def test_what_was_foreseen_is_no_fault_of_viralloads() -> None:
+    assert in_words(RunError("cannot write r/report.html: full")) == (
+        "cannot write r/report.html: full"
+    )
 
 
 def test_the_traceback_is_kept_without_secrets_and_told_of(tmp_path: Path) -> None:

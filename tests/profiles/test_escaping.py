@@ -6,7 +6,7 @@ from profiles.escaping import printable, printable_lines
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("größe 5 %, 画像 🦊", "größe 5 %, 画像 🦊"),
+        ("größe 5%, 画像 🦊", "größe 5%, 画像 🦊"),
         ("\x1b[31mred\x07", r"\x1b[31mred\x07"),  # a colour and the bell
         ("\x1b]0;title\x07", r"\x1b]0;title\x07"),  # the window's title
         ("a\x9b2Jb", r"a\x9b2Jb"),  # the same control sequences in one byte, C1

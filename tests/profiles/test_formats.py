@@ -26,15 +26,15 @@ CASES: list[tuple[Callable[[float | None], str], float | None, str]] = [
     (formats.seconds, 3599.7, "1 h"),
     (formats.seconds, 5400.0, "1 h 30 min"),
     (formats.seconds, 9 * 86400.0, "9 days"),
-    (formats.share, 0.0, "0 %"),
-    (formats.share, 0.00001, "< 0.01 %"),
-    (formats.share, 0.0004, "0.04 %"),
-    (formats.share, 0.01, "1 %"),
-    (formats.share, 0.311, "31 %"),
-    (formats.share, 0.9981, "99.8 %"),
-    (formats.share, 0.9997, "99.97 %"),
-    (formats.share, 0.99999, "> 99.99 %"),
-    (formats.share, 1.0, "100 %"),
+    (formats.share, 0.0, "0%"),
+    (formats.share, 0.00001, "< 0.01%"),
+    (formats.share, 0.0004, "0.04%"),
+    (formats.share, 0.01, "1%"),
+    (formats.share, 0.311, "31%"),
+    (formats.share, 0.9981, "99.8%"),
+    (formats.share, 0.9997, "99.97%"),
+    (formats.share, 0.99999, "> 99.99%"),
+    (formats.share, 1.0, "100%"),
     (formats.data, 617_434.0, "617 kB"),
     (formats.data, 21e9, "21 GB"),
     (formats.data, 2e12, "2 TB"),
@@ -46,8 +46,8 @@ CASES: list[tuple[Callable[[float | None], str], float | None, str]] = [
     (formats.tflops, 75.24, "75.2 TFLOP/s"),
     (formats.joules, 330.9, "331 J"),
     (formats.joules, 66_520.0, "66.5 kJ"),
-    (formats.dollars, 0.4975, "0.50 $"),
-    (formats.dollars, 0.00123, "0.00123 $"),
+    (formats.dollars, 0.4975, "$0.50"),
+    (formats.dollars, 0.00123, "$0.00123"),
     (formats.watts, 363.7, "364 W"),
     (formats.images_per_s, 2.26, "2.26 images/s"),
     (formats.count, 94_271.0, "94,271"),
@@ -66,7 +66,7 @@ def test_unknown_is_said_and_never_zero(form: Callable[[float | None], str]) -> 
 
 @pytest.mark.parametrize(
     ("value", "unit", "expected"),
-    [(0.2, "s", "200 ms"), (0.25, "share", "25 %"), (3.0, "count", "3"), (None, "s", "unknown")],
+    [(0.2, "s", "200 ms"), (0.25, "share", "25%"), (3.0, "count", "3"), (None, "s", "unknown")],
 )
 def test_in_unit(value: float | None, unit: str, expected: str) -> None:
     assert formats.in_unit(value, unit) == expected
@@ -80,5 +80,5 @@ def test_number_keeps_three_digits(value: float) -> None:
 @given(st.floats(0.0, 1.0))
 def test_share_never_says_all_or_nothing_of_a_part(value: float) -> None:
     text = formats.share(value)
-    assert (text == "100 %") is (value == 1.0)
-    assert (text == "0 %") is (value == 0.0)
+    assert (text == "100%") is (value == 1.0)
+    assert (text == "0%") is (value == 0.0)

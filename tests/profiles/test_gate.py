@@ -34,12 +34,12 @@ def slow(by_s: float) -> Callable[[int], RequestRecord]:
     [
         (some(Outcome.FAILED, 0), []),
         (some(Outcome.FAILED, 100), ["failed", "goodput"]),  # every request failed
-        (some(Outcome.REJECTED, 52), ["rejected"]),  # 52 % refused
+        (some(Outcome.REJECTED, 52), ["rejected"]),  # 52% refused
         (some(Outcome.REJECTED, 100), ["rejected", "goodput"]),
         (some(Outcome.TIMEOUT, 52), ["timeout"]),
         (some(Outcome.TIMEOUT, 100), ["timeout", "goodput"]),
         (some(Outcome.ABANDONED, 100), ["goodput"]),
-        (some(Outcome.FAILED, 1), ["failed"]),  # 1 % is not below 1 %
+        (some(Outcome.FAILED, 1), ["failed"]),  # 1% is not below 1%
         (slow(10.5), ["goodput"]),  # all answered, none within the SLO
         (slow(9.5), []),
     ],

@@ -1,6 +1,7 @@
-"""What clients written for other servers and in other languages send (kind K14)."""
+"""What clients written for other servers and in other languages send."""
 
 import codecs
+import gzip
 import json
 from typing import Any
 
@@ -117,6 +118,42 @@ def test_whatever_shows_is_a_prompt(prompt: str) -> None:
 def test_an_unknown_field_is_hinted_at_the_right_one(field: str, told: str) -> None:
     assert refusal(**{field: 1}).param == field
     assert refusal(**{field: 1}).message.startswith(f"{field}: unknown field; {told}")
+
+
+def raw_refusal(body: bytes) -> str:
+    with pytest.raises(ApiError) as caught:
+        parse(body, TINY)
+    assert caught.value.status == 400
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"Prompt": "a fox"}', "Prompt: unknown field; use 'prompt'"),  # not "is missing"
+        (b'{"inputs": "a fox"}', "inputs: unknown field; use 'prompt'"),
+        (b"{}", "prompt: is missing; say what to draw"),
+        (b'{"prompt": ""}', "prompt: is empty; say what to draw"),
+        (b'{"prompt": "a", "n": "2"}', "n: should be a valid integer; send it without quotes"),
+        (b'{"prompt": "a", "stream": "True"}', "without quotes"),
+        (b'{"prompt": "a", "n": "two"}', "n: should be a valid integer"),
+        (gzip.compress(b'{"prompt": "a"}'), "packed with gzip, which is not taken"),
+        ('{"prompt": "a"}'.encode("utf-16"), "send JSON in UTF-8"),
+        ('{"prompt": "a"}'.encode("utf-32-be"), "send JSON in UTF-8"),
+        (b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na', "is a form"),
+        (b"prompt=a", "no valid JSON"),
+        (b'{"prompt": "a", "size": "99999x8"}', "99999x8 cannot be made"),  # a size, for all that
+        ('{"prompt": "a", "size": "６４x64"}'.encode(), "is no size"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_cause(body: bytes, told: str) -> None:
+    assert told in raw_refusal(body)
+
+
+@pytest.mark.parametrize("size", ["64x128", "64X128", "64 x 128", "64×128", "64*128", " 64x128"])
+def test_sizes_as_others_write_them(size: str) -> None:
+    recipe = ask(size=size).recipe
+    assert (recipe.width, recipe.height) == (64, 128)
 
 
 def test_hints_name_fields_that_there_are() -> None:

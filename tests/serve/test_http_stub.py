@@ -193,7 +193,7 @@ def test_ray_keeps_its_files_from_other_users(server: Server) -> None:
 
 @pytest.mark.parametrize("model", ["stub", "nobody", "stub/x"])
 def test_a_model_can_be_asked_for(http: httpx.Client, client: openai.OpenAI, model: str) -> None:
-    """K14: openai's `models.retrieve`."""
+    """As openai's `models.retrieve`."""
     if model == "stub":
         assert client.models.retrieve(model).id == "stub"
         return

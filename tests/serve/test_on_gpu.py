@@ -36,9 +36,9 @@ gpu_slow = [*gpu, pytest.mark.gpu_slow]
 # other algorithms than the eager ones; steps and guidance amplify what those round. A wrong row,
 # number or text shows as tens of per cent.
 FP32_GPU = 1e-3
-# Relative, of the latents' root mean square. bf16 rounds every operation by up to 2^-9, 0.2 %. The
+# Relative, of the latents' root mean square. bf16 rounds every operation by up to 2^-9, 0.2%. The
 # stock pipeline rounds its latents and its guidance too, at every step; the engine keeps them in
-# fp32. So the two drift apart: by 0.3 to 2.7 % on the twins on a CPU, at 4 and 8 steps, furthest
+# fp32. So the two drift apart: by 0.3 to 2.7% on the twins on a CPU, at 4 and 8 steps, furthest
 # with guidance. A wrong text, timestep or row shows as tens of per cent.
 BF16_RMS = 0.05
 

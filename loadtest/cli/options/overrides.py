@@ -23,6 +23,11 @@ from profiles.requests.threshold import DEFAULT_KEY
 def scenario_of(options: argparse.Namespace) -> tuple[Scenario, str, Path]:
     """The scenario asked for, changed by the command line; its text; where its paths start."""
     name = options.scenario
+    if "://" in name:
+        raise ConfigurationError(
+            f"{name!r} is an address: a server to load is named with --host URL, and a scenario or "
+            "trace is a file: download it"
+        )
     if is_table(name):
         text, folder = _trace_scenario(options), Path.cwd()
     else:

@@ -174,7 +174,7 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="3%",
         metavar="SHARE",
-        help="half-width of the 95 %% interval to reach, of the rate (default: 3%%)",
+        help="half-width of the 95%% interval to reach, of the rate (default: 3%%)",
     )
     parser.add_argument(
         "--time",

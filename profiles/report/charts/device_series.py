@@ -46,7 +46,7 @@ def held(gpus: Sequence[Gpu], zero_s: float, edges: Floats) -> dict[str, Floats]
     """Percent of the time each cause held the clocks down, mean of the GPUs.
 
     By GpuSample's counter; causes that no GPU tells are left out. A counter that steps more rarely
-    than a bin is wide would exceed the time there is: such a bin is 100 %.
+    than a bin is wide would exceed the time there is: such a bin is 100%.
     """
     return {
         counter: np.minimum(100.0 * mean(gpus, counter, zero_s, edges, "rate"), 100.0)

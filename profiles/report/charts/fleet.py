@@ -117,7 +117,7 @@ def _latency(played: Simulated, time: Timeline) -> Panel:
         "latency",
         "Latency",
         "seconds, simulated",
-        SIMULATED + "From the time an image was wanted, ok requests only; p95 means 5 % would "
+        SIMULATED + "From the time an image was wanted, ok requests only; p95 means 5% would "
         "take longer.",
         [*(Key(name, hue) for name, hue in PERCENTILES), _slo_key(played)],
         picture,

@@ -173,7 +173,7 @@ def _latency(requests: Requests, time: Timeline, manifest: RunManifest) -> Panel
         "latency",
         "Latency",
         "seconds",
-        "From the time a request was due to its last byte, ok requests only; p95 means 5 % took "
+        "From the time a request was due to its last byte, ok requests only; p95 means 5% took "
         "longer.",
         [*keys, slo_key],
         picture,

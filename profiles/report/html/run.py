@@ -82,9 +82,7 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
         energy_rows=hardware_text.energy_rows(summary),
         reading_rows=hardware_text.reading_rows(summary, manifest.load_start_s),
         limit=_sentence(limit_text.limit_sentence(summary, manifest) or ""),
-        limit_rows=[
-            (name, _unbroken(told)) for name, told in limit_text.limit_rows(summary, manifest)
-        ],
+        limit_rows=[(name, told) for name, told in limit_text.limit_rows(summary, manifest)],
         limit_meaning=limit_text.MEANING,
         capacity=tables.capacity_rows(summary.capacity) if summary.capacity else [],
         record=record,
@@ -97,13 +95,8 @@ def render(recorded: Recorded, summary: Summary, record: str = "") -> str:
 
 
 def _sentence(words: str) -> str:
-    """With a capital, and unbroken."""
-    return _unbroken(words[:1].upper() + words[1:])
-
-
-def _unbroken(words: str) -> str:
-    """No line break between a number and its percent sign."""
-    return words.replace(" %", "\u00a0%")
+    """With a capital."""
+    return words[:1].upper() + words[1:]
 
 
 def _outcome_shares(summary: Summary) -> list[tuple[str, str, int, float]]:

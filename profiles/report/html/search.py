@@ -12,7 +12,7 @@ from profiles.report.charts.svg import MEDIUM, NARROW, WIDE, Axis, Layer, Rule
 from profiles.report.html.page import drawn, page
 from profiles.report.text import tables
 from profiles.report.text.search import TOP, drawn_windows, headline
-from profiles.schema import FindResult, FindVerdict, RunManifest, Verdict
+from profiles.schema import FindResult, FindVerdict, FindWindow, RunManifest, Verdict
 
 HEAD = ("window", "requests/s", "images/s", "p50", "p95", "p99", "missed", "warm-up", "late p99")
 DOT = 64.0  # square pixels
@@ -39,6 +39,7 @@ def render(result: FindResult, manifest: RunManifest) -> str:
         chart=drawn(panel(result)),
         head=HEAD,
         rows=_rows(result),
+        missed=[missed(each, result) for each in result.windows],
         environment=tables.environment(manifest),
     )
 
@@ -56,9 +57,10 @@ def panel(result: FindResult) -> Panel:
         [
             Key("p50 of a window", "c-p50", "dot"),
             Key("p95 of a window", "c-p95", "dot"),
+            Key("p95 of a window that missed the SLO", "c-failed", "dot"),
             Key(result.slo, "c-slo", "dash"),
             Key("capacity", "ink-2"),
-            Key("its 95 % interval", "c-band", "box"),
+            Key("its 95% interval", "c-band", "box"),
         ],
         pictures[0],
         medium=pictures[1],
@@ -78,12 +80,24 @@ def _picture(result: FindResult, size: tuple[int, int]) -> str:
         layers.append(Layer("area", "c-band", band, np.full(2, top_s), opacity=0.6))
     if result.images_per_s is not None:
         rules.append(Rule(result.images_per_s, "ink-2", "x", dashed=False))
-    for name, colour in (("latency_p50_s", "c-p50"), ("latency_p95_s", "c-p95")):
+    has_missed = np.array([missed(each, result) for each in shown])
+    for name, colour, which in (
+        ("latency_p50_s", "c-p50", np.full(len(shown), True)),
+        ("latency_p95_s", "c-p95", ~has_missed),
+        ("latency_p95_s", "c-failed", has_missed),
+    ):
         y = np.array([getattr(each, name) for each in shown], dtype=np.float64)
-        layers.append(Layer("dots", colour, x, np.minimum(y, top_s), size=DOT))
+        if which.any():
+            layers.append(Layer("dots", colour, x[which], np.minimum(y, top_s)[which], size=DOT))
     about = "Latency percentiles of each window over its throughput, with the SLO and the capacity"
     axis = Axis("images/s completed", 0.0, right)
     return svg.svg(layers, axis, Axis(high=top_s), about=about, rules=rules, size=size)
+
+
+def missed(window: FindWindow, result: FindResult) -> bool:
+    """Whether more of its requests missed the SLO than may."""
+    share = window.miss_share
+    return share is not None and share > result.allowed_share
 
 
 def _rows(result: FindResult) -> list[list[str]]:

@@ -17,7 +17,7 @@ EVENTS = {"xid": "XID", "gpu_lost": "GPU lost", "gpu_back": "GPU back"}
 
 
 def held_sentence(summary: Summary) -> str | None:
-    """`SW power cap 31 % of the peak, SW thermal slowdown 2 % of it`; None where not told.
+    """`SW power cap 31% of the peak, SW thermal slowdown 2% of it`; None where not told.
 
     Of the peak of the curve where there is one, else of the longest phase.
     """
@@ -179,7 +179,7 @@ def _sampler_row(one: SamplerSummary) -> Row:
     )
     if one.read_p99_s is not None:
         told += f"one GPU read in {formats.seconds(one.read_p99_s)} (p99); "
-    told += f"{formats.number(one.cpu_pct)} % of a core"
+    told += f"{formats.number(one.cpu_pct)}% of a core"
     calls = ", ".join(f"{name} {formats.seconds(mean_s)}" for name, mean_s in one.calls.items())
     return f"Sampler · {one.node}", f"{told}; a call: {calls}" if calls else told
 

@@ -27,7 +27,7 @@ def ledger_text(path: Path, book: Ledger, scores: Sequence[Score], record: Recor
         sign = "✓" if came.covered else "✗"
         rows.append(
             f"{sign} scored {told}; came {formats.number(came.actual)}, "
-            f"{100.0 * came.error:+.2g} % ({came.run_id})"
+            f"{100.0 * came.error:+.2g}% ({came.run_id})"
         )
     if book.damaged:
         rows.append(f"{book.damaged} lines do not decode and were left out")

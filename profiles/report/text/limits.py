@@ -13,7 +13,7 @@ MEANING = (
 
 
 def limit_sentence(summary: Summary, manifest: RunManifest) -> str | None:
-    """`100 % utilized, 10 % of the measured matmul limit: 75 of 752 TFLOP/s a GPU, ...`.
+    """`100% utilized, 10% of the measured matmul limit: 75 of 752 TFLOP/s a GPU, ...`.
 
     None where the target told no FLOP.
     """
@@ -103,7 +103,7 @@ def device_word(manifest: RunManifest) -> str:
 
 def percent(value: float | None) -> str:
     """A percentage of a limit, which may be far below 1 or above 100: three digits."""
-    return formats.UNKNOWN if value is None else f"{formats.number(value)} %"
+    return formats.UNKNOWN if value is None else f"{formats.number(value)}%"
 
 
 def peak_length(summary: Summary) -> str:

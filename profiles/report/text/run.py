@@ -57,7 +57,7 @@ def _peak(summary: Summary, place: str) -> str:
 
 def summary_text(summary: Summary, manifest: RunManifest, width: int = WIDTH) -> str:
     """The summary as plain text, at most `width` columns where words allow, ending in a newline."""
-    says = _broken(printable(headline(summary, manifest)), width)
+    says = textwrap.wrap(printable(headline(summary, manifest)), width)
     lines: list[str] = []
     if len(summary.reasons) > 1:
         lines += _sentences("also", summary.reasons[1:])
@@ -255,7 +255,7 @@ def _losses(summary: Summary) -> str:
     ]
     if not told:
         return ""
-    told[0] = told[0].replace(" %", " % of the requests", 1)
+    told[0] = told[0].replace("%", "% of the requests", 1)
     return f"; {', '.join(told)}"
 
 
@@ -288,14 +288,8 @@ def _wrapped(label: str, text: str) -> list[str]:
 
 def _laid_out(row: str, width: int) -> list[str]:
     """A row in lines of at most so many columns, its text below itself."""
-    parts = _broken(row[LABEL:], max(width - LABEL, LABEL)) or [""]
+    parts = textwrap.wrap(row[LABEL:], max(width - LABEL, LABEL)) or [""]
     return [_row("" if place else row[:LABEL], part).rstrip() for place, part in enumerate(parts)]
-
-
-def _broken(text: str, width: int) -> list[str]:
-    """In lines, none of which ends between a number and its percent sign."""
-    lines = textwrap.wrap(text.replace(" %", "\u00a0%"), width)
-    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def _sentences(label: str, sentences: Iterable[str]) -> list[str]:

@@ -43,7 +43,7 @@ def interval(result: FindResult, unit: str = "images/s") -> str:
         else (result.requests_per_s, result.low_requests_per_s, result.high_requests_per_s)
     )
     between = f"{formats.number(low)} to {formats.number(high)}"
-    return f"{formats.number(rate)} {unit} (95 %: {between})"
+    return f"{formats.number(rate)} {unit} (95%: {between})"
 
 
 def drawn_windows(result: FindResult) -> list[FindWindow]:
@@ -97,7 +97,7 @@ def _found(result: FindResult) -> str:
         about = ""
         if result.images_per_s is not None:
             about = f"; best estimate {formats.images_per_s(result.images_per_s)}"
-        said = f"Not enough data for a 95 % interval of the capacity at {slo}{about}"
+        said = f"Not enough data for a 95% interval of the capacity at {slo}{about}"
         return f"{said}. Give more --time."
     if result.verdict is FindVerdict.AT_LEAST:
         return (

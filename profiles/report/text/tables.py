@@ -59,9 +59,9 @@ class Swing:
 
     name: str
     stand: str
-    told: str  # "-15 % to +18 %"
+    told: str  # "-15% to +18%"
     left_percent: float  # of the drawing's width, where the bar begins ...
-    width_percent: float  # ... and how long it is; the middle, 50 %, is the figure itself
+    width_percent: float  # ... and how long it is; the middle, 50%, is the figure itself
 
 
 def swings(capacity: Capacity) -> list[Swing]:
@@ -83,7 +83,7 @@ def swings(capacity: Capacity) -> list[Swing]:
 def _signed(share: float) -> str:
     percent = 100.0 * abs(share)
     digits = 0 if percent >= 9.5 else 1
-    return f"{'−' if share < 0 else '+'}{percent:.{digits}f} %"
+    return f"{'−' if share < 0 else '+'}{percent:.{digits}f}%"
 
 
 def stands(capacity: Capacity) -> list[Row]:
@@ -105,7 +105,7 @@ def factor_told(factor: Factor, level: float) -> str:
 
 
 def reach(capacity: Capacity) -> str:
-    """The interval in words: 95 % between 60,000 and 90,000."""
+    """The interval in words: 95% between 60,000 and 90,000."""
     low = formats.number(capacity.block_low_images_per_s)
     high = formats.number(capacity.block_high_images_per_s)
     return f"{formats.share(capacity.level)} between {low} and {high}"
@@ -155,7 +155,7 @@ def peak_of(capacity: Capacity) -> str:
 
 
 def blocks(capacity: Capacity) -> str:
-    """What the event's peak needs: 618 GPUs (0.62 % of a block), or 2.4 blocks."""
+    """What the event's peak needs: 618 GPUs (0.62% of a block), or 2.4 blocks."""
     needed = capacity.blocks_for_peak
     gpus = f"{formats.count(capacity.gpus_for_peak)} GPUs"
     if needed is not None and needed < 0.995:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from loadtest.block.people import people_of
-from loadtest.block.simulate import at_own_rate, demand_of, peak_words
+from loadtest.block.simulate import at_own_rate, demand_of, peak_words, scaling_caveat
 from loadtest.cli.main import main
 from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text, with_overrides
 from loadtest.scenario.session import PersonClass, Retry, Session
 from profiles.fleet.simulate import simulate
-from profiles.schema.fleet import Fleet, People, Service
+from profiles.schema.fleet import Autoscaling, Fleet, People, Service
 
 PROFILE = str(Path(__file__).parents[3] / "profiles" / "reference" / "engine-tiny-cpu.json")
 STEADY = """
@@ -52,6 +52,28 @@ def test_a_scenario_is_simulated_and_shown(
     assert "servers needed" in told
     (folder,) = (tmp_path / "fleets").iterdir()
     assert {path.name for path in folder.iterdir()} == {"simulated.json", "report.html"}
+
+
+def test_a_result_that_cannot_be_written_is_shown_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fleets").write_text("a file where the folder belongs")
+    assert fleet(tmp_path, "--gpus", "20") == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("SIMULATED")
+    assert "warning: nothing was written: cannot write" in told.err
+
+
+@pytest.mark.parametrize(
+    ("scales", "kappa", "said"), [(True, 60.0, True), (True, 10.0, False), (False, 60.0, False)]
+)
+def test_what_compressed_time_does_to_an_autoscaler_is_said(
+    scales: bool, kappa: float, said: bool
+) -> None:
+    scaling = Autoscaling(target_ongoing_requests=2.0) if scales else None
+    told = scaling_caveat(msgspec.structs.replace(block(), autoscaling=scaling), kappa)
+    assert bool(told) is said
+    assert not said or "compressed 60 times" in told[0]
 
 
 @pytest.mark.parametrize(

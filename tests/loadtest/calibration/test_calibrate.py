@@ -12,6 +12,7 @@ from loadtest.calibration.calibrate import (
     mix_of_asks,
     refusal,
 )
+from loadtest.calibration.closed_loop import failure
 from loadtest.calibration.concurrency import Calibration, Window
 from loadtest.errors import ViralloadError
 from loadtest.plan.job import Job, encode
@@ -120,6 +121,22 @@ def test_a_failing_server_is_said_not_measured(
         calibrate(path, 2, tmp_path / "log")
     with pytest.raises(ViralloadError, match=said):
         alone(path, tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "timed_out", "said"),
+    [
+        (16, True, "no answer in 5 s, with 16 requests in flight; give --timeout more"),
+        (1, True, "with 1 request in flight"),
+        (16, False, "no answer in 5 s, with 16 requests in flight"),
+    ],
+)
+def test_a_failure_names_how_many_were_in_flight_and_the_way_out(
+    in_flight: int, timed_out: bool, said: str
+) -> None:
+    told = failure("no answer in 5 s", in_flight, timed_out=timed_out)
+    assert told.startswith(said) or said in told
+    assert ("--capacity" in told and "--peak" in told) is timed_out
 
 
 @pytest.mark.e2e

@@ -73,7 +73,7 @@ def test_servers_that_take_a_fixed_time(servers: int, service_s: float, first: i
 
 
 def test_nineteen_of_twenty_servers_of_chance() -> None:
-    """Exponential service, 1 to 256 servers: within 10 % in 19 of 20."""
+    """Exponential service, 1 to 256 servers: within 10% in 19 of 20."""
     near = 0
     for seed in range(20):
         servers = (1, 4, 16, 64, 256)[seed % 5]
@@ -198,18 +198,18 @@ def test_the_interval_of_even_waves_is_narrow_and_of_chance_holds_the_truth() ->
         assert low is not None
         assert high is not None
         held += low <= 10.0 <= high
-    assert held >= 35  # of 40: 95 % would be 38
+    assert held >= 35  # of 40: 95% would be 38
 
 
 def test_the_interval_of_batches_holds_the_truth_though_every_block_holds_as_many() -> None:
     held = 0
     for seed in range(40):
         chance, t_s, done = random.Random(seed), 0.0, []
-        for _ in range(15):  # batches of 8 in 0.43 s, give or take 5 %
+        for _ in range(15):  # batches of 8 in 0.43 s, give or take 5%
             t_s += 0.43 * chance.gauss(1.0, 0.05)
             done += [Done(t_s + 0.001 * k, 1, 0.86) for k in range(8)]
         low, high = interval(done, 14 * 8 / (done[-1].t_s - done[7].t_s), 0.86)
         assert low is not None
         assert high is not None
         held += low <= 8 / 0.43 <= high
-    assert held >= 35  # of 40: 95 % would be 38; counts of whole batches alone gave a width of 0
+    assert held >= 35  # of 40: 95% would be 38; counts of whole batches alone gave a width of 0

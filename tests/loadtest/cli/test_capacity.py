@@ -38,9 +38,9 @@ def run(tmp_path: Path) -> str:
 def test_a_run_in_words(run: str, capsys: Capsys) -> None:
     code, out, err = told(capsys, "capacity", run, "--slo", "p(95) < 30s", "--price", "2.35")
     assert code == 0
-    told_rate = re.match(r"100,000 GPUs: ([\d,]+) images/s, 95 % between ", out)
+    told_rate = re.match(r"100,000 GPUs: ([\d,]+) images/s, 95% between ", out)
     assert told_rate is not None
-    # 5 images/s a GPU with 5 % spare, and 30 s leave nearly all of it
+    # 5 images/s a GPU with 5% spare, and 30 s leave nearly all of it
     assert 0.97 * 475_000 < int(told_rate[1].replace(",", "")) < 1.01 * 475_000
     for words in (
         "! One run:",
@@ -52,7 +52,7 @@ def test_a_run_in_words(run: str, capsys: Capsys) -> None:
         "bootstrap",
         "what moves it most",
         "GPUs for the peak of the nine days",
-        "2.35 $",
+        "$2.35",
         "stated with --price",
         "[published]",
         "[assumed]",
@@ -202,7 +202,7 @@ def test_published_rates_need_no_run(capsys: Capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--price", "-1"], 2, "--price: a GPU-hour costs more than 0"),
+        (["--price", "-1"], 2, "--price: a GPU-hour costs more than $0"),
         (["--slo", "p(95) < 0.05s"], 2, "never met p(95) < 0.05s"),
         (["--slo", "p(95) > 5s"], 2, "--slo"),
         (["--cell", "5000"], 2, "2,500 times the 2 that were tested"),
@@ -271,7 +271,7 @@ def test_a_figure_is_shown_where_it_cannot_be_written(
 ) -> None:
     code, out, err = told(capsys, "capacity", run, option, "/proc/no/such/file")
     assert code == 0
-    assert re.match(r"100,000 GPUs: [\d,]+ images/s, 95 % between ", out)
+    assert re.match(r"100,000 GPUs: [\d,]+ images/s, 95% between ", out)
     assert "warning: " in err
     assert "/proc/no/such/file" in err
 

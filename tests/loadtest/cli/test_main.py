@@ -214,9 +214,9 @@ def test_plans_and_scenarios_are_listed_without_a_server(tmp_path: Path) -> None
         ]  # fmt: skip
     plan = finished(tmp_path, "plan", "ghibli-week")
     for words in (
-        "downloads +11 %",
-        "weekly active users +5 %",
-        "in-app revenue +6 %",
+        "downloads +11%",
+        "weekly active users +5%",
+        "in-app revenue +6%",
         "130 million",
     ):
         assert words in plan.stdout

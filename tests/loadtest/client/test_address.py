@@ -22,6 +22,11 @@ from loadtest.errors import TargetError
         ("http://h/v1/images/generations", ["http://h/v1/models"]),
         ("http://h/v2/models/", ["http://h/v2/models"]),
         ("http://h/v1/chat/completions", ["http://h/v1/models"]),
+        ("http://h/v1/images/edits", ["http://h/v1/models"]),
+        ("http://h/v1/images/", ["http://h/v1/models"]),
+        ("http://h/v1/models/sdxl", ["http://h/v1/models"]),
+        ("http://h/v3/embeddings", ["http://h/v3/models"]),
+        ("http://h:8000/docs", ["http://h:8000/v1/models", "http://h:8000/models"]),
         ("http://h/images/generations", ["http://h/models"]),
         ("http://h/v1?api-version=2025-01-01", ["http://h/v1/models?api-version=2025-01-01"]),
         ("http://h/bilder-größe", ["http://h/bilder-gr%C3%B6%C3%9Fe/models",
@@ -82,7 +87,8 @@ def test_what_opens_a_server_is_taken_off(
     [
         "ftp://x", "http://", "http://x:99999", "", "http://x:0", "http://x:port", "http://[::1",
         "http://h/a b", "http://h\r\nX: y", "http://h/\x1b[31m", "http://h/v1#models",
-        "http://“h”", "http://" + "a" * 80 + ".ä",
+        "http://“h”", "http://" + "a" * 80 + ".ä", "http:/h", "https//h", "http:h", "::1",
+        "fe80::1", "'http://h'", '"http://h"', "ws://h", "http://h:８０",
     ],
 )  # fmt: skip
 def test_what_is_no_url_is_refused(written: str) -> None:

@@ -81,6 +81,11 @@ def test_what_typographic_quotes_are_is_named() -> None:
         ("http://ann:pw@h", None, ["Authorization: Token t"], KEY, {"Authorization": "Token t"},
          "--header Authorization is sent, not the user and password of --host"),
         ("http://h", None, ["X-Foo: $MINE"], {"MINE": "from there\n"}, {"X-Foo": "from there"}, ""),
+        ("http://h", None, ["Authorization: Bearer $MINE"], {"MINE": "k1"},
+         {"Authorization": "Bearer k1"}, ""),
+        ("http://h", None, ["Authorization: Api-Key ${MINE}"], {"MINE": "k1"},
+         {"Authorization": "Api-Key k1"}, ""),
+        ("http://h", None, ["X-Price: 5$ each"], {}, {"X-Price": "5$ each"}, ""),
     ],
 )  # fmt: skip
 def test_what_is_sent_and_what_is_said(
@@ -104,6 +109,7 @@ def test_what_is_sent_and_what_is_said(
         (["Host: hush"], "Host is set by viralload itself"),
         (["content-length: hush"], "content-length is set by viralload itself"),
         (["X-Foo: $NOT_THERE"], "NOT_THERE is not set"),
+        (["Authorization: Bearer $NOT_THERE"], "NOT_THERE is not set"),
     ],
 )
 def test_headers_that_cannot_be_sent(headers: list[str], said: str) -> None:

@@ -146,9 +146,9 @@ def test_the_table() -> None:
     told = doctor_text(diagnosis(faults=["a fault"]))
     assert told.splitlines()[:5] == [
         "device 0    NVIDIA H100 80GB HBM3",
-        "            bfloat16 matmul          712 TFLOP/s   72 % of 989 TFLOP/s",
-        "            float8 matmul          1,300 TFLOP/s   65.7 % of 1,979 TFLOP/s",
-        "            copy, read + written        2.9 TB/s   86.6 % of 3.35 TB/s",
+        "            bfloat16 matmul          712 TFLOP/s   72% of 989 TFLOP/s",
+        "            float8 matmul          1,300 TFLOP/s   65.7% of 1,979 TFLOP/s",
+        "            copy, read + written        2.9 TB/s   86.6% of 3.35 TB/s",
         "            measured in 2.04 s on random data; datasheet: NVIDIA H100 datasheet, H100 SXM",
     ]
     for line in (

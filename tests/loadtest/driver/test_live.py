@@ -70,11 +70,11 @@ def test_devices_are_gpus_or_plainly_the_host(folder: RunFolder) -> None:
     host.add(HostSample(t_s=1.0, node="n", cpu_pct=42.0, mem_used_bytes=2**30, lag_s=0.0))
     host.close()
     watcher = Watcher(folder, 10.0, Clock())
-    assert watcher.look().devices == ["host CPU 42 %, memory 1.07 GB (no GPU)"]
+    assert watcher.look().devices == ["host CPU 42%, memory 1.07 GB (no GPU)"]
     gpu = folder.gpu_writer("n")
     gpu.add(GpuSample(t_s=1.0, node="n", index=3, uuid="u", util_pct=97.0, lag_s=0.0))
     gpu.close()
-    assert watcher.look().devices == ["GPU 3 97 % busy"]  # power and memory unknown: not shown
+    assert watcher.look().devices == ["GPU 3 97% busy"]  # power and memory unknown: not shown
 
 
 def lose(folder: RunFolder, kind: str, t_s: float, **changes: Any) -> None:
@@ -109,8 +109,8 @@ def test_a_lost_gpu_is_shown_as_lost_and_told_at_once(folder: RunFolder) -> None
     tell(folder, 20.0, range(8))
     clock.now_s = 20.5
     view = watcher.look()
-    assert view.devices[6] == "GPU 6 96 % busy 600 W 20 GB"
-    assert view.devices_short == "8 GPUs 94 % busy (90 to 97 %) 4,800 W"
+    assert view.devices[6] == "GPU 6 96% busy 600 W 20 GB"
+    assert view.devices_short == "8 GPUs 94% busy (90 to 97%) 4,800 W"
     assert view.news == []
 
     lose(folder, "xid", 21.9, code=79, detail="GPU 6: XID 79: fallen off the bus")
@@ -123,8 +123,8 @@ def test_a_lost_gpu_is_shown_as_lost_and_told_at_once(folder: RunFolder) -> None
         "GPU lost, 12 s into the load: GPU 6: GPU is lost",
     ]
     assert view.devices[0] == "GPU 6 LOST for 2 s"  # first, whatever is cut
-    assert not any("96 % busy" in one for one in view.devices)  # its last reading
-    assert view.devices_short == "8 GPUs 93 % busy (90 to 97 %) 4,200 W; GPU 6 LOST for 2 s"
+    assert not any("96% busy" in one for one in view.devices)  # its last reading
+    assert view.devices_short == "8 GPUs 93% busy (90 to 97%) 4,200 W; GPU 6 LOST for 2 s"
     assert len(line(view)) < 200
 
     assert watcher.look().news == []  # told once
@@ -133,7 +133,7 @@ def test_a_lost_gpu_is_shown_as_lost_and_told_at_once(folder: RunFolder) -> None
     clock.now_s = 31.0
     view = watcher.look()
     assert view.news == ["GPU back, 20 s into the load: GPU 6: answers again"]
-    assert view.devices[6] == "GPU 6 96 % busy 600 W 20 GB"
+    assert view.devices[6] == "GPU 6 96% busy 600 W 20 GB"
 
 
 def test_a_reading_of_the_past_is_not_shown_as_now(folder: RunFolder) -> None:
@@ -142,7 +142,7 @@ def test_a_reading_of_the_past_is_not_shown_as_now(folder: RunFolder) -> None:
     tell(folder, 1.0, [0, 1])
     tell(folder, 9.0, [1])
     clock.now_s = 9.5
-    assert watcher.look().devices == ["GPU 0 not read for 8 s", "GPU 1 91 % busy 600 W 20 GB"]
+    assert watcher.look().devices == ["GPU 0 not read for 8 s", "GPU 1 91% busy 600 W 20 GB"]
 
 
 def test_a_storm_of_errors_does_not_fill_the_terminal(folder: RunFolder) -> None:
@@ -174,14 +174,14 @@ def test_news_is_printed_once_and_plainly(folder: RunFolder) -> None:
 VIEW = View(
     t_s=30.0, duration_s=90.0, due=50, sent=49, done=40, in_flight=9,
     outcomes={"ok": 38, "rejected": 2}, ok_images_per_s=1.25, p50_s=0.5, p95_s=None,
-    devices=["GPU 0 97 % busy"],
+    devices=["GPU 0 97% busy"],
 )  # fmt: skip
 
 
 def test_a_plain_line_says_it_all() -> None:
     assert line(VIEW) == (
         "load:  30.0/90 s | sent 49 of 50 due, 9 in flight | 1.25 images/s | p50 0.50 s p95 unknown"
-        " | ok 38 rejected 2 | GPU 0 97 % busy"
+        " | ok 38 rejected 2 | GPU 0 97% busy"
     )
 
 
@@ -198,7 +198,7 @@ def test_the_block_is_drawn_at_any_width() -> None:
             "in flight 9",
             "ok 38",
             "rejected 2",
-            "GPU 0 97 % busy",
+            "GPU 0 97% busy",
         ):
             assert words in text
 

@@ -44,7 +44,7 @@ def test_it_samples_for_so_long_and_tells_what_it_saw(tmp_path: Path) -> None:
 
     again = command(tmp_path, "report", str(path))
     assert again.returncode == 0
-    assert "SW power cap 31 % of the time" in " ".join(again.stdout.split())
+    assert "SW power cap 31% of the time" in " ".join(again.stdout.split())
     assert "fallen off the bus" in again.stdout
 
 
@@ -84,12 +84,12 @@ def test_the_live_table_tells_what_is_known_and_who_is_silent() -> None:
     console.print(table(gpus, hosts, {"GPU-a": 5_000.0}, events))
     header, first, second, third, *rest = console.export_text().splitlines()
     assert "tensor" in header
-    for told in ("97 %", "37 %", "612 W", "400 J", "80 GB", "61"):
+    for told in ("97%", "37%", "612 W", "400 J", "80 GB", "61"):
         assert told in first
     assert "silent for 7 s" in second
     assert "99" not in second
     assert third.split()[:2] == ["2", "MIG"]
     assert not any(letter.isdigit() for letter in third.split("MIG")[1])  # null is never 0
-    assert any("n1: CPU 12 %" in words for words in rest)
+    assert any("n1: CPU 12%" in words for words in rest)
     assert any("gpu_lost: GPU 1: GPU is lost" in words for words in rest)
-    assert line(gpus, hosts).startswith("GPU 0 97 % busy 612 W 80 GB; GPU 1 ")
+    assert line(gpus, hosts).startswith("GPU 0 97% busy 612 W 80 GB; GPU 1 ")

@@ -1,4 +1,4 @@
-"""Why a run ended, by what its driver saw: the true cause, told at once (F8, F24, F25, K11)."""
+"""Why a run ended, by what its driver saw: the true cause, told at once (F8, F24, F25)."""
 
 import os
 import sys

@@ -1,9 +1,9 @@
-"""Thresholds that say nothing are asked back, or warned of, before the load (K8)."""
+"""Thresholds that say nothing are asked back, or warned of, before the load."""
 
 import pytest
 
 from loadtest.errors import ScenarioError
-from loadtest.plan.gates import cannot_fail, says_too_little
+from loadtest.plan.gates import cannot_fail, holds_when_worse, says_too_little, slo_beyond_timeout
 from loadtest.plan.source import load_source
 from loadtest.plan.text import plan_text
 from loadtest.scenario.scenario import parse_scenario
@@ -60,6 +60,50 @@ def test_a_threshold_of_another_form_names_key_and_form(form: str, said: list[st
     for words in said:
         assert words in str(caught.value)
     assert str(caught.value).count("thresholds") == 1
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "said"),
+    [
+        ('failed = ["rate < 1"]', 'did you mean "rate < 1%"'),  # else 99% may fail
+        ('timeout = ["rate <1"]', 'did you mean "rate < 1%"'),
+        ('failed = ["rate < 150%"]', "a rate is a share"),
+        ('goodput = ["count >= 0"]', "can never fail"),
+        ('"latency{class:nobody}" = ["p(95) < 1s"]', "class is paying or free"),
+    ],
+)
+def test_a_gate_that_cannot_fail_is_asked_back(thresholds: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse_scenario(SCENARIO + thresholds)
+    assert said in str(caught.value)
+    assert "thresholds: thresholds" not in str(caught.value)
+    assert "}: thresholds:" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "said"),
+    [
+        (
+            'latency = ["p(95) > 1s"]',
+            'latency "p(95) > 1s" holds when it gets worse: did you mean <',
+        ),
+        ('failed = ["rate >= 1%"]', "did you mean <="),
+        ('ok = ["rate < 99%"]', "holds when less of it comes: did you mean >?"),
+        ('goodput = ["value > 5"]', None),
+        ('latency = ["p(95) < 1s"]', None),
+        ('sent = ["value < 9"]', None),  # a load that was asked for is neither good nor bad
+    ],
+)
+def test_a_gate_the_wrong_way_round_is_warned_of(thresholds: str, said: str | None) -> None:
+    found = holds_when_worse(parse_scenario(SCENARIO + thresholds))
+    assert (found == []) is (said is None)
+    assert said is None or said in found[0]
+
+
+@pytest.mark.parametrize(("slo", "said"), [("30s", True), ("20s", False), ("1s", False)])
+def test_an_slo_beyond_the_timeout_is_warned_of(slo: str, said: bool) -> None:
+    scenario = parse_scenario(f'{SCENARIO}[slo]\nlatency = "{slo}"')
+    assert bool(slo_beyond_timeout(scenario)) is said
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,6 @@ def test_a_mix_is_read_and_said() -> None:
     assert isinstance(mix, PromptMix)
     assert load_texts(mix, Path()) == list(TEXTS)
     assert mix.words == (
-        "built-in texts, 30 % repeat an earlier one, 80 characters (median), p90 300, "
-        "50 % with a negative prompt"
+        "built-in texts, 30% repeat an earlier one, 80 characters (median), p90 300, "
+        "50% with a negative prompt"
     )

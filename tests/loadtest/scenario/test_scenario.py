@@ -166,6 +166,14 @@ def test_an_unknown_name_proposes_the_nearest() -> None:
         scenario_text("gibli-hour")
     with pytest.raises(ScenarioError, match="No such file"):
         scenario_text("missing.toml")
+    with pytest.raises(ScenarioError, match="the scenario's name is empty"):
+        scenario_text("")
+    with pytest.raises(ScenarioError, match="save the sheet as CSV"):
+        scenario_text("traffic.xlsx")
+    with pytest.raises(ScenarioError, match="is no file: a trace is read more than once"):
+        scenario_text("/dev/null")
+    with pytest.raises(ScenarioError, match="the scenario is nested too deeply"):
+        parse_scenario("x = " + "[" * 20_000 + "]" * 20_000)
 
 
 @pytest.mark.parametrize("name", builtin_names())
@@ -211,7 +219,8 @@ def test_the_stress_preset_rises_tenfold_in_ten_minutes() -> None:
 
 
 def test_sizes() -> None:
-    assert parse_size("1024x768") == (1024, 768)
+    for told in ("1024x768", "1024X768", "1024 x 768", "1024×768", "1024*768"):
+        assert parse_size(told) == (1024, 768)
     for bad in ("0x5", "5", "5x", "axb", "5x5x5", "999999x1"):
         with pytest.raises(ScenarioError):
             parse_size(bad)

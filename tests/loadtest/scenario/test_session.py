@@ -183,7 +183,7 @@ def test_the_plan_counts_people_and_what_they_intend() -> None:
     ("timeout_s", "image_s", "expected"),
     [
         (60.0, 1.0, None),
-        (60.0, 15.0, (False, "session.patience: 5 % wait at most")),
+        (60.0, 15.0, (False, "session.patience: 5% wait at most")),
         (600.0, 200.0, (True, "session.patience: nobody waits longer")),
         (60.0, 90.0, (True, "request.timeout: 1 min is too short")),
     ],
@@ -191,7 +191,7 @@ def test_the_plan_counts_people_and_what_they_intend() -> None:
 def test_patience_below_the_servers_floor(
     timeout_s: float, image_s: float, expected: tuple[bool, str] | None
 ) -> None:
-    # 5 % wait less than 10 s, 99 % less than 2 min
+    # 5% wait less than 10 s, 99% less than 2 min
     patience = Quantiles(p10=Duration(12), p50=Duration(30), p90=Duration(75))
     found = impatience(Session(patience=patience), timeout_s, image_s)
     if expected is None:

@@ -54,7 +54,7 @@ def test_services_longer_than_the_limit_bend_no_search() -> None:
     known = [at for at in found if at is not None]
     assert len(known) >= 11
     assert sum(at.low_per_s <= truth <= at.high_per_s for at in known) >= 10
-    # a line through the whole miss share would find 2.3 % less
+    # a line through the whole miss share would find 2.3% less
     assert np.median([at.rate_per_s / truth for at in known]) == pytest.approx(1.0, abs=0.01)
 
 
@@ -161,7 +161,7 @@ def test_intervals_cover_the_capacity_as_often_as_they_say(
     kind: Literal["fixed", "exponential"], limit_s: float, allowed: float
 ) -> None:
     covered, errors, _ = repeat(kind, limit_s, allowed, 200)
-    assert covered >= 184  # of 95 %, 190 are expected, with a standard deviation of 3.1
+    assert covered >= 184  # of 95%, 190 are expected, with a standard deviation of 3.1
     assert np.count_nonzero(np.abs(errors) < 0.03) >= 190
 
 

@@ -1,4 +1,4 @@
-"""What children take from around: nothing of another's settings, and no code of the user's (K3)."""
+"""What children take from around: nothing of another's settings, and no code of the user's."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""stdout and stderr as they may be (K2): full, closed, nobody's, not in UTF-8."""
+"""stdout and stderr as they may be: full, closed, nobody's, not in UTF-8."""
 
 import errno
 import io

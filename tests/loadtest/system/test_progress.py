@@ -33,10 +33,10 @@ def shown(is_terminal: bool) -> str:
 
 def test_a_line_now_and_then_where_nobody_looks() -> None:
     assert shown(is_terminal=False).splitlines() == [
-        "simulating: 25 %, about 30 s left",
-        "simulating: 50 %, about 20 s left",
-        "simulating: 75 %, about 10 s left",
-        "simulating: 100 %, about 0 s left",
+        "simulating: 25%, about 30 s left",
+        "simulating: 50%, about 20 s left",
+        "simulating: 75%, about 10 s left",
+        "simulating: 100%, about 0 s left",
     ]
 
 
@@ -45,7 +45,7 @@ def test_a_terminal_sees_one_line_that_is_taken_away(monkeypatch: pytest.MonkeyP
     told = shown(is_terminal=True)
     assert "\n" not in told
     assert told.count("\r") == 40 + 4 + 1
-    assert "trying: 50 %, about 2 s left" in told
+    assert "trying: 50%, about 2 s left" in told
     assert told.endswith("\r\x1b[K")
 
 

@@ -44,7 +44,7 @@ def test_over_many_seeds_the_mean_and_the_spread_are_poisson() -> None:
     ]
     expected = hi - lo
     assert np.mean(counts) == pytest.approx(expected, abs=4 * np.sqrt(expected / 400))
-    # the sample variance of 400 Poisson counts is within 4 x sqrt(2/399) = 28 % of the mean
+    # the sample variance of 400 Poisson counts is within 4 x sqrt(2/399) = 28% of the mean
     assert np.var(counts, ddof=1) == pytest.approx(expected, rel=0.28)
 
 

@@ -1,7 +1,7 @@
 """The bursty processes against their theory, over SEEDS seeds each.
 
 Bounds. A statistic is computed a seed; seeds are independent, so the mean over them is off by
-t·s/√SEEDS with s their sample standard deviation. 5 is beyond the 99.99 % quantile of |t| with 29
+t·s/√SEEDS with s their sample standard deviation. 5 is beyond the 99.99% quantile of |t| with 29
 degrees of freedom; a second assertion says how narrow that bound is, so that a test cannot pass
 because the spread is wide.
 """

@@ -184,7 +184,7 @@ def test_every_assumption_is_a_sentence_that_says_what_it_stands_on() -> None:
         "50,000 cells of the 2 tested",
         "asked for what this run was, 1 image of 512 × 512 in 20 steps a request",
         "random weights",
-        "2.00 $",
+        "$2.00",
         "833 images/s (3 images a user)",
     ):
         assert words in told

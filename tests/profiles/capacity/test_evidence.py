@@ -106,7 +106,7 @@ def test_one_run_is_its_windows_and_says_so(tmp_path: Path) -> None:
     assert found.rate.name == "saturated rate per GPU"
     assert re.search(r"saturated: (5\d|60) windows of 1 s of a in which a queue", found.rate.source)
     assert "stationary bootstrap" in found.rate.source
-    # about 10 answers of 5.8 % a window, and as many windows: 0.24 %, and counts are whole
+    # about 10 answers of 5.8% a window, and as many windows: 0.24%, and counts are whole
     assert 0.001 < found.rate.log_sd < 0.02
     assert found.rate.degrees is not None
 

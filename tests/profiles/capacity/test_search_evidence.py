@@ -48,7 +48,7 @@ def seen(root: Path, name: str = "a", slo: str | None = None, **changes: Any) ->
 
 def test_its_interval_is_its_own(tmp_path: Path) -> None:
     found = estimate([seen(tmp_path)])
-    assert found.rate.value == pytest.approx(3.8)  # 95 % of 8 images/s on 2 GPUs
+    assert found.rate.value == pytest.approx(3.8)  # 95% of 8 images/s on 2 GPUs
     assert found.rate.log_sd == pytest.approx(np.log(8.4 / 7.6) / 2 / 1.96, rel=1e-4)
     assert (found.saturated, found.repeats) == (False, 1)
     assert "highest rate that met p(95) < 2s" in found.rate.source

@@ -76,7 +76,7 @@ def test_bursts_leave_less_and_a_short_peak_more() -> None:
 
     even, six, forty = rho(poisson(4.0)), rho(bursts(4.0, 6)), rho(bursts(4.0, 40))
     assert 1.0 > even > six > forty > 0.1
-    # 10 s at 3 times what the cell does, in an hour of half of it: 5 % may wait
+    # 10 s at 3 times what the cell does, in an hour of half of it: 5% may wait
     times = np.concatenate([poisson(1.5, 3600.0).times_s, np.linspace(1000.0, 1010.0, 90)])
     assert rho(came(times, 3600.0, 9.0, 1.0)) == pytest.approx(1.0)
 
@@ -109,7 +109,7 @@ def test_the_interval_holds_what_a_long_load_would_bear() -> None:
         run = came(np.repeat(starts, 6), 300.0, 6 * starts.size / 300.0, 6.0)
         span = alone(admissible(replace(FULL, arrivals=run), 2, 0.05))
         held += span.low <= truth <= span.high
-    assert held >= 34  # 95 % of 40 are 38
+    assert held >= 34  # 95% of 40 are 38
 
 
 def test_poisson_arrivals_simulated_are_the_theory_s() -> None:

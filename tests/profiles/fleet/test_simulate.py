@@ -245,7 +245,7 @@ def test_arrivals_follow_the_rate() -> None:
     played = simulate(fleet(gpus=2000, cell_gpus=500), demand, seed=1, slo_s=5.0)
     offered = np.array(played.minutes["offered_per_s"])
     assert offered[0] == 0
-    np.testing.assert_allclose(offered[1:], [300, 100], rtol=0.04)  # 3 sd of 6,000: 3.9 %
+    np.testing.assert_allclose(offered[1:], [300, 100], rtol=0.04)  # 3 sd of 6,000: 3.9%
 
 
 def test_an_idle_gpu_takes_its_own_time() -> None:

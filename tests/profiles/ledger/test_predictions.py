@@ -117,7 +117,7 @@ def test_error_coverage_and_bias() -> None:
     assert record.bias == pytest.approx(sum(errors) / 2)
     assert record.error_rms == pytest.approx(math.hypot(*errors) / math.sqrt(2))
     assert record.doubling_error is None  # of two, too few
-    assert "Of 3 predictions, 2 were scored, by 2 runs: 1 fell within their 95 %" in told(record)
+    assert "Of 3 predictions, 2 were scored, by 2 runs: 1 fell within their 95%" in told(record)
 
 
 def test_the_error_a_doubling() -> None:

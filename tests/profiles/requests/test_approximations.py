@@ -26,7 +26,7 @@ CACHED = Approximation(name="cache_steps=2", of="final latent", relative_error=0
             [
                 (
                     "The images are approximations (cache_steps=2): measured at the server's start "
-                    "they change the final latent by 8.7 % (‖x - x'‖ / ‖x'‖)."
+                    "they change the final latent by 8.7% (‖x - x'‖ / ‖x'‖)."
                 )
             ],
         ),
@@ -35,7 +35,7 @@ CACHED = Approximation(name="cache_steps=2", of="final latent", relative_error=0
             [
                 (
                     "The images are approximations (cache_steps=2): measured at the server's start "
-                    "they change the final latent by 8.7 % (‖x - x'‖ / ‖x'‖), with random weights, "
+                    "they change the final latent by 8.7% (‖x - x'‖ / ‖x'‖), with random weights, "
                     "which says nothing about the images of trained ones."
                 )
             ],

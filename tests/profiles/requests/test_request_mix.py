@@ -25,7 +25,7 @@ def test_shares_are_of_the_ok_answers() -> None:
         (1, 512, 512, 0): pytest.approx(2 / 3), (4, 512, 512, 50): pytest.approx(1 / 3),
     }  # fmt: skip
     assert found.images_a_request == pytest.approx(2.0)
-    assert found.told == "1 image of 512 × 512 a request in 67 % of them"
+    assert found.told == "1 image of 512 × 512 a request in 67% of them"
     assert mix_of(request_columns([record(0, outcome=Outcome.FAILED)])) is None
 
 

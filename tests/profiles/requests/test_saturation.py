@@ -169,7 +169,7 @@ def test_a_block_after_a_viral_hour_is_what_the_plateau_says(tmp_path: Path) -> 
     assert capacity is not None
     a_gpu = 0.996 / (0.45 * 1.025)  # ok share, over the mean of 0.9 to 1.15 times the service
     assert capacity.images_per_s_per_gpu == pytest.approx(a_gpu, rel=0.02)
-    block = 100_000 * 0.95 * a_gpu  # 205,000 with 5 % spare
+    block = 100_000 * 0.95 * a_gpu  # 205,000 with 5% spare
     assert capacity.block_images_per_s is not None
     assert capacity.block_low_images_per_s is not None
     assert capacity.block_high_images_per_s is not None

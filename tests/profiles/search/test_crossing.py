@@ -52,7 +52,7 @@ def test_a_floor_is_told_by_light_load_alone_and_never_all_that_is_allowed() -> 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     # Shares as a gamma variate of mean p and a coefficient of variation of 1, as queues have them:
-    # the interval is of 95 %, and 24 windows are few, so 92 % of 400 is what is asked of it.
+    # the interval is of 95%, and 24 windows are few, so 92% of 400 is what is asked of it.
     rng, covered, wide = np.random.default_rng(3), 0, 0
     rates = 100 * np.exp(np.tile([-0.05, 0.05], 12))
     truth = 0.05 * (rates / 100) ** 20

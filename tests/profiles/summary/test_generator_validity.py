@@ -41,7 +41,7 @@ LOCAL = record(
     ("changes", "words"),
     [
         ({"load": samples(loop_lag_s=[0.0, 1.25, 0.1])}, "stood still for 1.25 s (bound 1.00 s)"),
-        # 96 % from second 2 to second 7: five seconds
+        # 96% from second 2 to second 7: five seconds
         ({"load": samples(loop_cpu_pct=[50, 50, 96, 96, 96, 96, 96, 50])}, "busy for 5 s"),
         ({"records": replaced(LOCAL)}, "failed 1 requests (bound 0)"),
         ({"clocks": [clock(-5000.0, 0.01), clock(-5000.045, 0.01)]}, "its clock may be 55 ms off"),

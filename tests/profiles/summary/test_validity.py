@@ -191,7 +191,7 @@ def counting(**counts: int) -> list[LoadSample]:
         ({"target": FP8}, {}, "refer to bf16"),
         ({"plan": plan(10, 10.0, time_compression=40.0)}, {}, "compressed 40 times"),
         ({}, {"damaged": 3}, "3 lines"),
-        ({}, {"load": busy_generator()}, "Generator 0 kept 90 % of a core busy"),
+        ({}, {"load": busy_generator()}, "Generator 0 kept 90% of a core busy"),
         ({}, {"load": counting(unasked=1)}, "On 6 kept connections bytes came"),  # 2 and 4
         ({}, {"load": counting(untrue=1)}, "6 answers told figures of themselves"),
         (
@@ -200,10 +200,10 @@ def counting(**counts: int) -> list[LoadSample]:
             "sampler was late",
         ),
         (
-            # the counter says 100 W, the power readings 130 W: 30 % apart
+            # the counter says 100 W, the power readings 130 W: 30% apart
             {},
             {"gpus": gpu_columns(gpu_sample(i / 2, power_w=130.0) for i in range(61))},
-            "disagree by 30 %",
+            "disagree by 30%",
         ),
     ],
 )

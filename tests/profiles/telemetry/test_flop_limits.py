@@ -51,7 +51,7 @@ def told(tflop: float, records: list[RequestRecord] = OK) -> list[RequestRecord]
 
 
 def sampled(util: float = 100.0, gpus: int = 2) -> dict[str, Any]:
-    """GPUs sampled twice a second over the load, the first at `util`, each next 60 % below."""
+    """GPUs sampled twice a second over the load, the first at `util`, each next 60% below."""
     samples = [
         gpu_sample(START_S + tick / 2, index, util_pct=util * 0.4**index)
         for tick in range(21)
@@ -189,13 +189,13 @@ def test_devices_in_use(about: Any, devices: int | None) -> None:
 def test_full_utilization_at_a_tenth_of_the_flop_is_seen() -> None:
     summary = summed(GPU_RUN, told(160.0), **sampled(gpus=1))
     assert limit_sentence(summary, GPU_RUN) == (
-        "100 % utilized, 10 % of the measured matmul limit: "
+        "100% utilized, 10% of the measured matmul limit: "
         "80 of 800 TFLOP/s per GPU, mean over the load"
     )
     assert limit_text(summary, GPU_RUN) == (
-        "100 % utilized, 10 % of the measured matmul limit: "
+        "100% utilized, 10% of the measured matmul limit: "
         "80 of 800 TFLOP/s per GPU, mean over the load; "
-        "10 % of it during the peak; 8.09 % of the datasheet limit; 160 TFLOP per image"
+        "10% of it during the peak; 8.09% of the datasheet limit; 160 TFLOP per image"
     )
 
 
@@ -203,18 +203,18 @@ def test_gpus_without_a_replica_do_not_dilute_the_utilization() -> None:
     about = manifest(TEN, target=target(replicas=1), gpus=TWO)
     told_of = limit_sentence(summed(about, told(160.0), **sampled(90.0)), about)
     assert told_of is not None
-    assert told_of.startswith("90 % utilized, 20 % of")  # 160 of 800 TFLOP/s, one GPU
+    assert told_of.startswith("90% utilized, 20% of")  # 160 of 800 TFLOP/s, one GPU
 
 
 def test_a_cpu_run_has_its_threads_and_no_datasheet() -> None:
     summary = summed(CPU_RUN, told(0.04))
     assert limit_sentence(summary, CPU_RUN) == (
-        "host CPU 50 % busy, 40 % of the measured matmul limit: "
+        "host CPU 50% busy, 40% of the measured matmul limit: "
         "40 of 100 GFLOP/s per replica, mean over the load"
     )
     rows = dict(limit_rows(summary, CPU_RUN))
     assert rows["Measured limit"] == (
-        "100 GFLOP/s, 40 % of it on average: float32 matmul measured on AMD EPYC, 1 CPU thread"
+        "100 GFLOP/s, 40% of it on average: float32 matmul measured on AMD EPYC, 1 CPU thread"
     )
     assert "Datasheet limit" not in rows
 
@@ -223,11 +223,11 @@ def test_without_a_measured_limit_the_datasheet_stands_and_without_both_the_rate
     about = manifest(TEN, target=target(limits=None), gpus=TWO)
     summary = summed(about, told(160.0))
     assert limit_sentence(summary, about) == (
-        "8.09 % of the datasheet limit: 80 of 989 TFLOP/s per GPU, mean over the load"
+        "8.09% of the datasheet limit: 80 of 989 TFLOP/s per GPU, mean over the load"
     )
     about = manifest(TEN, target=target("cpu", None, replicas=1))
     assert limit_sentence(summed(about, told(0.04)), about) == (
-        "host CPU 50 % busy, 40 GFLOP/s per replica, mean over the load; "
+        "host CPU 50% busy, 40 GFLOP/s per replica, mean over the load; "
         "the server reported no measured limit"
     )
 

@@ -51,7 +51,7 @@ def test_phases_of_a_curve(curve: Any, spans: list[tuple[str, float, float]]) ->
 
 
 def samples(index: int) -> list[GpuSample]:
-    """100 s of load at 2 Hz; in the peak 700 W, capped 31 % of it; GPM's averages each second."""
+    """100 s of load at 2 Hz; in the peak 700 W, capped 31% of it; GPM's averages each second."""
     found = []
     for i in range(2 * 125 + 1):
         t_s = i / 2
@@ -103,7 +103,7 @@ def test_phases_put_images_flop_and_tensor_activity_side_by_side() -> None:
     assert peak.power_capped_share == pytest.approx(0.31, abs=0.005)
     assert peak.energy_j == pytest.approx(2 * 700 * 19.9, rel=0.01)
     assert decay.energy_j_per_image is None
-    assert hardware_text.held_sentence(summary) == "SW power cap 31 % of the peak"
+    assert hardware_text.held_sentence(summary) == "SW power cap 31% of the peak"
     assert [row[0] for row in hardware_text.phase_table(summary)[1:]] == ["rise", "peak", "decay"]
 
 

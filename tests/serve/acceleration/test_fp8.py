@@ -185,7 +185,7 @@ def closure(module: Any, device: str = "cpu") -> Callable[[], torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("convolutions", "most"),
-    # Each rounding is off by 2.6 % of its layer's output. Shortcuts carry all that came before.
+    # Each rounding is off by 2.6% of its layer's output. Shortcuts carry all that came before.
     [(False, 0.10), (True, 0.16)],
 )
 def test_a_denoiser_end_to_end(convolutions: bool, most: float) -> None:

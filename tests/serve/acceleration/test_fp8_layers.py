@@ -55,7 +55,7 @@ def test_a_layer_is_right_to_a_few_percent(
 
 @MATMULS
 def test_the_error_is_that_of_three_bits_of_mantissa(matmul: Matmul) -> None:
-    """√2 · 2.6 % = 3.7 % for Gaussian rows; a coarser rounding would show, a finer one too."""
+    """√2 · 2.6% = 3.7% for Gaussian rows; a coarser rounding would show, a finer one too."""
     x = random(512, 64)
     error = relative_error(exact(x, bias=False), layer(matmul, bias=False)(x))
     assert 0.030 < error < 0.042

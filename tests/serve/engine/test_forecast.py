@@ -31,7 +31,7 @@ def test_nothing_is_known_before_the_first_step() -> None:
         ([(2.0, 5.0), (4.0, 5.0)], 100.0, 5.0),  # launches are all it costs
         ([(4.0, 8.0)], 8.0, 16.0),  # one size seen: a larger one in proportion,
         ([(4.0, 8.0)], 1.0, 8.0),  # a smaller one the same
-        ([(4.0, 8.0), (4.001, 8.0)], 8.0, 16.0),  # a spread of 0.01 %: none
+        ([(4.0, 8.0), (4.001, 8.0)], 8.0, 16.0),  # a spread of 0.01%: none
         ([(0.0, 3.0)], 8.0, 3.0),  # a model that counts nothing
     ],
 )

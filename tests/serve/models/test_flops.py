@@ -34,7 +34,7 @@ def laid_out(model: str) -> Any:
     [
         ("sd15", 512, 0.8033, 2.515),
         ("sdxl", 1024, 6.761, 10.47),
-        ("sdxl", 768, 3.641, 2.515 * (768 / 512) ** 2),  # the decoder's attention adds < 2 %
+        ("sdxl", 768, 3.641, 2.515 * (768 / 512) ** 2),  # the decoder's attention adds < 2%
         ("sdxl", 512, 1.589, 2.515),
         ("sd35-medium", 1024, 11.25, 10.47),  # 333 text tokens: 77 of CLIP and 256 of T5
         ("flux-schnell", 1024, 69.5, 10.47),  # 256 text tokens

@@ -32,7 +32,7 @@ def test_exponential_service_times_have_the_mean_and_the_spread_and_follow_the_s
         return [draw() for _ in range(20_000)]
 
     times = np.array(drawn(1))
-    assert times.mean() == pytest.approx(0.05, rel=0.03)  # standard error 0.7 %
+    assert times.mean() == pytest.approx(0.05, rel=0.03)  # standard error 0.7%
     assert times.std() == pytest.approx(0.05, rel=0.05)
     assert drawn(1) == drawn(1) != drawn(2)
     draw = service_times("fixed", 0.05, 1)

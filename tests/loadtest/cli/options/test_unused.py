@@ -123,23 +123,38 @@ def test_no_option_is_left_out_here(verb: str) -> None:
     assert not used & unused
 
 
-@pytest.mark.parametrize("option", ["--port", "--metrics-port", "--web"])
+def option(name: str, value: str) -> list[str]:
+    """Its words on a command line."""
+    return ["--set", f"{name[6:]}={value}"] if name.startswith("--set ") else [name, value]
+
+
+@pytest.mark.parametrize(
+    "name", ["--port", "--metrics-port", "--web", "--set port", "--set metrics_port"]
+)
 def test_a_port_that_is_taken_is_said_before_anything(
-    capsys: pytest.CaptureFixture[str], option: str
+    capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert cli.main(["run", "smoke", "--model", "stub", option, port]) == 2
+        assert cli.main(["run", "smoke", "--model", "stub", *option(name, port)]) == 2
     assert f"port {port} cannot be used: Address already in use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("--port", "--web"), ("--metrics-port", "--web"), ("--port", "--metrics-port")],
+    [
+        ("--port", "--web"),
+        ("--metrics-port", "--web"),
+        ("--port", "--metrics-port"),
+        ("--set metrics_port", "--metrics-port"),
+        ("--set metrics_port", "--web"),
+        ("--set port", "--web"),
+    ],
 )
 def test_a_port_is_not_for_two(capsys: pytest.CaptureFixture[str], one: str, other: str) -> None:
     port = str(free_port())
-    assert cli.main(["run", "smoke", "--model", "stub", one, port, other, port]) == 2
+    words = [*option(one, port), *option(other, port)]
+    assert cli.main(["run", "smoke", "--model", "stub", *words]) == 2
     assert f"{one} and {other} name the same port, {port}" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ from tests.profiles.vendor_reading import Read, reading
 if fake_libraries.package("pyzes") is None:
     pytest.skip("pyzes is not installed: pip install pyzes", allow_module_level=True)
 
-# Counters of the fake have steps of a microsecond: over this long, their rates are exact to 0.01 %.
+# Counters of the fake have steps of a microsecond: over this long, their rates are exact to 0.01%.
 APART_S = 0.02
 
 
@@ -61,7 +61,7 @@ def test_energy_and_pcie_are_counters(read: Read) -> None:
 @pytest.mark.parametrize(
     ("script", "attribute", "value"),
     [
-        # the card's domain stands behind its package's, of 90 % of the power
+        # the card's domain stands behind its package's, of 90% of the power
         ("* power_w 200\n* domains card\n", "power_w", 200),
         ("* power_w 200\n* domains package\n", "power_w", 200),
         ("* power_w 200\n* domains tiles\n", "power_w", 200),  # two of 100 W

@@ -48,7 +48,7 @@ def test_least_median_and_most_are_of_all_devices() -> None:
 
 
 def test_gpm_stands_for_its_own_span() -> None:
-    # 2 s of 40 %, then 3 s of 80 %, told at 3 and 6 s; nothing before 1 s or after 6 s.
+    # 2 s of 40%, then 3 s of 80%, told at 3 and 6 s; nothing before 1 s or after 6 s.
     found = gpus(
         (0.0, 0, {}),
         (3.0, 0, {"tensor_pct": 40.0, "gpm_span_s": 2.0}),
@@ -67,7 +67,7 @@ def test_a_silent_gpu_leaves_a_hole() -> None:
 
 
 def test_held_time_is_the_counters_growth_mean_of_the_gpus() -> None:
-    # GPU 0 is capped for 0.6 s of each second from 5 s on, GPU 1 never: 30 %. GPU 1 is loaded anew
+    # GPU 0 is capped for 0.6 s of each second from 5 s on, GPU 1 never: 30%. GPU 1 is loaded anew
     # at 2 s: its counter falls back, which is no time.
     def told(t: int, index: int) -> dict[str, float]:
         capped = 0.6 * max(0, t - 5) if index == 0 else (9.0 if t < 2 else 0.0)

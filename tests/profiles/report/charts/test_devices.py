@@ -308,7 +308,7 @@ def test_one_gpu_has_one_mean_in_every_table() -> None:
         util, power, held, clock = (cell.told for cell in cells[:4])
         assert util == formats.percent(gpu.util_mean_pct)
         assert power == formats.watts(gpu.power_mean_w)
-        assert held == formats.percent(100.0 * (gpu.power_capped_share or 0.0)) == "20 %"
+        assert held == formats.percent(100.0 * (gpu.power_capped_share or 0.0)) == "20%"
         assert clock == formats.megahertz(gpu.sm_clock_mean_mhz)
     # 0 to 29 and 60 to 100 s were read, 69 s of them: (29 x 14.5 + 40 x 80) / 69 = 52.5 s on mean
     assert summary.gpus[1].power_mean_w == pytest.approx(100.0 + 5.0 * (29 * 14.5 + 40 * 80) / 69)

@@ -260,11 +260,11 @@ def test_the_order_is_verdict_figures_pictures_capacity_environment(tmp_path: Pa
 def test_how_full_the_gpus_were_stands_beside_their_utilization(tmp_path: Path) -> None:
     seen = page(viral_run(tmp_path, peak_images_per_s=4.0)).words
     for words in (
-        "33 % utilized, 3.2 % of the measured matmul limit: 25.3 of 790 TFLOP/s per GPU",
+        "33% utilized, 3.2% of the measured matmul limit: 25.3 of 790 TFLOP/s per GPU",
         "34.7 TFLOP, mean of the ok images",
         "25.3 TFLOP/s per GPU (2 GPUs, mean over the load)",
-        "790 TFLOP/s, 3.2 % of it on average: bfloat16 matmul measured on NVIDIA H200",
-        "989 TFLOP/s, 2.55 % of it on average: dense bfloat16, NVIDIA H200 datasheet",
+        "790 TFLOP/s, 3.2% of it on average: bfloat16 matmul measured on NVIDIA H200",
+        "989 TFLOP/s, 2.55% of it on average: dense bfloat16, NVIDIA H200 datasheet",
         "4.3 TB/s, read plus written",
     ):
         assert words in seen

@@ -84,7 +84,7 @@ def test_text_fits_a_terminal_and_holds_no_control_characters(run: Any, tmp_path
             1.0,
             "PASS — planned peak demand was 1 images/s; during the peak (10 s) the node delivered",
         ),
-        (0.5, "; 50 % of all images came back within 10 s; 50 % of the requests timed out."),
+        (0.5, "; 50% of all images came back within 10 s; 50% of the requests timed out."),
     ],
 )
 def test_headline(ok_share: float, words: str, tmp_path: Path) -> None:
