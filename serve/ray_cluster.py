@@ -22,6 +22,7 @@ OBJECT_STORE_BYTES = 512 * 2**20
 CONTROLLER_TIMEOUT_S = 5.0
 FOREIGN = ("RAY_", "SERVE_")  # variables that begin so are Ray's
 ROOT = Path(__file__).resolve().parent.parent  # the folder that `serve` is imported from
+ARENAS = "2"  # of glibc's malloc, unless the user's environment says otherwise
 TRIES = 2  # a machine that is busy just now may keep Ray from starting within its own time
 RAYS = "r"  # Ray's own folder within ours: it opens the one it is given to every user
 # At once, for whoever clears up behind a run may end this shell as well; and again, for those that
@@ -183,6 +184,8 @@ def _environment(*, direct_ingress: bool, gpus: int) -> dict[str, str]:
         "RAY_SERVE_PROXY_USE_GRPC": "1",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        # A replica's threads each have an arena of glibc's otherwise, which grows for hours.
+        "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", ARENAS),
     }
     if direct_ingress:
         # What leaves is out of the ingress's list within a second, not within a cloud's thirty.

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
+from serve.counting import Counting
 from serve.devices.cuda_driver import gpu_uuid
 from serve.diffusion.decoder import Decoder
 from serve.diffusion.preparation import Preparation
@@ -117,6 +118,7 @@ class DiffusionModel:
         self._stock = StockLoop(network, self.decoder)
         self._preparing = ThreadPoolExecutor(1, "prepare", self._start_thread, (threads, True))
         self._counting = ThreadPoolExecutor(1, "count", self._start_thread, (threads, False))
+        self._new_sizes = Counting(self.costs, self._counting)
         self._decoding = ThreadPoolExecutor(1, "decode", self._start_thread, (threads, False))
         self._encoding = ThreadPoolExecutor(ENCODE_THREADS, "encode")
 
@@ -134,9 +136,12 @@ class DiffusionModel:
         return gpu_uuid(about.name, str(about.uuid))
 
     async def step_flops(self, recipe: Recipe) -> Sequence[float]:
-        """Floating point operations of each step of one image; counted for a few sizes only."""
-        if self.costs.known(recipe.size) is None:  # on a thread that nobody else waits for
-            await _in(self._counting, lambda: self.costs.of(recipe.size))
+        """Floating point operations of each step of one image; counted for a few sizes only.
+
+        Raises:
+            RefusedError: Too many wait whose sizes are new, and so is this one's.
+        """
+        await self._new_sizes.know(recipe.size)
         return self.costs.steps(recipe)
 
     def image_flop(self, recipe: Recipe) -> float | None:

@@ -16,10 +16,10 @@ import msgspec
 import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5EncoderModel
 
 from serve.engine.request import Recipe, Size
+from serve.flop_counter import FlopCounter, GivingWay
 from serve.models.architectures import Pipeline
 from serve.models.components import CLIP_TOKENS, T5_TOKENS
 from serve.models.deep_features import ShallowUNet, WholeUNet
@@ -90,7 +90,8 @@ class Costs:
         derived = None if multiples is None else self._derived(multiples)
         if derived is not None and self._follows:
             return derived
-        cost = count(self._pipeline, size.width, size.height, self._layers)
+        text_flop = self._counted[0][1].text_flop if self._counted else None  # of any size
+        cost = count(self._pipeline, size.width, size.height, self._layers, text_flop)
         if multiples is not None:
             self._follows = derived == cost
         elif self._follows is not False:
@@ -160,7 +161,13 @@ def image_flop(cost: Cost, steps: int, *, guided: bool, shortcuts: Shortcuts = N
 
 
 @torch.no_grad()
-def count(pipeline: Pipeline, width: int, height: int, cache_layers: int | None = None) -> Cost:
+def count(
+    pipeline: Pipeline,
+    width: int,
+    height: int,
+    cache_layers: int | None = None,
+    text_flop: int | None = None,
+) -> Cost:
     """Count a loaded pipeline's FLOPs an image of `width` x `height` pixels.
 
     Args:
@@ -168,10 +175,10 @@ def count(pipeline: Pipeline, width: int, height: int, cache_layers: int | None 
         width: Pixels.
         height: Pixels.
         cache_layers: Layers that a shallow step runs; None: there are none.
+        text_flop: Of a prompt, where that is known; None: it is counted, too.
 
-    Takes a second or two of Python for a real model, and no memory of any device: count before
-    requests come where that can be, and keep the answer. The count stays right while another
-    thread runs a model, but torch's counter hooks every module's call in the process meanwhile.
+    Takes seconds of Python for a real model, and no memory of any device: count before requests
+    come where that can be, and keep the answer. It gives way to other threads all along.
     """
     scale = pipeline.vae_scale_factor
     latent = (height // scale, width // scale)
@@ -180,7 +187,7 @@ def count(pipeline: Pipeline, width: int, height: int, cache_layers: int | None 
         row_flop=_row(pipeline, latent),
         shallow_flop=None if cache_layers is None else _shallow_row(pipeline, latent, cache_layers),
         decode_flop=_flop(_blank(pipeline.vae).decode, _empty(1, channels, *latent)),
-        text_flop=_text(pipeline),
+        text_flop=_text(pipeline) if text_flop is None else text_flop,
     )
 
 
@@ -228,7 +235,7 @@ def _shallow_row(pipeline: Pipeline, latent: tuple[int, int], layers: int) -> in
     """One call of the UNet's outermost layers on one row."""
     blank = _blank(pipeline.unet)
     args, kwargs = _unet_arguments(pipeline, latent)
-    with META:
+    with META, GivingWay():
         _, deep = WholeUNet(blank, layers)(*args, **kwargs)
     return _flop(ShallowUNet(blank, layers), deep, *args, **kwargs)
 
@@ -251,7 +258,7 @@ def _blank(module: nn.Module) -> Any:
     """The same module under the meta device: its shapes without its weights."""
     kind: Any = type(module)
     build = getattr(kind, "from_config", kind)  # diffusers has it, transformers' modules do not
-    with META:
+    with META, GivingWay():
         return build(module.config).eval()
 
 
@@ -261,7 +268,7 @@ def _empty(*shape: int) -> torch.Tensor:
 
 def _flop(call: Any, *args: Any, **kwargs: Any) -> int:
     """FLOPs of one call on meta tensors; tensors made on the way are meta tensors too."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounter()
     with META, counter:
         call(*args, **kwargs)
-    return counter.get_total_flops()
+    return counter.flop

@@ -53,6 +53,17 @@ def test_ray_stays_on_loopback_whatever_the_door_listens_on() -> None:
         assert made["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
 
 
+@pytest.mark.parametrize(("around", "arenas"), [(None, "2"), ("7", "7")])
+def test_threads_share_two_arenas_unless_the_user_says_otherwise(
+    around: str | None, arenas: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F30: with an arena a thread, a replica of 35 threads grew for as long as it served."""
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if around is not None:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", around)
+    assert _environment(direct_ingress=True, gpus=0)["MALLOC_ARENA_MAX"] == arenas
+
+
 def wait_for(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not done():

@@ -76,7 +76,9 @@ def counting(monkeypatch: pytest.MonkeyPatch, *, is_odd: bool) -> list[tuple[int
     flops = pytest.importorskip("serve.models.flops")
     counted: list[tuple[int, int]] = []
 
-    def count(pipeline: Any, width: int, height: int, layers: int | None) -> Any:
+    def count(
+        pipeline: Any, width: int, height: int, layers: int | None, text_flop: int | None = None
+    ) -> Any:
         counted.append((width, height))
         levels = terms(height // 8, width // 8)
         row = sum((i + 2) * each for i, each in enumerate(levels)) + is_odd * (width % 7)
