@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from serve.counting import Counting
 from serve.devices.cuda_driver import gpu_uuid
 from serve.diffusion.decoder import Decoder
 from serve.diffusion.preparation import Preparation
+from serve.diffusion.size_counting import Counting
 from serve.diffusion.slots import Start
 from serve.diffusion.stepper import Stepper
 from serve.diffusion.stock_loop import StockLoop

@@ -19,10 +19,10 @@ from torch import nn
 from transformers import T5EncoderModel
 
 from serve.engine.request import Recipe, Size
-from serve.flop_counter import FlopCounter, GivingWay
 from serve.models.architectures import Pipeline
 from serve.models.components import CLIP_TOKENS, T5_TOKENS
 from serve.models.deep_features import ShallowUNet, WholeUNet
+from serve.models.flop_counter import FlopCounter, GivingWay
 from serve.models.size_costs import combination, terms, total
 from serve.shortcuts import NONE, Shortcuts
 

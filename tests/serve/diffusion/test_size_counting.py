@@ -41,7 +41,7 @@ def costs() -> Iterator[Costs]:
 
 
 def beside(costs: Any, scenario: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
-    from serve.counting import Counting
+    from serve.diffusion.size_counting import Counting
 
     with ThreadPoolExecutor(1) as thread:
         try:
@@ -66,7 +66,7 @@ def test_known_sizes_pass_while_a_new_one_is_counted(costs: Costs) -> None:
 
 
 def test_so_many_wait_and_no_more(costs: Costs) -> None:
-    from serve.counting import MAX_WAITING
+    from serve.diffusion.size_counting import MAX_WAITING
 
     async def scenario(counting: Any) -> None:
         sizes = [Size(width=64, height=72 + 8 * number) for number in range(MAX_WAITING)]

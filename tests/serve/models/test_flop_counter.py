@@ -22,14 +22,14 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     hooks = torch.nn.modules.module
     seen: list[int] = []
     monkeypatch.setattr(
-        "serve.flop_counter.give_way",
+        "serve.models.flop_counter.give_way",
         lambda: seen.append(len(hooks._global_forward_pre_hooks)),
     )
     return seen
 
 
 def test_products_and_sums(ways: list[int]) -> None:
-    from serve.flop_counter import FlopCounter
+    from serve.models.flop_counter import FlopCounter
 
     with torch.device("meta"), FlopCounter() as counter:
         x = torch.empty(3, 5) @ torch.empty(5, 7)
@@ -45,7 +45,7 @@ def test_products_and_sums(ways: list[int]) -> None:
 def test_it_counts_as_torch_does(model: str, ways: list[int]) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from serve.flop_counter import FlopCounter
+    from serve.models.flop_counter import FlopCounter
 
     meta = torch.device("meta")
     vae = blank(twin(model).vae)
