@@ -174,7 +174,7 @@ def _requests(run: CountedRun, measured: Measurements) -> dict[str, Any]:
         "scheduled_images": due_images,
         "ok_images": int(images.sum()),
         "decoded": _decoded(requests.decoded[ok]),
-        "slo_share": float(measured.images_in_time) / due_images if due_images else None,
+        "slo_share": (measured.images_in_time or 0) / due_images if due_images else None,
         "batch_mean": arrays.mean(requests.batch_mean[ok]),
         "image_bytes_mean": mean,
     }

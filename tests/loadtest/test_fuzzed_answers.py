@@ -152,9 +152,7 @@ DATES = [b"Wed, 21 Oct 2015 07:28:00 GMT", b"21 Oct 15 07:28 -9999", b"1 Jan 999
 
 @quick
 @given(
-    st.builds(mutate, st.sampled_from(DATES), CHANCE).map(
-        lambda told: server_claims.decode("latin-1")
-    )
+    st.builds(mutate, st.sampled_from(DATES), CHANCE).map(lambda header: header.decode("latin-1"))
 )
 def test_a_wait_that_is_told_is_one_or_none(header: str) -> None:
     seconds = retry_after(header, 0.0)
