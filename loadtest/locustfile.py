@@ -137,7 +137,7 @@ class Crowd(User):
             if self._sleep_until(scheduled_s):
                 self.requests.add(gevent.spawn(self.ask, seq, scheduled_s, images, prepared=made))
             else:
-                self.sender.leave(seq, scheduled_s, images)
+                self.leave(seq, scheduled_s, images)
 
     def _let_in(self, scripts: Iterator[Script]) -> None:
         """People, each of whom makes one request after another."""
@@ -169,9 +169,22 @@ class Crowd(User):
         """Whether no further request is to be sent."""
         return self.stopped.is_set() or self.broken is not None
 
-    def leave(self, seq: int, due_s: float, images: int, whose: Attempt, gone: Departure) -> None:
-        """Record a request that never left."""
-        self.sender.leave(seq, due_s, images, whose, gone.outcome, gone.why)
+    def leave(
+        self,
+        seq: int,
+        due_s: float,
+        images: int,
+        whose: Attempt = FIRST,
+        gone: Departure | None = None,
+    ) -> None:
+        """Record a request that never left; None: the run stopped before it did."""
+        try:
+            if gone is None:
+                self.sender.leave(seq, due_s, images, whose)
+            else:
+                self.sender.leave(seq, due_s, images, whose, gone.outcome, gone.why)
+        except OSError as err:
+            self.broken = err
 
     # -- both
 

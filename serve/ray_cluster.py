@@ -25,11 +25,22 @@ ROOT = Path(__file__).resolve().parent.parent  # the folder that `serve` is impo
 ARENAS = "2"  # of glibc's malloc, unless the user's environment says otherwise
 TRIES = 2  # a machine that is busy just now may keep Ray from starting within its own time
 RAYS = "r"  # Ray's own folder within ours: it opens the one it is given to every user
-# At once, for whoever clears up behind a run may end this shell as well; and again, for those that
-# were about to write.
+# Whoever clears up behind a run lets a process of this name come to its end.
+GUARD_NAME = "viralload-guard"
+# Ray's agents hide their command lines, but have their logs open; so may whoever reads those, and
+# lives. Again and again, for those that were about to write.
 GUARD = """
-read -r _; folder="$1"; shift; kill -9 "$@" 2>/dev/null
-for pause in 0 0.1 0.4 1; do sleep "$pause"; rm -rf "$folder"; done
+read -r _; folder="$1"
+for pause in 0 0.1 0.4 1; do
+    sleep "$pause"
+    for file in $(find /proc/[0-9]*/fd -lname "$folder/*" 2>/dev/null); do
+        process="${file#/proc/}"; process="${process%%/*}"
+        case "$(tr '\\0' ' ' 2>/dev/null < "/proc/$process/cmdline")" in
+            ray::*|*"=$folder/"*) kill -9 "$process" 2>/dev/null ;;
+        esac
+    done
+    rm -rf "$folder"
+done
 """
 
 
@@ -60,8 +71,13 @@ def own_ray(*, gpus: int, niceness: int, direct_ingress: bool, metrics_port: int
     os.environ["RAY_worker_niceness"] = str(niceness)  # noqa: SIM112 - Ray's spelling
     import ray
 
-    before = set(psutil.Process().children(recursive=True))
+    with _guard(folder):
+        yield from _rays_time(ray, folder, gpus=gpus, metrics_port=metrics_port)
 
+
+def _rays_time(ray: Any, folder: Path, *, gpus: int, metrics_port: int) -> Iterator[None]:
+    """Ray's start, the time in between, and its end."""
+    before = set(psutil.Process().children(recursive=True))
     try:
         # Ray puts the working folder before all packages in its workers' path. A user's may hold
         # a serve.py or a queue.py; ours stands there already.
@@ -80,8 +96,7 @@ def own_ray(*, gpus: int, niceness: int, direct_ingress: bool, metrics_port: int
                 ),
                 lambda: _clear(ray, before),
             )
-        with _guard(folder):
-            yield
+        yield
     finally:
         _clear(ray, before)
         _remove(folder)
@@ -133,7 +148,15 @@ def _remove(folder: Path) -> None:
 
 def _names(process: psutil.Process, folder: Path) -> bool:
     """Whether a process of Ray's was started for this folder."""
-    return any(str(folder / RAYS) in word for word in process.info["cmdline"] or ())
+    rays, words = str(folder / RAYS), process.info["cmdline"] or [""]
+    if any(rays in word for word in words):
+        return True
+    if not words[0].startswith("ray::"):  # such a one hides its words
+        return False
+    try:
+        return any(one.path.startswith(rays) for one in process.open_files())
+    except psutil.Error:  # another user's, or gone
+        return False
 
 
 def check_ray() -> None:
@@ -200,14 +223,13 @@ def _environment(*, direct_ingress: bool, gpus: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _guard(folder: Path) -> Iterator[None]:
-    """Clean up behind this process should it be killed with SIGKILL.
+    """Clean up behind this process should it be killed with SIGKILL, whatever it is at.
 
     The kernel ends Ray's main processes with their parent, but its agents linger for a minute.
     A shell waits for the end of our pipe, which only our death brings, and ends those too.
     """
-    pids = [str(child.pid) for child in psutil.Process().children(recursive=True)]
     with subprocess.Popen(
-        ["/bin/sh", "-c", GUARD, "guard", str(folder), *pids],
+        ["/bin/sh", "-c", GUARD, GUARD_NAME, str(folder)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     ) as shell:

@@ -20,6 +20,7 @@ from profiles.schema import SCHEMA_VERSION, ClockSample, RunEvent
 
 SILENT_S = 5.0  # a worker speaks several times a second ...
 BUSY_S = 30.0  # ... once the load is on; before, it may look for the target
+STOOD_S = 1.0  # of silence at most between two looks: the rest is this process's own standing still
 STREAMS = ("requests", "load")
 MAX_HOST_CHARS = 64  # of the name a worker gives its machine (HOST_NAME_MAX of Linux)
 MAX_NAME_CHARS = 64  # of the name it goes by
@@ -76,6 +77,7 @@ class Roster:
         self._schedule_bytes = folder.schedule_path.stat().st_size
         with folder.schedule_path.open("rb") as file:
             self._schedule_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self._looked_s: float | None = None
         self._seats: dict[str, WorkerSlot] = {}  # by the worker's own name
         self._meetings: dict[str, tuple[Meeting, str]] = {}  # and the host's name
         self._refused = 0
@@ -100,7 +102,11 @@ class Roster:
     def look(self) -> list[str]:
         """Who is lost, in words. Before the load has begun, their seats are free again."""
         now_s = self._clock()
+        stood_s = now_s - (now_s if self._looked_s is None else self._looked_s) - STOOD_S
+        self._looked_s = now_s
         for worker, seat in list(self._seats.items()):
+            if stood_s > 0:  # what was said meanwhile is yet to be read
+                seat.heard_s = min(now_s, seat.heard_s + stood_s)
             may_s = SILENT_S if self.has_begun else BUSY_S
             if not seat.done and now_s - seat.heard_s > may_s:
                 seat.done, seat.fault = True, f"it was silent for {may_s:.0f} s"

@@ -17,6 +17,7 @@ from profiles.schema import EndReason, RunEvent
 
 LOOK_EVERY_S = 0.25
 HEALTH_EVERY_S = 1.0
+HEALTH_TIMEOUT_S = 2.0
 UNREACHABLE_S = 15.0
 MIN_BYTES = 4096  # of room on the disk: a block
 
@@ -146,8 +147,10 @@ def _ended_itself(
     generator: Child, unsent: int, lost: str | None, *, web: bool
 ) -> tuple[EndReason, str | None]:
     code = generator.exit_code()
-    if lost is not None:
-        return EndReason.GENERATOR_DIED, lost
+    if lost is not None:  # and why, where it could still say so
+        why = generator.last_error()
+        is_more = why is not None and why not in lost
+        return EndReason.GENERATOR_DIED, f"{lost}: {why}" if is_more else lost
     if code == 0 and unsent and web:
         return EndReason.INTERRUPTED, "stopped from Locust's web UI"
     if code == 0 and unsent:
@@ -169,20 +172,31 @@ def _note(folder: RunFolder, t_s: float, reason: EndReason, detail: str | None) 
         folder.append_event(RunEvent(t_s=t_s, kind=kind, source="runner", detail=detail or ""))
 
 
+def unreachable(before_s: float, answer: bool | None, took_s: float) -> float:
+    """For how long a server has not answered, seconds, after it was asked once more. Pure.
+
+    A question counts for as long as it may take and no longer: should this process have stood still
+    meanwhile (Ctrl-Z, a debugger, a freezer), that was not the server's silence.
+
+    Args:
+        before_s: For how long it had not answered.
+        answer: What it said; None: nothing.
+        took_s: From the question until then.
+    """
+    if answer is not None:
+        return 0.0
+    return before_s + HEALTH_EVERY_S + min(took_s, HEALTH_TIMEOUT_S)
+
+
 class _Health:
     """Asks /health once a second, in a thread of its own, and notes every change."""
 
     def __init__(self, folder: RunFolder, url: str, clock: Callable[[], float]) -> None:
         self._folder, self._url, self._clock = folder, url, clock
         self._stop = threading.Event()
-        self._answered_s = clock()
+        self.unreachable_s = 0.0  # since /health last answered anything
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
-
-    @property
-    def unreachable_s(self) -> float:
-        """Seconds since /health last answered anything."""
-        return self._clock() - self._answered_s
 
     def stop(self) -> None:
         """End the thread."""
@@ -192,13 +206,14 @@ class _Health:
     def _ask(self) -> None:
         well = True
         while not self._stop.wait(HEALTH_EVERY_S):
-            now = is_healthy(self._url)
-            if now is None or self._stop.is_set():
+            asked_s = self._clock()
+            now = is_healthy(self._url, HEALTH_TIMEOUT_S)
+            if self._stop.is_set():
                 continue
-            self._answered_s = self._clock()
-            if now != well:
+            self.unreachable_s = unreachable(self.unreachable_s, now, self._clock() - asked_s)
+            if now is not None and now != well:
                 kind = "server_healthy" if now else "server_unhealthy"
                 detail = "" if now else "not every replica is up"
-                event = RunEvent(t_s=self._answered_s, kind=kind, source="runner", detail=detail)
+                event = RunEvent(t_s=self._clock(), kind=kind, source="runner", detail=detail)
                 self._folder.append_event(event)
                 well = now

@@ -22,6 +22,7 @@ from loadtest.system.child_environment import environ
 _RAISED = re.compile(r"[\w.]+(Error|Exception): ")
 # of its statistics: rules, "POST  /v1/images  23  0(0.00%) | ...", "Aggregated  47 51 56 ..."
 _TABLE = re.compile(r"[-|+ ]*$|.*\|.*\||Type +Name|(Aggregated|GET|POST|Response time) ")
+GUARD = "viralload-guard"  # the name of what removes a killed server's files, and then ends
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -107,6 +108,13 @@ class Child:
         except OSError:  # the folder is gone
             return f"its log {self.log} cannot be read"
 
+    def last_error(self) -> str | None:
+        """The last line of its log that it called an error; None where there is none."""
+        try:
+            return last_error(self.log.read_text(errors="replace"))
+        except OSError:  # the folder is gone
+            return None
+
     def ask_to_end(self) -> None:
         """SIGTERM, if it still runs."""
         if self.process.poll() is None:
@@ -129,25 +137,35 @@ class Child:
 def last_words(log: str) -> str:
     """What a process said last, of an error if there is one; a row of Locust's tables is none."""
     lines = [line for line in log.strip().splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith("error:")]
     raised = [line for line in lines if _RAISED.match(line)]
     plain = [line for line in lines if not _TABLE.match(line.strip())]
-    said = (errors or raised or plain or ["it said nothing"])[-1]
-    return said.removeprefix("error: ")
+    return last_error(log) or (raised or plain or ["it said nothing"])[-1]
+
+
+def last_error(log: str) -> str | None:
+    """The last line of a log that begins with `error:`, without that; None where there is none."""
+    errors = [line for line in log.splitlines() if line.lower().startswith("error:")]
+    return errors[-1][len("error:") :].strip() if errors else None
 
 
 def kill_descendants(patience_s: float = 5.0) -> list[str]:
-    """SIGKILL every process below this one; returns their names."""
+    """SIGKILL every process below this one; returns their names.
+
+    A server's guard, which clears up behind it, is waited for instead, as long as there is time.
+    """
     names = []
     deadline = time.monotonic() + patience_s
     while left := _descendants():
+        is_late = time.monotonic() > deadline
+        spared = set() if is_late else _guards(left)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
-                names.append(process.name())
-                process.kill()
+                if process not in spared:
+                    names.append(process.name())
+                    process.kill()
         psutil.wait_procs(left, timeout=0.5)
         _reap()
-        if time.monotonic() > deadline:
+        if is_late:
             break
     return names
 
@@ -155,6 +173,16 @@ def kill_descendants(patience_s: float = 5.0) -> list[str]:
 def _descendants() -> list[psutil.Process]:
     found = psutil.Process().children(recursive=True)
     return [process for process in found if _runs(process)]
+
+
+def _guards(processes: list[psutil.Process]) -> set[psutil.Process]:
+    """Servers' guards among them, and what these have started."""
+    found: set[psutil.Process] = set()
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if GUARD in process.cmdline():
+                found |= {process, *process.children()}
+    return found
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -9,7 +9,7 @@ from profiles.schema import EndReason, Outcome, RunManifest
 from profiles.stats import arrays
 from profiles.stats.arrays import Bools, Floats
 
-CUTS = ("load_end", "interrupted", "generator_died", "server_died")
+CUTS = ("load_end", "interrupted", "generator_died", "sampler_died", "server_died", "error")
 
 
 @dataclass(frozen=True)

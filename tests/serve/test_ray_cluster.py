@@ -1,8 +1,9 @@
+import contextlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -71,8 +72,26 @@ def wait_for(done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_whoever_is_killed_leaves_no_folder(tmp_path: Path) -> None:
-    """F22: though whoever clears up behind a run may end the guard soon after."""
+WRITES = "exec 3>>agent.log; echo up; read -r _"
+
+
+@contextlib.contextmanager
+def writer(name: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process of that name, with a log in that folder open."""
+    with subprocess.Popen(
+        [name, "-c", WRITES], executable="/bin/sh", cwd=folder, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_whoever_is_killed_leaves_no_folder_and_no_agent(tmp_path: Path) -> None:
+    """F22: the guard, which whoever clears up behind a run lets come to its end."""
     folder = tmp_path / "viralload-x"
     (folder / RAYS / "session").mkdir(parents=True)
     program = (
@@ -83,13 +102,19 @@ def test_whoever_is_killed_leaves_no_folder(tmp_path: Path) -> None:
         "    print('up', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with (
+        writer("ray::RuntimeEnvAgent", folder / RAYS / "session") as agent,
+        writer("less", folder / RAYS / "session") as reader,
+        writer("ray::RuntimeEnvAgent", tmp_path) as another,
+        subprocess.Popen(
+            [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as parent,
+    ):
         assert parent.stdout is not None
         assert parent.stdout.readline() == "up\n"
         parent.send_signal(signal.SIGKILL)
-    wait_for(lambda: not folder.exists())
+        wait_for(lambda: not folder.exists() and agent.poll() is not None)
+        assert (reader.poll(), another.poll()) == (None, None)
 
 
 def test_what_would_write_into_the_folder_again_is_ended_first(tmp_path: Path) -> None:
@@ -100,7 +125,9 @@ def test_what_would_write_into_the_folder_again_is_ended_first(tmp_path: Path) -
         for word in (f"--temp-dir={tmp_path}/ours/{RAYS}", f"{tmp_path}/theirs/{RAYS}")
     ]
     try:
-        _remove(tmp_path / "ours")
+        with writer("ray::RuntimeEnvAgent", tmp_path / "ours" / RAYS) as hidden:
+            _remove(tmp_path / "ours")
+            assert not psutil.pid_exists(hidden.pid)
         assert [psutil.pid_exists(agent.pid) for agent in agents] == [False, True]
         assert not (tmp_path / "ours").exists()
     finally:

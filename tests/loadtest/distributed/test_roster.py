@@ -186,6 +186,22 @@ def test_who_falls_silent_under_load_is_lost_by_name(crew: Roster, clock: Clock)
     assert crew.unfinished() == ["worker 0 (locust-0 on host-a)"]
 
 
+def test_a_master_that_stood_still_takes_nobody_for_silent(crew: Roster, clock: Clock) -> None:
+    """Stopped for seconds (Ctrl-Z, a debugger), it has yet to read what workers said meanwhile."""
+    for worker in ("a", "b"):
+        come(crew, worker)
+        crew.locust_joined(worker, worker)
+    crew.has_begun = True
+    assert crew.look() == []
+    clock.now_s += 4 * SILENT_S
+    assert crew.look() == []
+    ask(crew, "a", protocol.Lines(stream="load", offset=0, data=b""))
+    for _ in range(17):  # b is gone indeed: four seconds are missing to its five
+        clock.now_s += 0.25
+        lost = crew.look()
+    assert lost == ["worker 1 (locust-1 on host-b): it was silent for 5 s"]
+
+
 def test_who_leaves_before_the_load_frees_the_seat(
     crew: Roster, clock: Clock, folder: RunFolder
 ) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from loadtest.driver.watch import look_at_children, watch
+from loadtest.driver.watch import UNREACHABLE_S, look_at_children, unreachable, watch
 from loadtest.system.processes import Child
 from profiles.record.folder import RunFolder
 from profiles.schema import EndReason, Outcome, RequestRecord, RunEvent
@@ -85,6 +85,42 @@ def test_a_lost_generator_is_told_in_the_masters_words(tmp_path: Path) -> None:
     folder.append_event(RunEvent(t_s=1.0, kind="generator_died", source="locust", detail=said))
     child = generator(folder, "print('Aggregated 47 51 56'); raise SystemExit(1)")
     assert watched(folder, child)[:2] == (EndReason.GENERATOR_DIED, said)
+
+
+def test_and_in_its_own_where_it_could_still_say_why(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    said = "1 of 2 generator processes were lost"
+    folder.append_event(RunEvent(t_s=1.0, kind="generator_died", source="locust", detail=said))
+    why = "the record cannot be written: [Errno 27] File too large"
+    child = generator(folder, f"import sys; sys.stderr.write('error: {why}\\n'); sys.exit(1)")
+    assert watched(folder, child)[:2] == (EndReason.GENERATOR_DIED, f"{said}: {why}")
+
+
+def test_the_masters_error_is_not_told_twice(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    said = "lost worker 1 (locust-1 on b): it was silent for 5 s"
+    folder.append_event(RunEvent(t_s=1.0, kind="generator_died", source="locust", detail=said))
+    child = generator(folder, f"import sys; sys.stderr.write('error: {said}\\n'); sys.exit(1)")
+    assert watched(folder, child)[:2] == (EndReason.GENERATOR_DIED, said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_lost"),
+    [
+        ([(None, 2.0)] * 6, True),  # six times, 3 s each
+        ([(None, 0.0)] * 14, False),  # refused at once, 1 s each
+        ([(None, 0.0)] * 16, True),
+        ([(None, 60.0)], False),  # this process stood still for a minute (Ctrl-Z)
+        ([(None, 2.0)] * 4 + [(False, 0.1)] + [(None, 2.0)] * 4, False),
+    ],
+)
+def test_only_a_servers_own_silence_counts(
+    asked: list[tuple[bool | None, float]], is_lost: bool
+) -> None:
+    silent_s = 0.0
+    for answer, took_s in asked:
+        silent_s = unreachable(silent_s, answer, took_s)
+    assert (silent_s > UNREACHABLE_S) is is_lost
 
 
 class Disk(NamedTuple):

@@ -1,4 +1,5 @@
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,6 +42,32 @@ def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
     child.first_line(10.0)
     assert child.end(0.2) == -signal.SIGKILL
     assert not psutil.pid_exists(child.pid)
+
+
+CLEAN_UP = """
+import subprocess, sys
+from loadtest.system.processes import kill_descendants
+seconds, patience_s, file = sys.argv[1:]
+clears_up = f"echo up; sleep {seconds}; echo cleared > {file}"
+guard = subprocess.Popen(["/bin/sh", "-c", clears_up, "viralload-guard"], stdout=subprocess.PIPE)
+other = subprocess.Popen(["sleep", "60"])
+guard.stdout.readline()
+kill_descendants(float(patience_s))
+print(other.wait(), guard.wait())
+"""
+
+
+@pytest.mark.parametrize(("seconds", "patience_s", "cleared"), [(0.3, 10, True), (60, 0.1, False)])
+def test_what_clears_up_behind_a_killed_server_is_let_come_to_its_end(
+    tmp_path: Path, seconds: float, patience_s: float, cleared: bool
+) -> None:
+    file = tmp_path / "file"
+    done = subprocess.run(
+        [sys.executable, "-c", CLEAN_UP, str(seconds), str(patience_s), str(file)],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.stdout.split()[0] in ("-9", "0"), done.stderr  # 0: reaped before it was asked
+    assert file.exists() is cleared
 
 
 TABLE = """\
