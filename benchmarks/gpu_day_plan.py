@@ -18,7 +18,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Of it.
-        module: Of this package, run as `python -m benchmarks.MODULE`.
+        module: Of this package, run as `python -m benchmarks.` and its name.
         words: Its arguments.
         expected_s: What it should take on an H200, on paper: with less left it is not begun.
         limit_s: Its time-out, where the budget has so much left.

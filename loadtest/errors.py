@@ -1,4 +1,4 @@
-"""What can go wrong for a user, as one tree; only `loadtest.cli` turns it into exit codes.
+"""What can go wrong for a user, as one tree; only `loadtest.cli.main` turns it into exit codes.
 
 ViralloadError          1   something failed; the text says what to do next
 └── ConfigurationError  2   what was asked for cannot be: nothing was spent
@@ -6,8 +6,6 @@ ViralloadError          1   something failed; the text says what to do next
     ├── TraceError          a trace's file, row or column
     └── TargetError         the server to load: address, key, port, model
 """
-
-INTERRUPTED_EXIT_CODE = 130
 
 
 class ViralloadError(Exception):

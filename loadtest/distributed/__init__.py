@@ -1,4 +1,4 @@
 """Generators on other machines: the worker's side and the master's.
 
-`worker.work` is a worker, `gather.gather` waits for them, `roster.Crew` knows who has come.
+`worker.work` is a worker, `gather.gather` waits for them, `roster.Roster` knows who has come.
 """

@@ -1,4 +1,4 @@
 """What this machine can do, and what would trouble a run on it.
 
-`diagnosis.diagnose` finds it out, `text` tells it.
+`diagnosis.diagnose` measures and checks, `text.doctor_text` prints the result.
 """

@@ -1,4 +1,5 @@
 """The load generator's own parts: it sends what is due and writes down what became of it.
 
-`sender.Sender` sends, `recorder.Recorder` records, `people` plays people by `person`'s rules.
+`sender.Sender` sends, `recorder.Recorder` records; `people.live` plays a person by the rules of
+`person.after`.
 """

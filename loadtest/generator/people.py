@@ -1,4 +1,4 @@
-"""People played: a greenlet a person, which asks, thinks, tries again or leaves as `session` says.
+"""People played: a greenlet a person, which asks, thinks, tries again or leaves as `person` says.
 
 What it needs of the generator comes as a `Stage`, so that a test plays people without a network.
 """

@@ -6,8 +6,8 @@ It makes, sends, checks and records requests for MEASURED_S against a null serve
 the same process, and counts the CPU time of both. What an open loop sends on time is taken as SHARE
 of what would fill a core: on two shared cores a process kept 1,745/s of 100 KB (0.39 ms each: 0.67
 of a core) with a p99 lateness of 0.5 ms, and 1,903/s (0.73) with 16 ms, by `benchmarks.loadgen` and
-in real time (`standing.come_first`). That is a rule of thumb, so what comes of it is a warning
-and never refuses a run; whether a run was on time is told by its lateness.
+in real time (`loadtest.system.scheduling.come_first`). That is a rule of thumb, so what comes of it
+is a warning and never refuses a run; whether a run was on time is told by its lateness.
 """
 
 import io

@@ -74,7 +74,7 @@ def make_plan(scenario: Scenario, source: Source, node: Node) -> tuple[LoadPlan,
     """The plan in numbers, and every arrival.
 
     A row is `t_s` (seconds from load start), `images`, and of ASK_FIELDS what a trace tells; of
-    people, a row of `crowd.PEOPLE_DTYPE`. A pure function of its arguments: the same everywhere.
+    people, a row of `session.PEOPLE_DTYPE`. A pure function of its arguments: the same everywhere.
 
     Raises:
         ConfigurationError: the peak refers to an unknown capacity, or the schedule would be empty

@@ -1,4 +1,5 @@
 """scenario.toml as a checked value.
 
-`scenario.parse_scenario` reads one; `session` is its [session], `prompts` what is asked for.
+`scenario.parse_scenario` reads one; `session.Session` is its [session] and `session.scripts` draws
+the people, `prompts.prompt_at` gives a request's words.
 """

@@ -1,4 +1,4 @@
 """The search for the highest rate that meets an SLO.
 
-`find.run` is `viralload find`, `next_window` says which rate is next.
+`find.run` is `viralload find`; `next_window.choose` says which rate is next, or that it is enough.
 """

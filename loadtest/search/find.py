@@ -45,7 +45,7 @@ def run(options: Options, asked: SearchGoal, console: Console) -> tuple[RunFolde
     Raises:
         ConfigurationError: it cannot be run as asked; said before any load is sent.
         ViralloadError: the server did not start, or something of ours failed.
-        runner.Interrupted: stopped by the user before the load was on.
+        run.Interrupted: stopped by the user before the load was on.
     """
     session = Finder(options, console, asked)
     session.perform()

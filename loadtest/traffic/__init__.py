@@ -1,4 +1,4 @@
 """How requests arrive: rate curves, random processes, recorded arrivals. Pure.
 
-`curve` has the shapes; `arrivals.arrival_times` draws from one.
+`curve.Curve` is every shape; `arrivals.arrival_times` draws from one.
 """

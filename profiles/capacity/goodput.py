@@ -1,7 +1,8 @@
 """A run, looked at for one SLO: what a GPU of it did while the node was full. Pure.
 
 What a full node does is no rate at an SLO: how far below it a block must stay follows from the
-slack that the SLO leaves beside the service (admissible.py). A search's rate is at its SLO (found).
+slack that the SLO leaves beside the service (`utilization`). A search's rate is at its SLO
+(`search_evidence`).
 """
 
 import math

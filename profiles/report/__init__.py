@@ -1,1 +1,5 @@
-"""What a reader sees: words (`text`), pictures (`charts`), pages (`html`)."""
+"""What a reader sees: words, pictures, pages.
+
+`text.run.summary_text` is a run in words, `html.run.write_report` writes its page, and
+`charts.svg.svg` draws.
+"""

@@ -1,5 +1,8 @@
 """Every data contract of a run folder, versioned.
 
+`manifest.RunManifest` says what was run, `records.RequestRecord` what became of a request,
+`summary.Summary` a run in numbers.
+
 Conventions, everywhere: SI units, and the unit is in the name (`_s`, `_w`, `_j`, `_bytes`, `_pct`);
 unknown is None, never 0; `t_s` and every other instant is in seconds on the *run's clock*, which is
 CLOCK_MONOTONIC of the machine that drives the run minus `RunManifest.clock_zero_monotonic_s`.

@@ -1,5 +1,5 @@
 """A run folder in numbers, and whether they can be trusted.
 
-`run.summarize` gives the Summary of a run, `sample.summarize_sampled` of a sample, `validity` the
-reasons against either.
+`run.summarize` gives the Summary of a run, `sample.summarize_sampled` of a sample;
+`validity.invalid_reasons` are the reasons against a run.
 """

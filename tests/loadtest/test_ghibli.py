@@ -1,14 +1,12 @@
-"""docs/ghibli.md: every console line and every figure of its prose, computed again."""
+"""docs/ghibli.md: every figure of its prose, computed again (its consoles: test_docs.py)."""
 
 import math
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadtest.cli.main import main
 from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
 from loadtest.scenario.scenario import parse_scenario, scenario_text
@@ -37,14 +35,6 @@ def value(name: str, what: str) -> float:
     found = lines(name)[what].value
     assert found is not None
     return found
-
-
-@pytest.mark.parametrize(("command", "shown"), CONSOLES, ids=[one[0] for one in CONSOLES])
-def test_the_console(command: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(shlex.split(command)) == 0
-    printed = capsys.readouterr().out.splitlines()
-    for line in shown.splitlines():
-        assert line in printed
 
 
 def test_both_rates_and_both_kinds_of_arrivals_are_shown() -> None:

@@ -1,4 +1,4 @@
-"""The command line's grammar; what its words mean is in `loadtest.cli.options.overrides`."""
+"""The command line's grammar; what its words mean is in `loadtest.cli.overrides`."""
 
 import argparse
 from pathlib import Path
@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     """Options of every verb; the verb's name is in `verb`."""
     command = argparse.ArgumentParser(
         prog="viralload",
-        description="Replays the day an image service goes viral, and says what the GPUs did.",
+        description="Load-tests an image generation server with viral traffic, records its GPUs "
+        "and reports latency, goodput and capacity.",
         epilog="exit codes: 0 pass, 1 error, 2 usage or configuration, 3 run invalid, "
         "99 threshold failed, 130 interrupted",
     )
@@ -35,20 +36,20 @@ def parser() -> argparse.ArgumentParser:
     add_server(run)
     add_host(run)
     add_out(run)
-    run.add_argument("--label", help="put into the run folder's name")
+    run.add_argument("--label", help="appended to the run folder's name")
     run.add_argument(
         "--tag",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="noted in the manifest; may be repeated",
+        help="recorded in the manifest and shown in the report; may be repeated",
     )
     run.add_argument(
         "--processes",
         type=count,
         default=1,
         metavar="N",
-        help="load generator processes (default: 1)",
+        help="number of load generator processes on this machine (default: 1)",
     )
     add_workers(run)
     run.add_argument(
@@ -57,83 +58,90 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         const=8089,
         metavar="PORT",
-        help="Locust's web UI on loopback (port 8089 unless told)",
+        help="serve Locust's web UI on loopback (default port: 8089)",
     )
     run.add_argument(
         "--metrics-port",
         type=port,
         metavar="PORT",
-        help="tell Prometheus the GPUs' and the host's readings, on loopback",
+        help="export GPU and host metrics to Prometheus on this loopback port",
     )
-    run.add_argument("--gpu-price", type=positive, metavar="USD", help="price of a GPU-hour")
+    run.add_argument("--gpu-price", type=positive, metavar="USD", help="price per GPU-hour in USD")
     run.add_argument(
         "--carbon",
         type=positive,
         metavar="G_PER_KWH",
-        help="of your electricity, g CO2e/kWh: tells carbon an image",
+        help="carbon intensity of your electricity, g CO2e/kWh: adds carbon per image to reports",
     )
     run.add_argument("--json", action="store_true", help="print summary.json on stdout")
 
     find = verbs.add_parser("find", help="find the highest rate that still meets an SLO")
     _add_find(find)
 
-    plan = verbs.add_parser("plan", help="draw what a scenario or trace would send")
+    plan = verbs.add_parser(
+        "plan", help="show the load that a scenario or trace would send, without sending it"
+    )
     add_scenario(plan)
     add_gate(plan)
-    plan.add_argument("--gpus", type=count, metavar="N", help="GPUs of this node")
+    plan.add_argument("--gpus", type=count, metavar="N", help="number of GPUs in this node")
 
-    report = verbs.add_parser("report", help="make a run's summary and report again")
+    report = verbs.add_parser("report", help="regenerate a run's summary and report")
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     report.add_argument("--json", action="store_true", help="print summary.json on stdout")
 
-    serve = verbs.add_parser("serve", help="start the image server alone, on loopback")
-    add_server(serve)
+    serve = verbs.add_parser("serve", help="start only the image server, on loopback")
+    add_server(serve, or_host=False)
     serve.add_argument(
         "--host",
         metavar="ADDRESS",
         help="address to bind (default 127.0.0.1; 0.0.0.0 opens it to the network)",
     )
 
-    _add_sample(verbs.add_parser("sample", help="record GPUs and host alone, beside any workload"))
+    _add_sample(
+        verbs.add_parser("sample", help="record GPU and host metrics only, alongside any workload")
+    )
 
     doctor = verbs.add_parser(
-        "doctor", help="measure this machine's limits and check what a run stands on"
+        "doctor", help="measure this machine's limits and check that it can run a load test"
     )
     doctor.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="what to measure (default: every GPU that torch can use, else the CPU)",
+        help="device to measure (default: every GPU that torch can use, otherwise the CPU)",
     )
     doctor.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads (default: all cores but one)"
     )
-    add_out(doctor, "where run folders would go")
+    add_out(doctor, "directory for run folders, checked for free space")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
     worker = verbs.add_parser(
         "worker",
-        help="play a share of a run that another machine drives",
-        description="Plays a share of a run started elsewhere with --expect-workers. This machine "
-        "must reach both the master and the server under load; it needs the same version of "
-        "viralload and shares no files. The API key, where the server asks for one, is read from "
-        f"this machine's own environment, and so is the run's token ({TOKEN_ENV}).",
+        help="generate a share of the load of a run started on another machine",
+        description="Generates a share of the load of a run started elsewhere with "
+        "--expect-workers. This machine must reach both the master and the server under test; it "
+        "needs the same version of viralload, but no shared files. The API key, if the server "
+        f"needs one, and the run's token ({TOKEN_ENV}) are read from this machine's environment.",
     )
     worker.add_argument(
-        "master", type=address, metavar="HOST[:PORT]", help=f"of the master (port {MASTER_PORT})"
+        "master",
+        type=address,
+        metavar="HOST[:PORT]",
+        help=f"address of the master (default port: {MASTER_PORT})",
     )
     worker.add_argument(
         "--processes",
         type=count,
         default=1,
         metavar="N",
-        help="play so many shares, each in a process of its own (default: 1)",
+        help="number of generator processes here, each with a share of its own (default: 1)",
     )
     worker.add_argument(
         "--host",
         metavar="URL",
-        help="the only server that may be loaded; needed where this machine's key would cross a "
-        f"network unencrypted, or where no {TOKEN_ENV} is set (default: the one that the master "
+        help="the only server that this worker may send load to; required if its key would cross a "
+        f"network unencrypted, or if no {TOKEN_ENV} is set (default: the server that the master "
         "names)",
     )
     add_key(worker)
@@ -141,12 +149,17 @@ def parser() -> argparse.ArgumentParser:
         "--wait",
         default="10min",
         metavar="DURATION",
-        help="for a master that is not there yet (default: %(default)s)",
+        help="how long to wait for the master to start (default: %(default)s)",
     )
-    add_capacity(verbs.add_parser("capacity", help="what runs say of a block of GPUs, and what if"))
-    ledger = verbs.add_parser("ledger", help="score what was predicted by the runs that came in")
+    add_capacity(
+        verbs.add_parser(
+            "capacity",
+            help="estimate capacity and cost of a block of GPUs from runs, with what-if options",
+        )
+    )
+    ledger = verbs.add_parser("ledger", help="score earlier predictions against later runs")
     add_ledger(ledger)
-    add_out(ledger, "where the run folders are")
+    add_out(ledger, "directory that holds the run folders")
     ledger.add_argument("--json", action="store_true", help="print the scores as JSON")
 
     fleet = verbs.add_parser("fleet", help="simulate a scenario on a block of GPUs")
@@ -163,39 +176,40 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="steady",
         metavar="SCENARIO",
-        help="whose requests are sent; its curve is not played (default: %(default)s)",
+        help="scenario whose requests are sent; its curve is ignored (default: %(default)s)",
     )
     parser.add_argument(
         "--slo",
         metavar="EXPRESSION",
-        help='of latency, such as "p(95) < 2s" (default: the scenario\'s own latency threshold)',
+        help='latency objective, such as "p(95) < 2s" (default: the scenario\'s latency threshold)',
     )
     parser.add_argument(
         "--precision",
         default="3%",
         metavar="SHARE",
-        help="half-width of the 95%% interval to reach, of the rate (default: 3%%)",
+        help="stop when the 95%% interval is this narrow: its half-width as a share of the rate "
+        "(default: 3%%)",
     )
     parser.add_argument(
         "--time",
         default="15min",
         metavar="DURATION",
-        help="for all of it, starting a server included (default: %(default)s)",
+        help="time limit for the whole search, including server start (default: %(default)s)",
     )
     add_server(parser)
     add_host(parser)
-    parser.add_argument("--seed", type=whole, metavar="N", help="of the arrivals")
-    parser.add_argument("--size", metavar="WxH", help="of the images asked for")
-    parser.add_argument("--steps", type=count, metavar="N", help="denoising steps asked for")
-    parser.add_argument("--timeout", metavar="DURATION", help="how long a request is waited for")
+    parser.add_argument("--seed", type=whole, metavar="N", help="random seed of the arrivals")
+    parser.add_argument("--size", metavar="WxH", help="image size to request, in pixels")
+    parser.add_argument("--steps", type=count, metavar="N", help="denoising steps to request")
+    parser.add_argument("--timeout", metavar="DURATION", help="time limit of a request")
     add_out(parser)
-    parser.add_argument("--label", help="put into the run folder's name")
+    parser.add_argument("--label", help="appended to the run folder's name")
     parser.add_argument(
         "--processes",
         type=count,
         default=1,
         metavar="N",
-        help="load generator processes (default: 1)",
+        help="number of load generator processes on this machine (default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="print find.json on stdout")
 
@@ -206,30 +220,30 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         dest="duration",
         type=duration,
         metavar="DURATION",
-        help='how long, such as "90s" (default: until Ctrl-C)',
+        help='recording time, such as "90s" (default: until Ctrl-C)',
     )
     parser.add_argument(
         "--pid",
         type=count,
         metavar="PID",
-        help="end with this process; its memory, and its children's, counts as the workload's",
+        help="stop when this process exits; its memory and its children's count as the workload's",
     )
     parser.add_argument(
         "--gpu",
         action="append",
         default=[],
         metavar="UUID",
-        help="only the GPU whose UUID begins so; may be repeated (default: all)",
+        help="record only the GPU whose UUID starts with this; may be repeated (default: all)",
     )
     parser.add_argument(
-        "--hz", type=positive, default=10.0, metavar="N", help="samples a second (default: 10)"
+        "--hz", type=positive, default=10.0, metavar="N", help="samples per second (default: 10)"
     )
     add_out(parser)
-    parser.add_argument("--label", help="put into the run folder's name")
+    parser.add_argument("--label", help="appended to the run folder's name")
     parser.add_argument(
         "--metrics-port",
         type=port,
         metavar="PORT",
-        help="tell Prometheus the readings, on loopback",
+        help="export the metrics to Prometheus on this loopback port",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -1,4 +1,4 @@
 """NVIDIA's GPUs, by NVML.
 
-`reader.open_gpus` opens them; `xid` waits for the driver's own error reports.
+`reader.open_gpus` opens them; `xid.Xids` waits for the driver's own error reports.
 """

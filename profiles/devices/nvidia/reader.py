@@ -71,7 +71,7 @@ def retry_after_s(tries: int) -> float:
 
 
 class Nvml:
-    """The GPUs of one machine, held open (`devices.reader.Reader`). Use as a context, or `close`.
+    """The GPUs of one machine, held open: a `profiles.devices.reader.Reader`, and a context.
 
     `absent` is the driver's word for why there are none, `remedy` what to do about it; None where
     NVML was reached.

@@ -1,4 +1,4 @@
-"""What a person does once an attempt has ended, and what is counted (`generator.person`)."""
+"""What a person does once an attempt has ended (as `loadtest.generator.person`), and is counted."""
 
 import math
 from typing import Any

@@ -1,4 +1,5 @@
 """The report's pictures, as static SVG.
 
-`svg.svg` draws, `timeline` has the curves, the others say what stands in which panel.
+`svg.svg` draws; `timeline.timeline` and `device_series.quantiles` make curves of what was recorded,
+`load.load_panels` and `devices.device_panels` say what is drawn.
 """

@@ -145,7 +145,7 @@ def test_plan_and_report_say_the_same_of_the_event(name: str) -> None:
     if event is None:
         assert "event  " not in text
         return
-    assert f"event     {formats.count(event.images)} images in " in text  # as `facts.replayed`
+    assert f"event     {formats.count(event.images)} images in " in text  # as `tables.replayed`
     assert f"{formats.images_per_s(event.peak_images_per_s)} at the peak" in text
 
 

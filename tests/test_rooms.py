@@ -1,0 +1,47 @@
+"""The packages' own rules: small enough to read, quick to import, each says where to begin."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.names import CODE, ROOT, is_there
+
+MOST_MODULES = 14
+ROOMS = sorted(
+    path
+    for name in ("serve", "loadtest", "profiles")
+    for path in (ROOT / name).rglob("__init__.py")
+    if path.parent.parent != ROOT
+)
+ENTRY = re.compile(r"[a-z_]\w*(?:\.\w+)+")
+
+
+def named(init: Path) -> str:
+    return ".".join(init.parent.relative_to(ROOT).parts)
+
+
+def entries(init: Path) -> list[str]:
+    """The `file.name` entries of a room's docstring."""
+    words = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+    return [code for code in CODE.findall(words) if ENTRY.fullmatch(code)]
+
+
+@pytest.mark.parametrize("init", ROOMS, ids=named)
+def test_its_docstring_names_entries_that_are_there(init: Path) -> None:
+    assert entries(init)
+    assert [name for name in entries(init) if not is_there(name, init.parent)] == []
+
+
+@pytest.mark.parametrize("init", ROOMS, ids=named)
+def test_it_is_small_enough_to_read(init: Path) -> None:
+    assert len([one for one in init.parent.glob("*.py") if one != init]) <= MOST_MODULES
+
+
+@pytest.mark.parametrize("init", ROOMS, ids=named)
+def test_importing_it_imports_nothing(init: Path) -> None:
+    if named(init) == "profiles.schema":  # the contracts, by one name; values without behaviour
+        return
+    body = ast.walk(ast.parse(init.read_text(encoding="utf-8")))
+    assert not [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
