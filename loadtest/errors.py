@@ -7,6 +7,8 @@ ViralloadError          1   something failed; the text says what to do next
     └── TargetError         the server to load: address, key, port, model
 """
 
+INTERRUPTED_EXIT_CODE = 130
+
 
 class ViralloadError(Exception):
     """Something failed; the text says what to do next."""

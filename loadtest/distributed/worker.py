@@ -83,7 +83,7 @@ def work(
 
 
 def told_address(host: str, port: int) -> str:
-    """`HOST:PORT` as `loadtest.cli.values.address` reads it: brackets for IPv6 alone."""
+    """`HOST:PORT` as `loadtest.cli.options.values.address` reads it: brackets for IPv6 alone."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

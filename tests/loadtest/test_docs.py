@@ -18,6 +18,7 @@ from loadtest.cli.options.overrides import scenario_of, settings_of
 from loadtest.cli.options.parser import parser
 from loadtest.plan.plan import Node, make_plan
 from loadtest.plan.source import load_source
+from loadtest.plan.unused_options import check_scenario
 from loadtest.scenario.scenario import Scenario, builtin_names, parse_scenario, scenario_text
 from loadtest.search import goal
 from serve.settings import Settings
@@ -26,7 +27,17 @@ from tests.snippets import blocks, commands, languages, mentioned, of_viralload
 
 HEAD = 'name = "part"\ntitle = "A part of a scenario"\n'
 CURVE = '[curve]\nkind = "constant"\nrate_per_s = 1\nduration = "1min"\n'
-FOREIGN = {"export", "pip", "prometheus", "sglang", "source", "ssh", "vllm"}  # of others
+FOREIGN = {
+    "export",
+    "pip",
+    "pip-audit",
+    "pip-audit",
+    "prometheus",
+    "sglang",
+    "source",
+    "ssh",
+    "vllm",
+}  # of others
 COMMANDS = of_viralload()
 OPTIONS = ROOT / "benchmarks/options.py"  # those that several benchmarks share
 
@@ -111,13 +122,13 @@ def test_its_command_can_be_typed(
         node = Node(capacity_images_per_s=5.0)
         if options.verb == "run":
             unused.check_server(options)
-            unused.check_scenario(unused.given(options), scenario, source)
+            check_scenario(unused.given(options), scenario, source)
             plan, schedule = make_plan(scenario, source, node)
             assert plan.requests == schedule.size > 0
     elif options.verb == "find":
         unused.check_server(options)
         scenario, _, _ = goal.scenario_of(options)
-        assert goal.asked_of(options, scenario).limit_s > 0
+        assert goal.goal_of(options, scenario).limit_s > 0
     if options.verb in ("run", "find", "serve") and getattr(options, "host", None) is None:
         model = {} if options.model is None else {"model": options.model}
         msgspec.convert(settings_of(options) | model, Settings)
@@ -131,7 +142,7 @@ def test_its_other_commands_are_there(page: Path) -> None:
             assert words[1] in targets, words
         elif words[:2] == ["python", "-m"]:
             module = words[2]
-            assert module == "pytest" or is_there(module), words
+            assert module in ("pip", "pytest") or is_there(module), words
             if module.startswith("benchmarks."):
                 known = code_of(ROOT / module.replace(".", "/")) + code_of(OPTIONS)
                 for word in words[3:]:

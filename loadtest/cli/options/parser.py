@@ -1,4 +1,4 @@
-"""The command line's grammar; what its words mean is in `loadtest.cli.overrides`."""
+"""The command line's grammar; what its words mean is in `loadtest.cli.options.overrides`."""
 
 import argparse
 from pathlib import Path
