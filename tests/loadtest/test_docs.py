@@ -31,7 +31,6 @@ FOREIGN = {
     "export",
     "pip",
     "pip-audit",
-    "pip-audit",
     "prometheus",
     "sglang",
     "source",

@@ -9,14 +9,16 @@ from typing import Any
 
 from tests.profiles import fake_libraries
 
+HOMES = {"amd": "profiles.devices.amd", "intel": "profiles.devices.intel.reader"}
+
 # Reads the GPUs `cycles` times, real time apart (the fakes' counters grow by it), and then, on a
 # clock that jumps further than the wait for a lost GPU, until the fault `until` was told.
 READER = """
 import importlib, json, sys, time, msgspec
 from profiles.devices.reader import GpuError
-vendor, cycles, apart_s, until = json.loads(sys.argv[1])
+home, cycles, apart_s, until = json.loads(sys.argv[1])
 try:
-    gpus = importlib.import_module("profiles." + vendor).open_gpus("n1", 3)
+    gpus = importlib.import_module(home).open_gpus("n1", 3)
 except GpuError as err:
     print(json.dumps({"error": str(err)}))
     sys.exit()
@@ -57,7 +59,7 @@ def reading(folder: Path, libraries: Path, vendor: str) -> Read:
         env = fake_libraries.environment(folder, libraries, **scripts)
         for name in drop:
             env.pop(name)
-        question = json.dumps([vendor, cycles, apart_s, until])
+        question = json.dumps([HOMES[vendor], cycles, apart_s, until])
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", READER, question],
             env=env,

@@ -40,8 +40,8 @@ Plant = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 def while_in(owner: str, method: str, plant: Plant) -> contextlib.AbstractContextManager[Any]:
-    """Something is wrong while one of serve's methods runs, as `slots.Slots`, `join`."""
-    module, _, kind = owner.partition(".")
+    """Something is wrong while one of serve's methods runs, as `diffusion.slots.Slots`, `join`."""
+    module, _, kind = owner.rpartition(".")
     target: Any = getattr(importlib.import_module(f"serve.{module}"), kind)
     real = getattr(target, method)
 
@@ -89,11 +89,15 @@ def latents_as_they_are() -> contextlib.AbstractContextManager[Any]:
 
 
 def latents_from_another_stream() -> contextlib.AbstractContextManager[Any]:
-    return while_in("slots.Slots", "latent", lambda: torch.cuda.stream(torch.cuda.Stream()))
+    return while_in(
+        "diffusion.slots.Slots", "latent", lambda: torch.cuda.stream(torch.cuda.Stream())
+    )
 
 
 def steps_on_streams_of_their_own() -> contextlib.AbstractContextManager[Any]:
-    return while_in("slots.Slots", "advance", lambda: torch.cuda.stream(torch.cuda.Stream()))
+    return while_in(
+        "diffusion.slots.Slots", "advance", lambda: torch.cuda.stream(torch.cuda.Stream())
+    )
 
 
 def blocking_copies() -> contextlib.AbstractContextManager[Any]:
@@ -103,7 +107,9 @@ def blocking_copies() -> contextlib.AbstractContextManager[Any]:
         return real(target, source)
 
     return while_in(
-        "graphs.Captured", "replay", lambda: mock.patch.object(torch.Tensor, "copy_", copy)
+        "acceleration.cuda_graphs.Captured",
+        "replay",
+        lambda: mock.patch.object(torch.Tensor, "copy_", copy),
     )
 
 
@@ -146,7 +152,7 @@ FAULTS: dict[str, tuple[Plant, str]] = {
         OVERTOOK,
     ),
     "the decoder waits for no latent": (
-        lambda: while_in("decoder.Decoder", "decode", without("wait_event")),
+        lambda: while_in("diffusion.decoder.Decoder", "decode", without("wait_event")),
         OVERTOOK,
     ),
     "pixels are read before they are there": (
@@ -154,14 +160,14 @@ FAULTS: dict[str, tuple[Plant, str]] = {
         "image .* wrong",
     ),
     "a graph is warmed up before its memory is zeroed": (
-        lambda: while_in("graphs.Captured", "__init__", warm_up_at_once),
+        lambda: while_in("acceleration.cuda_graphs.Captured", "__init__", warm_up_at_once),
         OVERTOOK,
     ),
     "steps run on streams of their own": (steps_on_streams_of_their_own, OVERTOOK),
     "latents are copied on another stream": (latents_from_another_stream, OVERTOOK),
     "latents are handed on without a copy": (latents_as_they_are, "image .* wrong"),
     "a start is dropped before it was copied": (
-        lambda: while_in("slots.Slots", "join", without("record_stream", torch.Tensor)),
+        lambda: while_in("diffusion.slots.Slots", "join", without("record_stream", torch.Tensor)),
         REUSED,
     ),
     "memory of a graph is made anew": (arenas_made_anew, "replayed on memory that was given back"),

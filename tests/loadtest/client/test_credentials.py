@@ -173,8 +173,8 @@ def test_the_command_is_recorded_without_them(host: str) -> None:
 
 def test_ps_does_not_show_what_was_typed() -> None:
     script = (
-        "from loadtest import ps; from pathlib import Path;"
-        "ps.hide(['pa55word', '', 'nowhere']);"
+        "from loadtest.system import command_line; from pathlib import Path;"
+        "command_line.hide(['pa55word', '', 'nowhere']);"
         "print(Path('/proc/self/cmdline').read_bytes())"
     )
     command = [sys.executable, "-c", script, "--host", "http://ann:pa55" + "word@h"]

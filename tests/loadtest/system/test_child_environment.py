@@ -70,7 +70,7 @@ def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "module", ["serve.app", "profiles.sampler", "loadtest.generator.self_test"]
+    "module", ["serve.app", "profiles.sampler.main", "loadtest.generator.self_test"]
 )
 def test_modules_are_ours_whatever_lies_in_the_working_folder(tmp_path: Path, module: str) -> None:
     for name in SHADOWS:

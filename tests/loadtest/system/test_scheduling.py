@@ -24,8 +24,8 @@ def test_who_may_not_come_first_goes_on() -> None:
     # in a process of its own: pytest itself should not run in real time
     code = (
         "import os, resource\n"
-        "from loadtest import standing\n"
-        "standing.come_first()\n"
+        "from loadtest.system import scheduling\n"
+        "scheduling.come_first()\n"
         "print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.getpriority(0, 0))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -20,7 +20,7 @@ from profiles.summary.run import compute
 from tests.profiles.synthetic import START_S, manifest, plan, record, write_run
 from tests.profiles.viral import viral_run
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[2] / "golden"
 STUB = TargetInfo(url="http://127.0.0.1:8000", embedded=True, model="stub", is_stub=True)
 
 
