@@ -6,8 +6,8 @@ from loadtest.cli.options import unused
 from loadtest.cli.options.overrides import gpu_price, settings_of
 from loadtest.cli.options.target import target_of
 from loadtest.cli.results import show_found
-from loadtest.driver import run as driver
 from loadtest.driver.prepare import Options
+from loadtest.driver.session import Interrupted
 from loadtest.errors import INTERRUPTED_EXIT_CODE
 from loadtest.search import find as finder
 from loadtest.search import goal
@@ -41,7 +41,7 @@ def call(options: argparse.Namespace, command: list[str]) -> int:
     finder.check(asked, wanted)
     try:
         run_folder, result = finder.run(wanted, asked, Terminal())
-    except driver.Interrupted as stop:
+    except Interrupted as stop:
         complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
     return show_found(options, run_folder, result)

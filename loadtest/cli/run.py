@@ -12,6 +12,7 @@ from loadtest.distributed.gather import Workers
 from loadtest.distributed.handshake import MASTER_PORT
 from loadtest.driver import run as driver
 from loadtest.driver.prepare import Options
+from loadtest.driver.session import Interrupted
 from loadtest.errors import INTERRUPTED_EXIT_CODE, ConfigurationError
 from loadtest.search import goal
 from loadtest.system.terminal import Terminal, complain
@@ -58,7 +59,7 @@ def call(options: argparse.Namespace, command: list[str]) -> int:
             ),
             console,
         )
-    except driver.Interrupted as stop:
+    except Interrupted as stop:
         complain(f"interrupted: {stop}")
         return INTERRUPTED_EXIT_CODE
     ledger_verb.note(run_folder, summary)

@@ -15,12 +15,13 @@ from rich.console import Console
 
 from loadtest.calibration.calibrate import alone, asks, calibrate, in_flight_for
 from loadtest.client.target import Offer
-from loadtest.driver import run as driver
 from loadtest.driver.prepare import Options, job_for, locust_command
+from loadtest.driver.session import RunSession
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.generator import self_test
 from loadtest.plan.job import Job, encode
 from loadtest.plan.source import Source
+from loadtest.scenario.scenario import Scenario
 from loadtest.search.goal import SearchGoal
 from loadtest.search.next_window import Goal, Next, choose, found
 from loadtest.search.player import Player, Requests
@@ -45,10 +46,13 @@ def run(options: Options, asked: SearchGoal, console: Console) -> tuple[RunFolde
     Raises:
         ConfigurationError: it cannot be run as asked; said before any load is sent.
         ViralloadError: the server did not start, or something of ours failed.
-        run.Interrupted: stopped by the user before the load was on.
+        Interrupted: stopped by the user before the load was on.
     """
-    session = Finder(options, console, asked)
-    session.perform()
+    # Its people and its curve are left out, but not what they ask for.
+    alone = msgspec.structs.replace(options.scenario, session=None)
+    session = RunSession(msgspec.structs.replace(options, scenario=alone), console)
+    search = Search(session, asked, options.scenario)
+    session.perform(lambda _source, _gpus: None, search.play)
     result = find(session.folder)
     try:
         session.folder.write_find(result)
@@ -63,25 +67,25 @@ def run(options: Options, asked: SearchGoal, console: Console) -> tuple[RunFolde
     return session.folder, result
 
 
-class Finder(driver.Run):
-    """The search in progress."""
+class Search:
+    """The search in progress: windows are played, not the scenario's curve.
 
-    def __init__(self, options: Options, console: Console, asked: SearchGoal) -> None:
-        # Its people and its curve are left out, but not what they ask for.
-        self.mixed = options.scenario
-        alone = msgspec.structs.replace(options.scenario, session=None)
-        super().__init__(msgspec.structs.replace(options, scenario=alone), console)
-        self.asked = asked
+    Args:
+        session: its folder and processes.
+        asked: what for.
+        mixed: the scenario whose requests are asked.
+    """
+
+    def __init__(self, session: RunSession, asked: SearchGoal, mixed: Scenario) -> None:
+        self.session, self.options, self.asked, self.mixed = session, session.options, asked, mixed
         self.began_s = time.monotonic()
-        self.told = 0  # windows
+        self.shown = 0  # windows
 
-    def _check_load(self, source: Source, gpus: int) -> None:
-        """Windows are played, not the scenario's curve."""
-
-    def _run_processes(self, source: Source, settings: dict[str, Any] | None) -> None:
+    def play(self, source: Source, settings: dict[str, Any] | None) -> None:
+        """Search; `settings` are those of a server to start."""
         options, asked = self.options, self.asked
         rows = asks(self.mixed, source)
-        np.save(self.folder.asks_path, rows)
+        np.save(self.session.folder.asks_path, rows)
         images = float(rows["images"].mean())
         search = SearchPlan(
             slo=asked.slo,
@@ -91,27 +95,27 @@ class Finder(driver.Run):
             time_s=asked.time_s,
             images_per_request=images,
         )
-        self._update(search=search)
+        self.session.update(search=search)
         if settings is not None:
-            self._start_server(settings)
-        offer = self._learn_target()
+            self.session.start_server(settings)
+        offer = self.session.learn_target()
         job = msgspec.structs.replace(
-            job_for(options, self.manifest, self.folder, offer), in_windows=True
+            job_for(options, self.session.manifest, self.session.folder, offer), in_windows=True
         )
-        self.folder.job_path.write_bytes(encode(job))
-        log = self.folder.log_path("closed-loop")
+        self.session.folder.job_path.write_bytes(encode(job))
+        log = self.session.folder.log_path("closed-loop")
         # the first one warms caches up
-        _, *lone = alone(self.folder.job_path, log, 1 + LONE_REQUESTS, self._opened)
-        cpu_s = self_test.cpu_s_per_request(self.folder.job_path, max(1, round(images)))
+        _, *lone = alone(self.session.folder.job_path, log, 1 + LONE_REQUESTS, self._opened)
+        cpu_s = self_test.cpu_s_per_request(self.session.folder.job_path, max(1, round(images)))
         most = None if cpu_s is None else PACE_TRUST * self_test.SHARE / cpu_s * job.processes
         search = msgspec.structs.replace(search, lone_latency_s=lone, most_per_s=most)
-        self._update(search=search)
+        self.session.update(search=search)
         if min(lone) >= asked.limit_s:
             self._say(f"{asked.slo} cannot be met: a lone request takes {min(lone):.3g} s or more")
-            self._finish(EndReason.COMPLETED, "a lone request misses the SLO")
+            self.session.finish(EndReason.COMPLETED, "a lone request misses the SLO")
             return
         start = self._start_rate(offer, min(lone))
-        self._start_sampler()
+        self.session.start_sampler()
         self._search(job, search, rows["images"], start)
 
     @property
@@ -124,12 +128,13 @@ class Finder(driver.Run):
         first = in_flight_for(offer.max_batch, offer.replicas)
         self._say(f"a first look at the capacity, from {first} requests in flight on")
         try:
-            log = self.folder.log_path("closed-loop")
-            measured = calibrate(self.folder.job_path, first, log, opened=self._opened)
+            log = self.session.folder.log_path("closed-loop")
+            measured = calibrate(self.session.folder.job_path, first, log, opened=self._opened)
         except ViralloadError as err:
             self._say(f"it gave none ({err}); the ramp begins with one request at a time")
             return 1.0 / lone_s
-        images = self.manifest.search.images_per_request if self.manifest.search else 1.0
+        search = self.session.manifest.search
+        images = search.images_per_request if search else 1.0
         return START_SHARE * measured.images_per_s / images
 
     # -- the windows -------------------------------------------------------------------------
@@ -145,44 +150,45 @@ class Finder(driver.Run):
         )
         player = self._player(job, search, images)
         reason, detail = player.wait_for_start()
-        self._update(load_start_s=player.load_start_s or None)
+        self.session.update(load_start_s=player.load_start_s or None)
         while reason is None:
             following = self._following(self._look(player, search), player, start_per_s, goal)
             if following is None:
                 break
             reason, detail = player.play(following)
         if reason is EndReason.INTERRUPTED:
-            self.children[-1].ask_to_end()
+            self.session.children[-1].ask_to_end()
         if reason is None or reason is EndReason.INTERRUPTED:
             ended, words = player.drain(job.drain_s + job.timeout_s + 30.0)
             reason, detail = (ended, words) if reason is None else (reason, detail)
-        self._update(load_end_s=player.end_s or None)
-        self._finish(reason, detail)
+        self.session.update(load_end_s=player.end_s or None)
+        self.session.finish(reason, detail)
 
     def _player(self, job: Job, search: SearchPlan, images: Images) -> Player:
-        env = {"VIRALLOAD_JOB": str(self.folder.job_path.resolve())}
+        env = {"VIRALLOAD_JOB": str(self.session.folder.job_path.resolve())}
         env |= self._opened
-        self.loading = True
+        self.session.loading = True
         command = locust_command(job, self.options.web_port)
-        locust = Child("load generator", command, self.folder.log_path("locust"), env)
-        self.children.append(locust)
+        locust = Child("load generator", command, self.session.folder.log_path("locust"), env)
+        self.session.children.append(locust)
         same = Requests(
             images=images,
             seed=self.options.scenario.seed,
             timeout_s=job.timeout_s,
             limit_s=search.limit_s,
         )
-        children = {child.name: child for child in self.children}
-        return Player(self.folder, children, same, self._now, lambda: self.interrupts > 0)
+        session = self.session
+        children = {child.name: child for child in session.children}
+        return Player(session.folder, children, same, session.now, lambda: session.interrupts > 0)
 
     def _following(
         self, seen: list[FindWindow], player: Player, start_per_s: float, goal: Goal
     ) -> Next | None:
         """The window to play next; None at the end."""
-        for each in seen[self.told :]:
+        for each in seen[self.shown :]:
             if each.start_s + each.duration_s <= player.settled_s:
                 self._tell(each)
-                self.told += 1
+                self.shown += 1
         used = counts(seen)
         if found(used, goal) is not None:
             return None
@@ -199,14 +205,14 @@ class Finder(driver.Run):
     def _look(self, player: Player, search: SearchPlan) -> list[FindWindow]:
         """The windows so far, as far as they are recorded."""
         recorded = Recorded(
-            manifest=self.manifest,
-            requests=columns.request_columns(self.folder.requests()),
+            manifest=self.session.manifest,
+            requests=columns.request_columns(self.session.folder.requests()),
             gpus=[],
             hosts=[],
             load=[],
             events=[],
         )
-        return look_at(self.folder, player.planned, recorded, search, player.settled_s)
+        return look_at(self.session.folder, player.planned, recorded, search, player.settled_s)
 
     def _tell(self, seen: FindWindow) -> None:
         share = seen.miss_share
@@ -222,11 +228,8 @@ class Finder(driver.Run):
         """Of the search's time."""
         return self.asked.time_s - (time.monotonic() - self.began_s)
 
-    def _now(self) -> float:
-        return time.monotonic() - self.zero
-
     def _say(self, told: str) -> None:
-        self.console.print(f"find: {told}", highlight=False, markup=False, soft_wrap=True)
+        self.session.say(f"find: {told}")
 
 
 def check(asked: SearchGoal, options: Options) -> None:

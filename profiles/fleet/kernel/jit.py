@@ -14,21 +14,28 @@ from llvmlite import ir
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
+def key_of(kernel: Path) -> str:
+    """The name of the cache of these very sources: a hash of every file of the folder.
+
+    numba asks only whether a function's own file has changed, and would go on running what an
+    older version of another file was compiled into.
+    """
+    told = hashlib.sha256()
+    for path in sorted(kernel.glob("*.py")):
+        told.update(path.read_bytes())
+    return told.hexdigest()[:16]
+
+
 def _cache() -> Path | None:
     """A folder of its own for these very sources; None where none can be written.
 
-    numba asks only whether a function's own file has changed, and would go on running what an
-    older version of another file was compiled into. Without a folder everything is compiled anew
-    each time, which takes some seconds. It is never one that others may write: what lies there is
-    run.
+    Without a folder everything is compiled anew each time, which takes some seconds. It is never
+    one that others may write: what lies there is run.
     """
-    told = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        told.update(path.read_bytes())
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     try:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = Path(chosen) if chosen else root / "viralload" / told.hexdigest()[:16]
+        folder = Path(chosen) if chosen else root / "viralload" / key_of(Path(__file__).parent)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # as numba tries it
             return folder
