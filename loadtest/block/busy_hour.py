@@ -115,7 +115,7 @@ def check_asks(scenario: Scenario, mix: Mix | None, runs: str) -> None:
     weights = image_weights(request)
     mean = sum(n * weight for n, weight in weights.items()) / sum(weights.values())
     same = math.isclose(mean, mix.images_a_request, rel_tol=APART)
-    asked.append(f"{mean:.3g} images a request")
+    asked.append(f"{mean:.3g} images per request")
     if request.size is not None:
         size = parse_size(request.size)
         same &= _other(mix, lambda kind: kind[1:3] in (size, (0, 0))) <= APART

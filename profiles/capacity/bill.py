@@ -21,7 +21,7 @@ from profiles.schema import Capacity, Stand
 
 WEEK_DAYS = 7.0
 NUMBERS = {7.0: "seven", 9.0: "nine"}
-A_GPU = "what a GPU of the block does"
+A_GPU = "what one GPU of the block does"
 PEAK: Stand = "assumed"  # of the event's peak: fitted, not published
 _Three = tuple[float, float, float]  # value, low, high
 WEAKNESS: tuple[Stand, ...] = ("measured", "published", "assumed")  # a line is as weak as its parts
@@ -185,7 +185,7 @@ def _people(event: Event, subscribers: float | None) -> list[Line]:
             else "nobody published it; give --subscribers SHARE",
         ),
         Line("Images", event.images, f"in {event.days:g} days", "published", told),
-        Line("Images a user", event.images / event.users, "", "published", "images / users"),
+        Line("Images per user", event.images / event.users, "", "published", "images / users"),
         Line(
             f"Mean rate of {days(event)}",
             _mean_rate(event),
@@ -236,7 +236,7 @@ def _dollars(
     free = event.free_images_a_day
     day = free / 3600.0
     kept = event.days * 24.0 * event.peak_images_per_s
-    at = f"at ${bill.usd_per_gpu_h:.3g} a GPU-hour"
+    at = f"at ${bill.usd_per_gpu_h:.3g} per GPU-hour"
     stand = max(span.stand, bill.stand, key=WEAKNESS.index)
     used = f"{free:g} images a day each, all used"
     payers = 0.0 if subscribers is None else subscribers
@@ -276,7 +276,7 @@ def _at(offer: Offer, span: Span) -> Line:
 def _told(offer: Offer) -> str:
     low, high = offer.low_usd_per_gpu_h, offer.high_usd_per_gpu_h
     span = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-    return f"at ${span} a GPU-hour ({offer.told})"
+    return f"at ${span} per GPU-hour ({offer.told})"
 
 
 def _revenue(event: Event, span: Span, bill: Bill, weekly_revenue_usd: float | None) -> list[Line]:

@@ -23,7 +23,7 @@ from profiles.stats.arrays import Floats
 SEARCHED = "found"  # a search's `Subject.peak`, for it has no schedule
 
 SATURATED = "saturated rate per GPU"  # of runs: what a full node does
-GOODPUT = "goodput a GPU"  # of searches, and as published: at an SLO
+GOODPUT = "goodput per GPU"  # of searches, and as published: at an SLO
 FEW_WINDOWS = 12
 HARMLESS = {"port", "host", "metrics_port", "cache", "replicas"}  # settings that move no goodput
 

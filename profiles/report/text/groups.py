@@ -5,7 +5,7 @@ from profiles.schema import GroupSummary, Outcome, Summary
 
 HEADER = (
     "Of", "Images", "In time", "Late", "Refused", "Abandoned", "Lost otherwise",
-    "p50", "p95", "p99", "Tries an image",
+    "p50", "p95", "p99", "Attempts per image",
 )  # fmt: skip
 SHORT = [  # the same for a terminal, without the name
     "images", "in time", "late", "refused", "abandoned", "lost", "p50 s", "p95 s", "p99 s", "tries",

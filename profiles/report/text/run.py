@@ -224,7 +224,7 @@ def _capacity(capacity: Capacity) -> list[str]:
     for swing in widest:
         lines += _wrapped(
             "",
-            f"from {per_gpu} a GPU {tables.one_gpu(capacity)}; "
+            f"from {per_gpu} per GPU {tables.one_gpu(capacity)}; "
             f"what moves it most: {swing.name} ({swing.told})",
         )
     if capacity.blocks_for_peak is not None:

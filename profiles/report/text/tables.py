@@ -123,7 +123,7 @@ def capacity_rows(capacity: Capacity) -> list[Row]:
         (f"{formats.share(capacity.level)} interval of the next such block", _interval(capacity)),
         (f"One GPU, {one_gpu(capacity)}", formats.images_per_s(capacity.images_per_s_per_gpu)),
         (
-            f"1,000 images at {formats.dollars(capacity.price_usd_per_gpu_h)} a GPU-hour",
+            f"1,000 images at {formats.dollars(capacity.price_usd_per_gpu_h)} per GPU-hour",
             formats.dollars(capacity.usd_per_1000_images),
         ),
     ]

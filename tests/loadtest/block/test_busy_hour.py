@@ -137,7 +137,7 @@ def test_the_curve_s_own_event_is_what_the_peak_is_of(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        ("images = 4", "asks for 4 images a request"),
+        ("images = 4", "asks for 4 images per request"),
         ('size = "1024x1024"', "1024x1024"),
     ],
 )

@@ -41,7 +41,7 @@ def bill(power: Power = PRICES.power, **options: Any) -> dict[str, Line]:
 @pytest.mark.parametrize(
     ("what", "value"),
     [
-        ("Images a user", 700 / 130),
+        ("Images per user", 700 / 130),
         ("Mean rate of the nine days", 700e6 / 9 / 86400),  # 900
         ("GPUs for the peak of the nine days", 2800 / 1.425),
         ("Blocks for the peak of the nine days", 2800 / 142_500),
@@ -111,12 +111,12 @@ def test_every_line_says_what_it_stands_on_and_bounds_hold_the_value() -> None:
         "GPUs for the peak of the nine days",
     ):
         assert bill()[what].stand == "assumed"
-    assert "goodput a GPU measured" in bill()["GPUs for the peak of the nine days"].why
+    assert "goodput per GPU measured" in bill()["GPUs for the peak of the nine days"].why
 
 
 @pytest.mark.parametrize("goodput", ["measured", "published"])
 def test_a_line_is_as_weak_as_its_weakest_part(goodput: Stand) -> None:
-    alone = known("goodput a GPU", 1.0, 0.1, goodput, "told")
+    alone = known("goodput per GPU", 1.0, 0.1, goodput, "told")
     capacity = Capacity(block_gpus=100_000, block_images_per_s=1e5, factors=[alone])
     lines = {
         one.what: one.stand
@@ -299,5 +299,5 @@ def test_what_other_sellers_ask_stands_beside() -> None:
     assert lines["1,000 images, Azure"].value == pytest.approx(3.6 / 3.6 / 1.425)
     assert lines["1,000 images, Acme"].value == pytest.approx(1.8 / 3.6 / 1.425)
     assert lines["1,000 images, Acme"].stand == "assumed"
-    assert "$1.8 a GPU-hour (Acme 2026, H200)" in lines["1,000 images, Acme"].why
+    assert "$1.8 per GPU-hour (Acme 2026, H200)" in lines["1,000 images, Acme"].why
     assert [one.seller for one in elsewhere(prices, None, None)] == ["contract"]

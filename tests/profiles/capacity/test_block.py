@@ -32,7 +32,7 @@ def about(**changes: Any) -> RunManifest:
 
 def evidence(**changes: Any) -> Evidence:
     values: dict[str, Any] = {
-        "rate": known("goodput a GPU", 1.5, 0.02, "measured", "60 windows", 20.0),
+        "rate": known("goodput per GPU", 1.5, 0.02, "measured", "60 windows", 20.0),
         "tested_gpus": 2,
         "repeats": 1,
         "saturated": False,
@@ -72,7 +72,7 @@ def test_the_interval_is_the_factors_reaches_in_quadrature() -> None:
 
 def test_few_degrees_of_freedom_widen_and_known_spread_does_not() -> None:
     def width(degrees: float | None) -> float:
-        one = known("goodput a GPU", 1.0, 0.1, "measured", "told", degrees)
+        one = known("goodput per GPU", 1.0, 0.1, "measured", "told", degrees)
         span = factors.alone(one)
         return math.log(span.high / span.low) / 2
 
