@@ -9,7 +9,7 @@ import pytest
 from profiles.ledger.ledger import read
 from profiles.ledger.predictions import Record, Score, sum_up
 
-REFERENCE = Path(__file__).parents[2] / "profiles" / "reference"
+REFERENCE = Path(__file__).parents[3] / "profiles" / "reference"
 
 
 class Told(msgspec.Struct, frozen=True):
