@@ -140,7 +140,7 @@ def test_sizes_are_read(text: str, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "64", "64x", "x64", "64X64", "64x64x64", "064x64", "-64x64", "6.4x64", "100000x64"]
+    "text", ["", "64", "64x", "x64", "64x64x64", "064x64", "-64x64", "6.4x64", "1000000x64"]
 )
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match="is no size; write WIDTHxHEIGHT"):
