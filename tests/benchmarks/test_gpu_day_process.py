@@ -16,7 +16,7 @@ def started(log: Path, then: str, limit_s: float) -> tuple[Ended, int, str]:
     """How it ended, its child's id, and its mark."""
     line = ["sh", "-c", CHILD.format(mark=MARK, then=then)]
     ended = run(line, log=log, limit_s=limit_s, environ={}, patience_s=0.2)
-    pid, mark = log.read_text().split()
+    pid, mark = log.read_text().splitlines()[0].split()  # a shell may say that it was killed
     return ended, int(pid), mark
 
 

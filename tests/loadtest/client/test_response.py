@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from loadtest.client.response import Checked, check, most_bytes, parse_server_timing
-from loadtest.client.server_errors import error_message
+from loadtest.client.server_errors import MAX_CHARS, error_message
 
 
 def fault_in(answer: bytes, *due: int, decode: bool = False) -> str | None:
@@ -221,9 +221,12 @@ def test_checking_an_answer_imports_nothing(kind: str) -> None:
     assert done.stdout.decode().strip() == "[]", done.stderr.decode()
 
 
-def test_an_error_as_deep_as_can_be_has_no_words() -> None:
+def test_an_error_as_deep_as_can_be_is_shown_as_it_begins() -> None:
     deep = b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b',"error":{"message":"no"}}'
-    assert error_message(deep) is None
+    words = error_message(deep)
+    assert words is not None
+    assert words.startswith('{"x":[[[')
+    assert len(words) <= MAX_CHARS
 
 
 @pytest.mark.parametrize(
