@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from loadtest.cli.options import typed_secrets
 from loadtest.cli.options.parser import parser
 from loadtest.errors import INTERRUPTED_EXIT_CODE, ConfigurationError, ViralloadError
-from loadtest.system import output
+from loadtest.system import command_line, output
 from loadtest.system.child_environment import set_home
 from loadtest.system.output import OutputError
 from profiles import edge
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     secrets = typed_secrets.secrets_of(words, os.environ)
+    command_line.hide(typed_secrets.hidden_in_ps(words, os.environ))
     with output.guarded() as (out, err):
         err.hide = lambda text: edge.hide(text, secrets)
         set_home()
@@ -59,11 +60,11 @@ def _command(words: list[str], *, is_closed: bool) -> int:
             )
     if words[:1] == ["--worker"]:  # as Locust has it
         words = ["worker", *words[1:]]
-    command_line = parser()
+    grammar = parser()
     if not words:
-        command_line.print_help(sys.stderr)
+        grammar.print_help(sys.stderr)
         return ConfigurationError.exit_code
-    options = command_line.parse_args(words)
+    options = grammar.parse_args(words)
     if is_closed and options.verb not in WITHOUT_RESULT:
         raise ConfigurationError(
             "standard output is closed, and that is where the result goes: send it to a file, or "

@@ -15,6 +15,7 @@ from loadtest.client import target
 from loadtest.client.address import parse
 from loadtest.client.credentials import NONE
 from loadtest.errors import TargetError
+from loadtest.system import command_line
 from tests.loadtest.command import Viralload, scenario
 from tests.loadtest.odd_server import (
     ANSWERS,
@@ -181,8 +182,10 @@ MISPLACED = [
 
 @pytest.mark.parametrize("words", MISPLACED, ids=lambda words: words[0])
 def test_a_secret_in_the_wrong_place_is_not_repeated(
-    capsys: pytest.CaptureFixture[str], words: list[str]
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
+    hidden: list[str] = []  # from `ps`
+    monkeypatch.setattr(command_line, "hide", hidden.extend)
     try:
         code = cli.main(words)
     except SystemExit as end:  # argparse's
@@ -191,6 +194,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(
     assert code in (1, 2)
     assert not [secret for secret in SECRETS if secret in told], told
     assert "error:" in told
+    assert [one for one in SECRETS if one in " ".join(words) and one not in " ".join(hidden)] == []
 
 
 def test_no_verb_is_left_out_here() -> None:

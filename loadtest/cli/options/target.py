@@ -11,7 +11,6 @@ from loadtest.cli.options.overrides import fields_of
 from loadtest.client.address import Address, parse
 from loadtest.client.credentials import NONE, Credentials, gather, of_this_process, shown_command
 from loadtest.errors import ConfigurationError
-from loadtest.system import command_line
 from loadtest.system.terminal import complain
 
 
@@ -30,7 +29,6 @@ def target_of(options: argparse.Namespace, command: Sequence[str]) -> Target:
     Raises:
         ConfigurationError: --host, --header, --body or the key cannot be used so.
     """
-    command_line.hide(_typed_secrets(options.host, options.header))
     fields = fields_of(options.body)
     if options.host is None:
         return Target(fields=fields, command=list(command))
@@ -59,7 +57,6 @@ def credentials_of_worker(options: argparse.Namespace) -> tuple[Credentials, Add
     Raises:
         ConfigurationError: --host, --header or the key cannot be used so.
     """
-    command_line.hide(_typed_secrets(options.host, options.header))
     target = None if options.host is None else parse(options.host)
     given = of_this_process()  # of the worker that started this one
     if given:
@@ -68,11 +65,3 @@ def credentials_of_worker(options: argparse.Namespace) -> tuple[Credentials, Add
     for one in said:
         complain(f"worker: {one}")
     return credentials, target
-
-
-def _typed_secrets(host: str | None, headers: Sequence[str]) -> list[str]:
-    """Words of the command line that `ps` need not show."""
-    whole = host or ""
-    typed = [word.partition(":")[2].strip() for word in headers]
-    user = (whole.partition("://")[2] or whole).rpartition("@")[0]
-    return [user, whole.partition("?")[2], *(word for word in typed if not word.startswith("$"))]

@@ -33,6 +33,12 @@ def secrets_of(words: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     return [one for one in dict.fromkeys(found) if one]
 
 
+def hidden_in_ps(words: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """What `ps` need not show of a command line: its secrets, and the query of its address."""
+    queries = (value.partition("?")[2] for option, value in _pairs(words) if option == "--host")
+    return [*secrets_of(words, environ), *filter(None, queries)]
+
+
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Options with the word behind them: `--a b` and `--a=b`."""
     for one, other in itertools.pairwise(words):
