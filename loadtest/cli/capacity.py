@@ -10,10 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from loadtest.block.busy_hour import check_asks, draws
 from loadtest.cli import ledger as ledger_verb
+from loadtest.cli.results import as_json
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.plan.plan import demand
 from loadtest.plan.source import load_source
@@ -336,7 +335,7 @@ def _print(
             "table": lines,
             "sweeps": [{"title": t, "unit": unit, "points": p} for t, _, unit, p in sweeps],
         }
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
+        sys.stdout.write(as_json(told))
         return
     show(capacity_text(found, lines, record, notes))
     if options.sweep:

@@ -5,8 +5,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
+from loadtest.cli.results import as_json
 from loadtest.errors import ConfigurationError, ViralloadError
 from loadtest.system.terminal import show
 from profiles.capacity.goodput import GoodputAtSlo, measure_goodput
@@ -46,7 +45,7 @@ def call(options: argparse.Namespace, _command: list[str]) -> int:
             "damaged_lines": book.damaged,
             "superseded": len(book.predictions) - len(current),
         }
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
+        sys.stdout.write(as_json(told))
     else:
         show(ledger_text(path, book, scores, record))
     return 0

@@ -8,7 +8,7 @@ from loadtest.system import charts_installed
 from profiles.record.columns import read
 from profiles.record.folder import RunError, RunFolder
 from profiles.search.result import find
-from profiles.summary.run import summarize
+from profiles.summary.run import compute
 from profiles.summary.sample import is_sampled, summarize_sampled
 
 
@@ -37,9 +37,10 @@ def call(options: argparse.Namespace, _command: list[str]) -> int:
         return 0
     from profiles.report.html.run import write_report
 
-    summary = summarize(folder)
+    recorded = read(folder)
+    summary = compute(recorded)
     with shown_all_the_same():
         folder.write_summary(summary)
-        write_report(folder)
+        write_report(folder, recorded)
     show_summary(options, folder, summary)
     return 0

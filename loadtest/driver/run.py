@@ -56,7 +56,8 @@ def run(options: Options, console: Console) -> tuple[RunFolder, Summary]:
     session.perform(load.check, load.play)
     try:
         # As this process knows it: a disk that is full has not taken the run's end.
-        summary = compute(replace(read(session.folder), manifest=session.manifest))
+        recorded = replace(read(session.folder), manifest=session.manifest)
+        summary = compute(recorded)
     except Exception as err:
         session.note_failure(err)
         raise
@@ -67,7 +68,7 @@ def run(options: Options, console: Console) -> tuple[RunFolder, Summary]:
                 write_report,  # here: altair is large, and only draws
             )
 
-            write_report(session.folder)
+            write_report(session.folder, recorded)
     except Exception as err:  # noqa: BLE001 - the result is told all the same
         session.warn_unwritten(err)
     return session.folder, summary

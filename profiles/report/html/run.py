@@ -34,13 +34,17 @@ SIGNS = {
 }
 
 
-def write_report(folder: RunFolder) -> Path:
+def write_report(folder: RunFolder, recorded: Recorded | None = None) -> Path:
     """Make report.html from the folder alone, and give its path.
+
+    Args:
+        folder: the run's.
+        recorded: what it holds, where that was read already.
 
     Raises:
         RunError: run.json is unreadable, or the report cannot be written.
     """
-    recorded = columns.read(folder)
+    recorded = recorded or columns.read(folder)
     summary = folder.summary() if folder.summary_path.is_file() else summaries.compute(recorded)
     figure = summary.capacity is not None and summary.capacity.withheld is None
     record = (
