@@ -42,7 +42,7 @@ from benchmarks.chaos_command import NoServerError, Server
 from benchmarks.chaos_draw import SERVERS_PARTS, Case, draw
 from benchmarks.chaos_judge import Judged, Seen, judge
 from benchmarks.chaos_run import play
-from benchmarks.options import environment
+from benchmarks.options import environment, say
 
 MAX_WORDS = 160
 TRIES = 2  # to start a server; a busy machine may keep Ray from it
@@ -75,7 +75,7 @@ class Shared:
             try:
                 self._server = Server(self._folder / f"server-{self._count}")
             except NoServerError as err:
-                _say(f"{err}")
+                say(f"{err}")
                 if tries == TRIES:
                     raise
         return self._server
@@ -105,10 +105,10 @@ def play_all(cases: Sequence[Case], folder: Path) -> list[Played]:
             one = Played(case=case, seen=seen, judged=judge(case, seen))
             played.append(one)
             (folder / str(case.index) / "played.json").write_bytes(msgspec.json.encode(one))
-            _say(f"{number}/{len(cases)} {line(one)}")
+            say(f"{number}/{len(cases)} {line(one)}")
     finally:
         for left in shared.close():
-            _say(f"left behind: {left}")
+            say(f"left behind: {left}")
     return played
 
 
@@ -186,10 +186,6 @@ def main(argv: list[str] | None = None) -> int:
     told = {"result": result(played), **environment("benchmarks.chaos")}
     print(json.dumps(told))  # noqa: T201
     return 1 if told["result"]["faults"] else 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

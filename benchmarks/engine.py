@@ -37,7 +37,7 @@ from benchmarks.cell import (
     summarize,
 )
 from benchmarks.doors import Door, in_process, over_http
-from benchmarks.options import environment, parser_of, settings_of
+from benchmarks.options import environment, parser_of, say, settings_of
 from serve.settings import Settings, SettingsError
 
 POLICIES = ("none", "request", "step")
@@ -89,7 +89,7 @@ async def _measure(settings: Settings, arguments: argparse.Namespace) -> dict[st
     open_none = functools.partial(_door, none, warm, LONE_DEADLINE_S, http=arguments.http)
     base = await base_of(open_none, arguments.capacity)
     slo_s = _slo_s(arguments.slo, base.lone_s or math.nan)
-    _say(base.told(slo_s))
+    say(base.told(slo_s))
     arrivals = {
         load: _arrivals(load, base.images_per_s, slo_s, arguments.window, arguments.seed)
         for load in arguments.loads
@@ -110,7 +110,7 @@ async def _measure(settings: Settings, arguments: argparse.Namespace) -> dict[st
     async def run(policy: str, door: Door, load: str) -> None:
         figures = await _cell(door, load, arrivals[load], arguments.window, slo_s, limit)
         result[policy][load] = msgspec.to_builtins(figures)
-        _say(_line(policy, load, figures))
+        say(_line(policy, load, figures))
 
     if arguments.http:  # a server at a time
         for policy, open_door in doors.items():
@@ -154,7 +154,7 @@ def _warm(settings: Settings, *, http: bool) -> tuple[Any, dict[str, Any]]:
     from serve.diffusion.startup import default_recipe, start
     from serve.models.loading import pick_device
 
-    _say(f"loading {settings.model}")
+    say(f"loading {settings.model}")
     if http:
         device = pick_device(settings.device)
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -249,10 +249,6 @@ def _words(valid: Sequence[str]) -> Any:
         return words
 
     return split
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from benchmarks.options import environment
+from benchmarks.options import environment, say
 from benchmarks.queues import capacity, mdc_tail, mmc_tail
 from profiles.record import columns
 from profiles.record.folder import RunFolder
@@ -256,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
                 searches = [looked_at(CASES[name], folder) for folder in folders]
                 result[name] = measured(CASES[name], [*earlier.get(name, []), *searches])
         except BenchmarkError as err:
-            _say(f"error: {err}")
+            say(f"error: {err}")
             return 1
     told = {"result": msgspec.to_builtins(result), **environment("benchmarks.find")}
     print(json.dumps(told))  # noqa: T201
@@ -290,7 +290,7 @@ def _case(name: str, out: Path, options: argparse.Namespace) -> list[RunFolder]:
             seed = 1000 * (options.first_seed + repeat)  # windows take the seeds after it
             folders.append(search(case, url, seed, folder_of(name, out), options))
             one = folders[-1].find()
-            _say(
+            say(
                 f"{name} {repeat + 1}/{options.repeats}: {one.requests_per_s} "
                 f"({one.low_requests_per_s} to {one.high_requests_per_s}) in {one.took_s} s"
             )
@@ -298,10 +298,6 @@ def _case(name: str, out: Path, options: argparse.Namespace) -> list[RunFolder]:
     finally:
         process.terminate()
         process.wait(STOP_S)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

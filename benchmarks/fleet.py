@@ -184,8 +184,8 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(part(asked.part, asked.quick)))  # noqa: T201
         return 0
     if asked.reality:
+        from benchmarks.embedded import BenchmarkError
         from benchmarks.fleet_reality import compare
-        from benchmarks.serving import BenchmarkError
 
         try:
             rows = {"reality": [msgspec.to_builtins(row) for row in compare(quick=asked.quick)]}

@@ -7,22 +7,20 @@ is the only thing fitted; it counts as part of the service time, as a real GPU's
 """
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import uvloop
 
 from benchmarks.cell import poisson, quantile
+from benchmarks.embedded import embedded
 from benchmarks.player import open_loop, prepare
-from benchmarks.serving import HOST, PATH, STOP_S, BenchmarkError
+from benchmarks.serving import HOST, PATH
 from profiles.fleet.simulate import Demand, simulate
 from profiles.schema.fleet import Fleet, Service
 from serve.ingress.haproxy import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 IMAGE_S = 0.4
 UTILIZATION = 0.8
 SLO_S = 1.2
@@ -59,25 +57,13 @@ def one(replicas: int, seconds: float) -> Compared:
         "stub_fixed_s": IMAGE_S, "stub_step_s": 0, "default_steps": 1, "max_wait_s": 0,
         "replicas": replicas, "host": HOST, "port": port,
     }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serve.app", "--settings", json.dumps(settings)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            raise BenchmarkError("the server did not start; its reason is above")
+    with embedded(settings):
         ask = prepare(PATH, json.dumps({"prompt": "a red fox"}).encode(), HOST)
         lone_at = [(IMAGE_S + 0.2) * n for n in range(12)]
         # The least: a server that has just started disturbs itself, and can only be slower for it.
         lone_s = min(uvloop.run(open_loop(HOST, port, ask, lone_at)))
         due_s = poisson(UTILIZATION * replicas / IMAGE_S, seconds, replicas)
         took_s = uvloop.run(open_loop(HOST, port, ask, due_s))
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
     service = Service(step_base_s=0.0, step_image_s=lone_s, steps=1, largest_batch=1)
     fleet = Fleet(gpus=replicas, cell_gpus=replicas, service=service, policy="none", max_batch=1,
                   routing="least", max_queue=None)  # fmt: skip

@@ -49,7 +49,8 @@ from benchmarks.fuzz_good import Asker, GoodClient, Waits
 from benchmarks.fuzz_judge import Seen, faults, is_own_page
 from benchmarks.fuzz_player import play
 from benchmarks.fuzz_server import Server, ServerError, Size, running
-from benchmarks.options import environment
+from benchmarks.options import environment, say
+from loadtest.cli.options.values import count
 
 WARM_UP = 50  # good requests before the first reading
 SETTLE_S = 5.0  # between the last request and the last reading
@@ -131,7 +132,7 @@ async def attack(
             group.create_task(one(case, own))
             if number % tenth == 0:
                 on_the_way.append(server.sizes())
-                _say(f"{number:,} of {count:,}: {dict(tally.broken_count) or 'no rule broken'}")
+                say(f"{number:,} of {count:,}: {dict(tally.broken_count) or 'no rule broken'}")
     return tally, on_the_way
 
 
@@ -189,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--requests", type=_count, default=2000)
+    parser.add_argument("--requests", type=count, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", type=int, default=0, metavar="N", help="answers mutated")
     parser.add_argument("--model", choices=tuple(WAIT_S), default="stub")
@@ -202,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
             with running(asked.model, asked.ingress, Path(folder, "server.log")) as server:
                 tally, told = measure(server, asked)
         except ServerError as err:
-            _say(f"error: {err}")
+            say(f"error: {err}")
             return 1
     if asked.corpus is not None:
         write_corpus(asked.corpus, tally.kept)
@@ -219,17 +220,6 @@ def read(count: int, seed: int) -> dict[str, Any]:
         subprocess.run(command, check=True, capture_output=True).stdout
     )
     return found
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """The server under hostile requests, as its users start it: its processes and its logs."""
 
 import contextlib
-import json
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +10,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from benchmarks.embedded import BenchmarkError, embedded
 from serve.ingress.haproxy import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 STOP_S = 60.0
 # A process's role by what its name or command line holds, the first that fits
 ROLES = (
@@ -110,24 +108,12 @@ def running(model: str, ingress: str, log: Path) -> Iterator[Server]:
     """
     port = free_port()
     settings = {"model": model, "port": port, "ingress": ingress}
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serve.app", "--settings", json.dumps(settings)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    assert process.stdout is not None
-    try:
-        with process.stdout:
-            is_ready = process.stdout.readline()
-        if not is_ready:
-            raise ServerError(log.read_text()[-500:] or "it gave no reason")
+    with log.open("w") as stderr, contextlib.ExitStack() as stack:
+        try:
+            process = stack.enter_context(embedded(settings, stderr, stop_s=STOP_S))
+        except BenchmarkError as err:
+            raise ServerError(log.read_text()[-500:] or "it gave no reason") from err
         yield Server(process, port, log)
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
 
 
 def _tree(pid: int) -> list[psutil.Process]:

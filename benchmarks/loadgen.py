@@ -34,6 +34,7 @@ from typing import Any
 from benchmarks.generators import CURVES, GENERATORS, is_here
 from benchmarks.lateness import highest
 from benchmarks.null_server import Service
+from benchmarks.options import say
 from benchmarks.trial import Asked, curve_case, million_case, rate_case
 
 CASES = ("rates", "max", "curve")
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     names = [name for name in arguments.generators if is_here(name)]
     for name in sorted(set(arguments.generators) - set(names)):
-        _say(f"{name}: skipped, it is not on the PATH")
+        say(f"{name}: skipped, it is not on the PATH")
     asked = Asked(
         seconds=arguments.seconds,
         rates_per_s=tuple(arguments.rates),
@@ -144,7 +145,7 @@ def _tell(name: str, case: str, told: dict[str, Any]) -> None:
         for key, value in told.items()
         if isinstance(value, int | float)
     }  # fmt: skip
-    _say(f"{name} {case}: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+    say(f"{name} {case}: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
 
 
 def _positive(text: str) -> float:
@@ -156,10 +157,6 @@ def _positive(text: str) -> float:
 
 def _duration(text: str) -> float:
     return float(text) and _positive(text)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _machine(cores: int) -> dict[str, Any]:

@@ -22,24 +22,21 @@ import contextlib
 import itertools
 import json
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from benchmarks.cell import quantile
+from benchmarks.embedded import BenchmarkError, embedded
 from benchmarks.options import environment
 from benchmarks.player import AnswerError, connect, prepare
 from serve.catalog import MODEL_DEFAULTS
 from serve.ingress.haproxy import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PATH = "/v1/images/generations"
 PAUSE_S = 0.02
-STOP_S = 30.0
 SEED = 1
 
 
@@ -112,20 +109,11 @@ def server(model: str) -> Iterator[int]:
     """A server of that model; its port.
 
     Raises:
-        AnswerError: It does not start.
+        BenchmarkError: It does not start.
     """
     port = free_port()
-    settings = json.dumps({"model": model, "port": port})
-    command = [sys.executable, "-m", "serve.app", "--settings", settings]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            raise AnswerError("the server did not start; its reason is above")
+    with embedded({"model": model, "port": port}):
         yield port
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -153,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with server(options.model) as port:
             told = asyncio.run(all_three(port))
-    except (AnswerError, OSError) as err:
+    except (AnswerError, BenchmarkError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)  # noqa: T201
         return 1
     told |= {"clients": options.clients, "seconds": options.seconds}

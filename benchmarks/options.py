@@ -72,3 +72,8 @@ def environment(module: str) -> dict[str, Any]:
         "gpus": [gpu.name for gpu in gpus],
         "driver": gpus[0].driver if gpus else None,
     }
+
+
+def say(line: str) -> None:
+    """How far a benchmark is, on stderr: stdout is the result's."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

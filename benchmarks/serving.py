@@ -21,35 +21,30 @@ import contextlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop  # comes with Ray Serve's uvicorn
 
 from benchmarks.cell import poisson, quantile
+from benchmarks.embedded import BenchmarkError, embedded
+from benchmarks.options import say
 from benchmarks.player import AnswerError, closed_loop, open_loop, prepare
+from loadtest.cli.options.values import count
 from serve.ingress.haproxy import choose, free_port
 from serve.settings import Settings, SettingsError
 
-ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PATH = "/v1/images/generations"
 ASK = {"prompt": "a red fox"}
 IMAGE_BYTES = 75_000  # 100 KB in base64
 WARM_UP_S = 3.0
-STOP_S = 30.0
 SEED = 0
-
-
-class BenchmarkError(RuntimeError):
-    """Nothing was measured; the message says why."""
 
 
 class Loads(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +75,7 @@ async def measure(port: int, loads: Loads) -> Measured:
     requests_per_s = await closed_loop(
         HOST, port, request, concurrency=in_flight, seconds=loads.seconds
     )
-    _say(f"{requests_per_s:.0f} requests/s with {in_flight} in flight")
+    say(f"{requests_per_s:.0f} requests/s with {in_flight} in flight")
     due_s = poisson(loads.rate_per_s, loads.seconds, SEED)
     latencies_s = await open_loop(HOST, port, request, due_s)
     measured = Measured(
@@ -88,7 +83,7 @@ async def measure(port: int, loads: Loads) -> Measured:
         latency_p50_s=quantile(latencies_s, 0.5),
         latency_p99_s=quantile(latencies_s, 0.99),
     )
-    _say(
+    say(
         f"at {loads.rate_per_s:g}/s: p50 {_ms(measured.latency_p50_s)}, "
         f"p99 {_ms(measured.latency_p99_s)}, {len(latencies_s)} requests"
     )
@@ -114,20 +109,8 @@ def server(ingress: str) -> Iterator[int]:
         "host": HOST,
         "port": port,
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serve.app", "--settings", json.dumps(settings)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            raise BenchmarkError("the server did not start; its reason is above")
+    with embedded(settings):
         yield port
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
 
 
 def check(port: int) -> int:
@@ -154,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=_positive, default=20.0, help="of each load")
-    parser.add_argument("--concurrency", type=_count, default=32, help="in flight, closed loop")
+    parser.add_argument("--concurrency", type=count, default=32, help="in flight, closed loop")
     parser.add_argument("--rate", type=_positive, default=100.0, help="requests/s, open loop")
     parser.add_argument("--ingress", choices=("auto", "haproxy", "proxy"), default="auto")
     asked = parser.parse_args(argv)
@@ -165,10 +148,10 @@ def main(argv: list[str] | None = None) -> int:
             answer_bytes = check(port)
             measured = uvloop.run(measure(port, loads))
     except SettingsError as err:
-        _say(f"error: {err}")
+        say(f"error: {err}")
         return 2
     except (BenchmarkError, AnswerError, OSError) as err:
-        _say(f"error: {err}")
+        say(f"error: {err}")
         return 1
     told = msgspec.structs.asdict(measured) | msgspec.structs.asdict(loads)
     print(json.dumps(told | _machine(ingress, answer_bytes)))  # noqa: T201
@@ -184,17 +167,6 @@ def _positive(text: str) -> float:
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _machine(ingress: str, answer_bytes: int) -> dict[str, Any]:

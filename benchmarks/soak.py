@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
-from benchmarks.options import environment
+from benchmarks.options import environment, say
 from benchmarks.soak_judge import Look, Records, faults, over_time
 from benchmarks.soak_looks import RAYS_FOLDER, Watch
 from benchmarks.soak_plan import Act, Asked, acts, scenario_of
@@ -174,7 +174,7 @@ class Soak:
             if due_s >= told_s:
                 ray_mib = round(self._watch.on_disk_bytes() / 2**20, 2)
                 self.minutes.append((due_s, ray_mib, round(os.getloadavg()[0], 2)))
-                _say(f"{due_s / 60:.0f} min: {_in_words(looks)}")
+                say(f"{due_s / 60:.0f} min: {_in_words(looks)}")
                 told_s += TELL_S
         lines.close()
 
@@ -251,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         summary = soak.play()
     except SoakError as err:
-        _say(f"error: {err}")
+        say(f"error: {err}")
         return 1
     left = soak.left()
     folder = soak.folder()
@@ -287,10 +287,6 @@ def _positive(text: str) -> float:
     if not 0 < value < 1e5:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
